@@ -1,0 +1,52 @@
+# Everything runs in .venv, made from requirements.lock on first use; a second run sets up nothing.
+PYTHON ?= $(shell command -v python3.11 || command -v python3)
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+CONFIG ?= configs/train/formulas.yaml
+DATASET ?= data/formulas
+# Shorter than the interpreter's own search for a display, a hub or an update: none is wanted here.
+export NO_ALBUMENTATIONS_UPDATE = 1
+export MPLBACKEND = agg
+
+.PHONY: help setup train test test-all lint format bench clean
+
+help:  ## what can be made
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 12
+
+setup: $(READY)  ## the virtual environment, exact versions
+
+$(READY): requirements.lock
+	@$(PYTHON) -c 'import sys; sys.exit(0 if sys.version_info[:2] == (3, 11) else "Inkray needs Python 3.11, %s is %d.%d: make PYTHON=/path/to/python3.11" % (sys.executable, *sys.version_info[:2]))'
+	@echo "Setting up $(VENV) (torch and its CUDA libraries: about 4 GB to download on first use)"
+	@$(PYTHON) -m venv $(VENV)
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --upgrade pip
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --requirement requirements.lock
+	@touch $(READY)
+
+train: $(READY)  ## synthesize formulas (once), train a recognizer on them, report
+	@test -f $(DATASET)/dataset.json || $(BIN)/python -m data_pipeline.synthesize formulas $(DATASET)
+	@$(BIN)/python -m trainers.train $(CONFIG) data.dataset=$(DATASET) $(ARGS)
+
+test: $(READY)  ## the tests, within 15 minutes on 2 cores
+	@$(BIN)/python -m pytest $(ARGS)
+
+test-all: $(READY)  ## all tests, the slow ones too
+	@$(BIN)/python -m pytest -m "slow or not slow" $(ARGS)
+
+lint: $(READY)  ## ruff, mypy, import-linter
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+	@$(BIN)/mypy
+	@$(BIN)/lint-imports
+
+format: $(READY)  ## let ruff mend what it can
+	@$(BIN)/ruff check --fix .
+	@$(BIN)/ruff format .
+
+bench: $(READY)  ## the benchmarks: tables, nothing fails on a time
+	@$(BIN)/python -m benchmarks.train_overhead $(ARGS)
+
+clean:  ## remove what was made, runs and data excepted
+	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +

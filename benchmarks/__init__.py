@@ -1,0 +1,1 @@
+"""Timings beside their peers. Nothing here is a test: nothing fails on a time."""

@@ -1,0 +1,50 @@
+"""The one kind of error that is the user's to mend, and so is shown without a traceback."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from typing import NoReturn
+
+INTERRUPTED = 130  # the shell's exit status for Ctrl-C
+USER_ERROR = 2
+
+
+class UserError(Exception):
+    """What was wrong, where (key, path, row), and what to do about it, in one message."""
+
+
+def user_error_in(error: BaseException | None) -> UserError | None:
+    """The `UserError` inside what Ray wrapped around it (task errors, worker group errors), or None."""
+    seen: set[int] = set()
+    waiting = [error]
+    while waiting:
+        found = waiting.pop()
+        if found is None or id(found) in seen:
+            continue
+        seen.add(id(found))
+        cause = getattr(found, "cause", None)
+        # Ray's task error is also an instance of its cause's class, with a traceback for a message: the cause is wanted.
+        if isinstance(found, UserError) and not isinstance(cause, BaseException):
+            return found
+        waiting += [cause if isinstance(cause, BaseException) else None, found.__cause__, found.__context__]
+        failures = getattr(found, "worker_failures", None)
+        waiting += list(failures.values()) if isinstance(failures, dict) else []
+    return None
+
+
+def run_command(main: Callable[[], int | None]) -> NoReturn:
+    """Run a command line's `main` and exit: a user's mistake is one message on standard error and status 2."""
+    try:
+        status = main() or 0
+    except KeyboardInterrupt:
+        print("Interrupted.", file=sys.stderr)
+        status = INTERRUPTED
+    except Exception as error:
+        mistake = user_error_in(error)
+        if mistake is None:
+            raise
+        print(f"error: {mistake}", file=sys.stderr)
+        status = USER_ERROR
+    sys.stdout.flush()
+    sys.exit(status)

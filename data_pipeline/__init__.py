@@ -1,0 +1,1 @@
+"""Datasets: prepared, synthesized, stored as Parquet shards, and streamed to whoever consumes them."""

@@ -1,0 +1,118 @@
+"""From inputs to a dataset, in parallel: one Ray Data task makes one shard, so any number of workers makes the same bytes."""
+
+from __future__ import annotations
+
+import functools
+import pickle
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import ray
+import ray.data
+from tqdm import tqdm
+
+from cluster.errors import UserError
+from data_pipeline.manifest import MANIFEST, REJECTED, SCHEMA_VERSION, Manifest, Shard, Split
+from data_pipeline.shards import Rejected, Row, write_rejected, write_shard
+from data_pipeline.storage import Storage
+
+
+@dataclass(frozen=True)
+class Chunk:
+    """The inputs of one shard: `inputs` of them, described by `work`, which the builder understands."""
+
+    split: str
+    number: int
+    inputs: int
+    work: Any
+
+
+@dataclass(frozen=True)
+class BuiltShard:
+    """A finished shard and what became of its inputs."""
+
+    split: str
+    number: int
+    shard: Shard | None  # None when every input was rejected
+    rejected: list[Rejected]
+    tokens: set[str]
+    max_tokens: int
+
+
+Builder = Callable[[Chunk], tuple[list[Row], list[Rejected]]]
+
+
+def build_dataset(
+    out: Storage,
+    manifest: Manifest,
+    chunks: Sequence[Chunk],
+    builder: Builder,
+    overwrite: bool = False,
+    progress: str = "images",
+) -> Manifest:
+    """Build every chunk into a shard below `out` and write the manifest last: a dataset is there whole or not at all.
+
+    `manifest` brings name, image policy, charset (empty: the sorted tokens that occur) and preparation; splits, digest and the
+    number of rejected inputs come from what was built, which is returned.
+
+    Raises:
+        UserError: there is a dataset already and `overwrite` is off, or nothing usable came out.
+        StorageError: `out` cannot be written.
+    """
+    if out.child(MANIFEST).exists():
+        if not overwrite:
+            raise UserError(f"'{out.uri}' holds a dataset already. Choose another place, or pass --overwrite.")
+        out.child(MANIFEST).delete()
+    built: list[BuiltShard] = []
+    total = sum(chunk.inputs for chunk in chunks)
+    sizes = {(chunk.split, chunk.number): chunk.inputs for chunk in chunks}
+    with tqdm(total=total, unit=f" {progress}", desc=manifest.name, mininterval=0.5) as bar:
+        for shard in _run(out, chunks, builder):
+            bar.update(sizes[shard.split, shard.number])
+            built.append(shard)
+    built.sort(key=lambda shard: (list(dict.fromkeys(c.split for c in chunks)).index(shard.split), shard.number))
+    rejected = [row for shard in built for row in shard.rejected]
+    splits = {
+        name: Split(
+            [shard.shard for shard in built if shard.split == name and shard.shard],
+            max((shard.max_tokens for shard in built if shard.split == name), default=0),
+        )
+        for name in dict.fromkeys(chunk.split for chunk in chunks)
+    }
+    rows = sum(split.rows for split in splits.values())
+    if rows == 0:
+        raise UserError(f"None of the {total} inputs could be used; the first: {rejected[0].path}: {rejected[0].reason}.")
+    if rows + len(rejected) != total:
+        raise RuntimeError(f"{total} inputs became {rows} rows and {len(rejected)} rejections")
+    charset = manifest.charset or sorted(set().union(*(shard.tokens for shard in built)))
+    finished = replace(
+        manifest, charset=charset, splits=splits, rejected=len(rejected), schema_version=SCHEMA_VERSION, digest=""
+    )
+    write_rejected(out.child(REJECTED), rejected)
+    out.child(MANIFEST).write_bytes(finished.to_json())
+    return finished
+
+
+def _run(out: Storage, chunks: Sequence[Chunk], builder: Builder) -> Any:
+    task = functools.partial(_build_shard, out, builder)
+    items = [{"chunk": pickle.dumps(chunk)} for chunk in chunks]
+    results = ray.data.from_items(items, override_num_blocks=len(items)).map(task)
+    for row in results.iter_rows():
+        yield pickle.loads(row["built"])  # made by our own task a moment ago, never read from storage
+
+
+def _build_shard(out: Storage, builder: Builder, row: dict[str, Any]) -> dict[str, Any]:
+    chunk: Chunk = pickle.loads(row["chunk"])
+    rows, rejected = builder(chunk)
+    lengths = [row.text.split() for row in rows]
+    file = f"{chunk.split}/part-{chunk.number:05d}.parquet"
+    built = BuiltShard(
+        split=chunk.split,
+        number=chunk.number,
+        shard=write_shard(out, file, rows) if rows else None,
+        rejected=rejected,
+        tokens=set().union(*lengths) if lengths else set(),
+        max_tokens=max(map(len, lengths), default=0),
+    )
+    return {"built": pickle.dumps(built)}

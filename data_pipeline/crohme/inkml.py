@@ -1,0 +1,91 @@
+"""One InkML file: its strokes and its truths."""
+
+from dataclasses import dataclass, field
+from xml.etree import ElementTree
+
+import numpy as np
+
+INKML = "{http://www.w3.org/2003/InkML}"
+
+MAX_COORDINATE = 1e9
+"""Coordinates beyond this are no pen positions, and would overflow when ink is scaled."""
+
+
+class UnusableInk(ValueError):
+    """The file cannot become a sample; the message is the reason, as it stands in the list of rejected files."""
+
+
+@dataclass
+class Ink:
+    """The pen strokes of a formula in writing order, and what its authors say it means."""
+
+    strokes: list[np.ndarray]
+    """One float64 array (n, 2) of x, y per stroke, n >= 1, y pointing down, in the file's own units."""
+    latex: str | None
+    """The truth as LaTeX, not normalised."""
+    mathml: ElementTree.Element | None
+    """The truth as the `math` element."""
+    annotations: dict[str, str] = field(default_factory=dict)
+    """The other annotations of the whole ink by type: UI (the identifier), writer, age, ..."""
+
+
+def read_inkml(data: bytes) -> Ink:
+    """Strokes and truths of an InkML document, UTF-8 or, where it is not, cp1252.
+
+    Raises:
+        UnusableInk: an empty or malformed file, one that declares entities, one without strokes or without a truth.
+    """
+    root = _parse(_decode(data))
+    if root.tag not in (f"{INKML}ink", "ink"):
+        raise UnusableInk(f"not InkML: the root element is {_local(root.tag)!r}")
+    annotations = {
+        element.get("type", ""): (element.text or "").strip() for element in root if _local(element.tag) == "annotation"
+    }
+    latex = annotations.pop("truth", None) or None
+    mathml = next((element for element in root.iter() if _local(element.tag) == "math"), None)
+    if latex is None and mathml is None:
+        raise UnusableInk("no truth: neither LaTeX nor MathML")
+    traces = [element for element in root.iter() if _local(element.tag) == "trace"]
+    strokes = [stroke for trace in traces if len(stroke := _points(trace))]
+    if not strokes:
+        raise UnusableInk("no strokes")
+    return Ink(strokes, latex, mathml, annotations)
+
+
+def _decode(data: bytes) -> str:
+    if not data.strip():
+        raise UnusableInk("the file is empty")
+    encodings = ("utf-16",) if data[:2] in (b"\xff\xfe", b"\xfe\xff") else ("utf-8-sig", "cp1252")
+    for encoding in encodings:
+        try:
+            return data.decode(encoding)
+        except UnicodeDecodeError:
+            continue
+    raise UnusableInk("the text is neither UTF-8 nor cp1252")
+
+
+def _parse(text: str) -> ElementTree.Element:
+    # Without a document type no entity can be declared, so none can be expanded and nothing outside be read.
+    if "<!DOCTYPE" in text:
+        raise UnusableInk("the XML has a document type declaration, which InkML does not need")
+    try:
+        return ElementTree.fromstring(text)
+    except (ElementTree.ParseError, ValueError) as error:
+        raise UnusableInk(f"malformed XML: {error}") from error
+
+
+def _local(tag: str) -> str:
+    return tag.rpartition("}")[2]
+
+
+def _points(trace: ElementTree.Element) -> np.ndarray:
+    """Positions (n, 2) of one trace; channels after x and y (time, force) are left out."""
+    rows = [row.split() for row in (trace.text or "").split(",")]
+    rows = [row for row in rows if row]
+    try:
+        points = np.array([[float(row[0]), float(row[1])] for row in rows], dtype=np.float64).reshape(-1, 2)
+    except (ValueError, IndexError) as error:
+        raise UnusableInk(f"trace {trace.get('id', '?')!r}: its points are not x y numbers") from error
+    if not (np.abs(points) <= MAX_COORDINATE).all():
+        raise UnusableInk(f"trace {trace.get('id', '?')!r}: a coordinate is not finite or beyond {MAX_COORDINATE:g}")
+    return points

@@ -1,0 +1,1 @@
+"""Synthetic formulas with their LaTeX: printed and in a handwriting style."""

@@ -1,0 +1,95 @@
+"""Images at the border: sizes checked before a pixel is decoded, fitted once to a dataset's image policy."""
+
+from __future__ import annotations
+
+import io
+from dataclasses import asdict, dataclass
+from typing import Any, Literal
+
+import cv2
+import numpy as np
+from PIL import Image, UnidentifiedImageError
+
+# Threads of a library inside tasks that are parallel already only get in each other's way.
+cv2.setNumThreads(0)
+
+MAX_PIXELS = 64_000_000  # an image from outside may claim any size: decoding stops here
+
+
+class BadImage(Exception):
+    """An image that cannot be used, with the reason. A row's trouble, not the run's: callers count and report it."""
+
+
+@dataclass(frozen=True)
+class ImagePolicy:
+    """What every image of a dataset is like.
+
+    `height` in pixels is exact; `width` is the most; narrower images stay narrower (batches are padded, see `collate`).
+    `background` is the grey level (0-255) that padding gets.
+    """
+
+    height: int = 64
+    width: int = 256
+    colour: Literal["gray", "rgb"] = "gray"
+    background: int = 255
+
+    @property
+    def channels(self) -> int:
+        """1 or 3."""
+        return 1 if self.colour == "gray" else 3
+
+    def to_json(self) -> dict[str, Any]:
+        """As it stands in `dataset.json`."""
+        return asdict(self)
+
+
+def decode(data: bytes, colour: Literal["gray", "rgb"], max_pixels: int = MAX_PIXELS) -> np.ndarray:
+    """Decode PNG, JPEG or anything else that OpenCV reads into uint8, (H, W) for gray, (H, W, 3) for rgb.
+
+    Raises:
+        BadImage: empty, not an image, truncated, or larger than `max_pixels`.
+    """
+    if not data:
+        raise BadImage("empty file")
+    try:
+        with Image.open(io.BytesIO(data)) as header:
+            width, height = header.size
+    except (UnidentifiedImageError, OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
+        raise BadImage(f"not an image: {type(error).__name__}") from None
+    if width * height > max_pixels:
+        raise BadImage(f"{width}x{height} pixels, more than the {max_pixels} allowed")
+    flag = cv2.IMREAD_GRAYSCALE if colour == "gray" else cv2.IMREAD_COLOR
+    try:
+        pixels = cv2.imdecode(np.frombuffer(data, np.uint8), flag)
+    except cv2.error as error:
+        raise BadImage(f"cannot be decoded: {error.code}") from None
+    if pixels is None:
+        raise BadImage("cannot be decoded: truncated or corrupt")
+    return pixels if colour == "gray" else cv2.cvtColor(pixels, cv2.COLOR_BGR2RGB)
+
+
+def encode_png(pixels: np.ndarray) -> bytes:
+    """uint8 (H, W) or (H, W, 3) RGB as PNG bytes."""
+    if pixels.ndim == 3:
+        pixels = cv2.cvtColor(pixels, cv2.COLOR_RGB2BGR)
+    _, data = cv2.imencode(".png", pixels, [cv2.IMWRITE_PNG_COMPRESSION, 4])
+    return bytes(data.tobytes())
+
+
+def fit(pixels: np.ndarray, policy: ImagePolicy) -> np.ndarray:
+    """Bring an image (H, W[, 3]) to the policy: colour, shrunk (never enlarged) into height x width with its aspect kept,
+    then centred to the exact height by repeating its border rows, so that paper goes on as paper.
+    """
+    if policy.colour == "gray" and pixels.ndim == 3:
+        pixels = cv2.cvtColor(pixels, cv2.COLOR_RGB2GRAY)
+    elif policy.colour == "rgb" and pixels.ndim == 2:
+        pixels = cv2.cvtColor(pixels, cv2.COLOR_GRAY2RGB)
+    height, width = pixels.shape[:2]
+    scale = min(policy.height / height, policy.width / width, 1.0)
+    if scale < 1.0:
+        size = max(1, min(policy.width, round(width * scale))), max(1, min(policy.height, round(height * scale)))
+        pixels = cv2.resize(pixels, size, interpolation=cv2.INTER_AREA)
+    missing = policy.height - pixels.shape[0]
+    if missing:
+        pixels = cv2.copyMakeBorder(pixels, missing // 2, missing - missing // 2, 0, 0, cv2.BORDER_REPLICATE)
+    return pixels

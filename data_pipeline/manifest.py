@@ -1,0 +1,169 @@
+"""`dataset.json`: what a dataset is. Nothing about a dataset is inferred from folder names, sort order or file footers."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+from cluster.errors import UserError
+from data_pipeline.images import ImagePolicy
+from data_pipeline.storage import Storage, StorageError, open_storage
+
+SCHEMA_VERSION = 1
+MANIFEST = "dataset.json"
+REJECTED = "rejected.parquet"
+
+
+class DatasetError(UserError):
+    """A dataset that cannot be used, with the reason."""
+
+
+@dataclass(frozen=True)
+class RowGroup:
+    """One row group of one shard: `rows` images, none wider than `width` pixels."""
+
+    file: str
+    index: int
+    rows: int
+    width: int
+
+
+@dataclass(frozen=True)
+class Shard:
+    """One Parquet file of a split. `row_groups` holds (rows, widest image in pixels) of each row group in order."""
+
+    file: str
+    row_groups: list[tuple[int, int]]
+    bytes: int
+    sha256: str
+
+    @property
+    def rows(self) -> int:
+        """Rows in this shard."""
+        return sum(rows for rows, _ in self.row_groups)
+
+
+@dataclass(frozen=True)
+class Split:
+    """The shards of a split, and the length in tokens of its longest text."""
+
+    shards: list[Shard]
+    max_tokens: int
+
+    @property
+    def rows(self) -> int:
+        """Rows in this split."""
+        return sum(shard.rows for shard in self.shards)
+
+    def row_groups(self) -> list[RowGroup]:
+        """All row groups, in the order of the files."""
+        return [
+            RowGroup(shard.file, index, rows, width)
+            for shard in self.shards
+            for index, (rows, width) in enumerate(shard.row_groups)
+        ]
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """The contents of `dataset.json`."""
+
+    name: str
+    task: str
+    charset: list[str]
+    image: ImagePolicy
+    splits: dict[str, Split]
+    rejected: int
+    preparation: dict[str, Any]
+    licence: str = ""
+    schema_version: int = SCHEMA_VERSION
+    digest: str = field(default="")
+
+    def __post_init__(self) -> None:
+        # Frozen: the digest follows from the shards and is set here, once.
+        object.__setattr__(self, "digest", self.digest or self._digest())
+
+    def _digest(self) -> str:
+        lines = [f"{s.file} {s.sha256}" for split in self.splits.values() for s in split.shards]
+        content = json.dumps([self.schema_version, self.charset, asdict(self.image), sorted(lines)])
+        return "sha256:" + hashlib.sha256(content.encode()).hexdigest()
+
+    def split(self, name: str) -> Split:
+        """The split `name`.
+
+        Raises:
+            DatasetError: there is none, naming those that there are.
+        """
+        if name not in self.splits:
+            raise DatasetError(f"Dataset '{self.name}' has no split '{name}'. It has: {', '.join(self.splits)}.")
+        return self.splits[name]
+
+    def to_json(self) -> bytes:
+        """The bytes of `dataset.json`."""
+        return json.dumps(asdict(self), ensure_ascii=False, indent=1).encode()
+
+    @classmethod
+    def from_json(cls, data: bytes, uri: str) -> Manifest:
+        """Read `dataset.json`.
+
+        Raises:
+            DatasetError: it is not JSON, of another schema version, or incomplete.
+        """
+        try:
+            content = json.loads(data)
+            version = content["schema_version"]
+        except (ValueError, KeyError, TypeError):
+            raise DatasetError(
+                f"{MANIFEST} of '{uri}' cannot be read: it is not a manifest. Prepare the dataset anew."
+            ) from None
+        if version != SCHEMA_VERSION:
+            raise DatasetError(
+                f"Dataset '{uri}' has schema version {version}, this Inkray reads version {SCHEMA_VERSION}. "
+                "Prepare it anew with `python -m data_pipeline.prepare` or `synthesize`, or use the Inkray that made it."
+            )
+        try:
+            content["image"] = ImagePolicy(**content["image"])
+            content["splits"] = {
+                name: Split([_shard(shard) for shard in split["shards"]], split["max_tokens"])
+                for name, split in content["splits"].items()
+            }
+            return cls(**content)
+        except (KeyError, TypeError, ValueError) as error:
+            raise DatasetError(f"{MANIFEST} of '{uri}' is incomplete or damaged ({error}). Prepare the dataset anew.") from None
+
+
+def _shard(content: dict[str, Any]) -> Shard:
+    groups = [(int(rows), int(width)) for rows, width in content["row_groups"]]
+    return Shard(content["file"], groups, content["bytes"], content["sha256"])
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """A manifest and the storage that holds its shards."""
+
+    storage: Storage
+    manifest: Manifest
+
+
+def open_dataset(uri: str) -> Dataset:
+    """Open the dataset at `uri`.
+
+    Raises:
+        DatasetError: there is no dataset there, or one that this version cannot read.
+        StorageError: the place cannot be reached or read.
+    """
+    storage = open_storage(uri)
+    file = storage.child(MANIFEST)
+    if not file.exists():
+        if not storage.is_local:
+            storage.names()  # a bucket that is missing or closed to us says so here, by name
+        raise DatasetError(
+            f"No dataset at '{uri}': there is no {MANIFEST}. Check `data.dataset`, or make one with "
+            "`python -m data_pipeline.synthesize formulas OUT` or `python -m data_pipeline.prepare crohme SOURCE OUT`."
+        )
+    return Dataset(storage, Manifest.from_json(file.read_bytes(), uri))
+
+
+__all__ = ["Dataset", "DatasetError", "Manifest", "RowGroup", "Shard", "Split", "StorageError", "open_dataset"]

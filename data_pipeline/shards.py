@@ -1,0 +1,82 @@
+"""Rows to Parquet shards and back. A row: id, image bytes, width, height, text, source, writer, level."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from data_pipeline.manifest import Shard
+from data_pipeline.storage import Storage
+
+SEQUENCE_SCHEMA = pa.schema(
+    [
+        pa.field("id", pa.string(), nullable=False),
+        pa.field("image", pa.binary(), nullable=False),
+        pa.field("width", pa.int32(), nullable=False),
+        pa.field("height", pa.int32(), nullable=False),
+        pa.field("text", pa.string(), nullable=False),
+        pa.field("source", pa.string()),
+        pa.field("writer", pa.string()),
+        pa.field("level", pa.int32()),
+    ]
+)
+REJECTED_SCHEMA = pa.schema([("id", pa.string()), ("split", pa.string()), ("path", pa.string()), ("reason", pa.string())])
+
+# Small enough to shuffle by, large enough to read at speed.
+ROWS_PER_GROUP = 64
+
+
+@dataclass(frozen=True)
+class Row:
+    """One image with its text. `width` and `height` in pixels are those of `image` (PNG or JPEG bytes)."""
+
+    id: str
+    image: bytes
+    width: int
+    height: int
+    text: str
+    source: str = ""
+    writer: str = ""
+    level: int = 0
+
+
+@dataclass(frozen=True)
+class Rejected:
+    """An input that could not be used, and why."""
+
+    id: str
+    split: str
+    path: str
+    reason: str
+
+
+def write_shard(storage: Storage, file: str, rows: Sequence[Row]) -> Shard:
+    """Write `rows` as the shard `file` below `storage`, sorted by width so that images of a row group pad little.
+
+    Raises:
+        StorageError: it cannot be written.
+    """
+    ordered = sorted(rows, key=lambda row: (row.width, row.id))
+    columns = {name: [getattr(row, name) for row in ordered] for name in SEQUENCE_SCHEMA.names}
+    table = pa.table(columns, schema=SEQUENCE_SCHEMA)
+    buffer = io.BytesIO()
+    # Images are compressed already; plain encoding keeps reading at the speed of memory.
+    pq.write_table(table, buffer, row_group_size=ROWS_PER_GROUP, compression="none", use_dictionary=["source", "writer"])
+    data = buffer.getvalue()
+    storage.child(file).write_bytes(data)
+    groups = [ordered[start : start + ROWS_PER_GROUP] for start in range(0, len(ordered), ROWS_PER_GROUP)]
+    row_groups = [(len(group), max(row.width for row in group)) for group in groups]
+    return Shard(file, row_groups, len(data), hashlib.sha256(data).hexdigest())
+
+
+def write_rejected(storage: Storage, rejected: Sequence[Rejected]) -> None:
+    """Write the file of rejected inputs at `storage`, also when there are none."""
+    columns = {name: [getattr(row, name) for row in rejected] for name in REJECTED_SCHEMA.names}
+    buffer = io.BytesIO()
+    pq.write_table(pa.table(columns, schema=REJECTED_SCHEMA), buffer)
+    storage.write_bytes(buffer.getvalue())

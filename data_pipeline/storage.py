@@ -1,0 +1,236 @@
+"""Where datasets, checkpoints and predictions live: a directory behind a URI, on local disk, S3 or whatever fsspec opens.
+
+A `Storage` is a file system of pyarrow and a path in it. It pickles, so tasks on other machines can open it.
+Failures come out as one sentence that says what is wrong (endpoint, bucket, credentials, disk) and what to set.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import posixpath
+import re
+import uuid
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from urllib.parse import parse_qs, urlsplit
+
+import pyarrow as pa
+import pyarrow.fs as pafs
+
+from cluster.errors import UserError
+
+CONNECT_TIMEOUT_S = 5
+REQUEST_TIMEOUT_S = 20
+MAX_ATTEMPTS = 3
+
+
+class StorageError(UserError):
+    """Storage that cannot be read or written, with the reason and the remedy."""
+
+
+@dataclass(frozen=True)
+class Storage:
+    """A directory (or file) at `path` of `filesystem`; `uri` is what the user wrote."""
+
+    uri: str
+    filesystem: pafs.FileSystem
+    path: str
+
+    def child(self, *names: str) -> Storage:
+        """The entry below this one."""
+        return Storage(posixpath.join(self.uri, *names), self.filesystem, posixpath.join(self.path, *names))
+
+    @property
+    def is_local(self) -> bool:
+        """Whether this is a path on this machine's disk."""
+        return isinstance(self.filesystem, pafs.LocalFileSystem)
+
+    def exists(self) -> bool:
+        """Whether there is a file or directory here.
+
+        Raises:
+            StorageError: the storage cannot be asked.
+        """
+        with storage_errors(self):
+            return bool(self.filesystem.get_file_info(self.path).type != pafs.FileType.NotFound)
+
+    def names(self) -> list[str]:
+        """The names of the entries of this directory, sorted; empty if it does not exist."""
+        with storage_errors(self):
+            infos = self.filesystem.get_file_info(pafs.FileSelector(self.path, allow_not_found=True))
+        return sorted(info.base_name for info in infos)
+
+    def read_bytes(self) -> bytes:
+        """The whole file.
+
+        Raises:
+            StorageError: it is not there or cannot be read.
+        """
+        with storage_errors(self), self.filesystem.open_input_stream(self.path) as stream:
+            return bytes(stream.read())
+
+    def write_bytes(self, data: bytes) -> None:
+        """Write the whole file: a reader sees the old or the new one, never a part.
+
+        Raises:
+            StorageError: it cannot be written (no rights, no space).
+        """
+        with storage_errors(self):
+            self.make_parent()
+            if not self.is_local:  # object stores publish on close
+                with self.filesystem.open_output_stream(self.path) as stream:
+                    stream.write(data)
+                return
+            target = Path(self.path)
+            partial = target.with_name(f".{target.name}.{uuid.uuid4().hex[:8]}")
+            try:
+                partial.write_bytes(data)
+                os.replace(partial, target)
+            finally:
+                partial.unlink(missing_ok=True)
+
+    def make_parent(self) -> None:
+        """Make the directory that holds this entry (object stores need none)."""
+        if self.is_local:
+            Path(self.path).parent.mkdir(parents=True, exist_ok=True)
+
+    def delete(self) -> None:
+        """Remove this directory or file, if it is there."""
+        with storage_errors(self):
+            info = self.filesystem.get_file_info(self.path)
+            if info.type == pafs.FileType.Directory:
+                self.filesystem.delete_dir(self.path)
+            elif info.type == pafs.FileType.File:
+                self.filesystem.delete_file(self.path)
+
+    def copy_to(self, folder: Path) -> Path:
+        """Copy this directory into the local `folder` and return it."""
+        with storage_errors(self):
+            folder.mkdir(parents=True, exist_ok=True)
+            pafs.copy_files(self.path, str(folder), source_filesystem=self.filesystem)
+        return folder
+
+    def copy_from(self, folder: Path) -> None:
+        """Copy the local `folder` to this directory."""
+        with storage_errors(self):
+            self.make_parent()
+            if self.is_local:
+                self.filesystem.create_dir(self.path)
+            pafs.copy_files(str(folder), self.path, destination_filesystem=self.filesystem)
+
+
+def open_storage(uri: str | os.PathLike[str]) -> Storage:
+    """Open a URI: a local path, `file://`, `s3://bucket/path[?endpoint_override=host:port&scheme=http]`, or any fsspec scheme.
+
+    The endpoint of S3 is the query's `endpoint_override`, else `AWS_ENDPOINT_URL_S3` or `AWS_ENDPOINT_URL`, else Amazon's.
+
+    Raises:
+        StorageError: an unknown scheme or a malformed URI.
+    """
+    text = os.fspath(uri)
+    scheme, separator, _ = text.partition("://")
+    if not separator:
+        return Storage(text, pafs.LocalFileSystem(), str(Path(text).expanduser().resolve()))
+    if scheme == "file":
+        return Storage(text, pafs.LocalFileSystem(), str(Path(urlsplit(text).path).resolve()))
+    if scheme == "s3":
+        return _open_s3(text)
+    return _open_fsspec(text, scheme)
+
+
+def _open_s3(uri: str) -> Storage:
+    parts = urlsplit(uri)
+    if not parts.netloc:
+        raise StorageError(f"'{uri}' names no bucket. Write s3://BUCKET/PATH.")
+    query = {key: values[-1] for key, values in parse_qs(parts.query).items()}
+    endpoint = query.get("endpoint_override") or _s3_endpoint()
+    options: dict[str, Any] = {}
+    if endpoint:
+        address = urlsplit(endpoint if "://" in endpoint else f"{query.get('scheme', 'https')}://{endpoint}")
+        options = {"endpoint_override": address.netloc, "scheme": address.scheme}
+    region = query.get("region") or os.environ.get("AWS_REGION") or os.environ.get("AWS_DEFAULT_REGION")
+    if region or endpoint:
+        options["region"] = region or "us-east-1"
+    filesystem = pafs.S3FileSystem(
+        connect_timeout=CONNECT_TIMEOUT_S,
+        request_timeout=REQUEST_TIMEOUT_S,
+        retry_strategy=pafs.AwsStandardS3RetryStrategy(max_attempts=MAX_ATTEMPTS),
+        **options,
+    )
+    return Storage(uri.partition("?")[0].rstrip("/"), filesystem, (parts.netloc + parts.path).rstrip("/"))
+
+
+def _s3_endpoint() -> str | None:
+    return os.environ.get("AWS_ENDPOINT_URL_S3") or os.environ.get("AWS_ENDPOINT_URL")
+
+
+def _open_fsspec(uri: str, scheme: str) -> Storage:
+    import fsspec
+
+    try:
+        filesystem, path = fsspec.core.url_to_fs(uri)
+    except (ValueError, ImportError) as error:
+        raise StorageError(f"Cannot open '{uri}': scheme '{scheme}://' is not available here ({error}).") from None
+    except OSError as error:
+        raise StorageError(f"Cannot reach '{uri}': {error}. Check the host and the credentials.") from None
+    return Storage(uri.rstrip("/"), pafs.PyFileSystem(pafs.FSSpecHandler(filesystem)), path.rstrip("/"))
+
+
+@contextlib.contextmanager
+def storage_errors(storage: Storage) -> Iterator[None]:
+    """Turn what pyarrow and the operating system raise into a `StorageError` with the cause and the remedy."""
+    try:
+        yield
+    except StorageError:
+        raise
+    except (OSError, pa.ArrowException) as error:
+        raise StorageError(_explain(storage, error)) from error
+
+
+def _explain(storage: Storage, error: BaseException) -> str:
+    text = str(error)
+    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return f"No space left while writing '{storage.uri}'. Free some, or choose another place."
+    if isinstance(storage.filesystem, pafs.S3FileSystem) and "AWS Error" in text:
+        return _explain_s3(storage, text)
+    if isinstance(error, FileNotFoundError):
+        return f"'{storage.uri}' does not exist."
+    if isinstance(error, PermissionError):
+        return f"No permission for '{storage.uri}'. Check its owner and mode."
+    return f"Cannot use '{storage.uri}': {_first_sentence(text)}"
+
+
+def _explain_s3(storage: Storage, text: str) -> str:
+    bucket = storage.path.partition("/")[0]
+    where = f"'{storage.uri}' (endpoint {_s3_endpoint() or 'of Amazon'})"
+    code = (re.search(r"AWS Error ([A-Z_]+)", text) or ["", "UNKNOWN"])[1]
+    if code == "UNKNOWN" and (named := re.search(r"\b([A-Z][A-Za-z]+(?:Bucket|Key|KeyId|Match|Denied))\b", text)):
+        code = re.sub(r"(?<!^)(?=[A-Z])", "_", named[1]).upper()
+    if "NETWORK_CONNECTION" in code or "TIMEOUT" in code:
+        return f"No answer for {where}: the endpoint cannot be reached. Check AWS_ENDPOINT_URL (scheme, host, port) and the network."
+    if code == "NO_SUCH_BUCKET":
+        return f"Bucket '{bucket}' of {where} does not exist. Check its name, or create it."
+    if code in ("INVALID_ACCESS_KEY_ID", "SIGNATURE_DOES_NOT_MATCH", "INVALID_CLIENT_TOKEN_ID"):
+        return f"The credentials for {where} are refused. Check AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY."
+    if code == "ACCESS_DENIED":
+        return (
+            f"Access to {where} is denied. Check AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY "
+            f"and that they may use bucket '{bucket}'."
+        )
+    if code in ("NO_SUCH_KEY", "RESOURCE_NOT_FOUND"):
+        return f"{where} does not exist."
+    return f"Cannot use {where}: {_first_sentence(text)}"
+
+
+def _first_sentence(text: str) -> str:
+    return text.strip().splitlines()[0][:300] if text.strip() else "unknown error"
+
+
+def describe_free_space(folder: Path) -> str:
+    """How much space is left where `folder` is, in words."""
+    usage = os.statvfs(folder)
+    return f"{usage.f_bavail * usage.f_frsize / 2**20:.0f} MiB free"

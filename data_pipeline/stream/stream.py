@@ -1,0 +1,218 @@
+"""The plan carried out by Ray Data: windows are the dataset, reading tasks map over them, batches come out in the plan's order.
+
+Each rank runs its own execution over its own share of the plan, so its order holds by construction, however the others fare.
+One execution goes through all epochs of a run: an epoch's end costs nothing.
+"""
+
+from __future__ import annotations
+
+import queue
+import threading
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import ray.data
+
+from data_pipeline.manifest import Dataset, RowGroup
+from data_pipeline.stream.batch import Batch, collate
+from data_pipeline.stream.config import StreamConfig
+from data_pipeline.stream.plan import Position, Share, Window, epoch_windows, sequential_windows
+from data_pipeline.stream.tasks import DECODED_SCHEMA, ReadWindow
+from data_pipeline.tokenizer import Tokenizer
+
+
+class TrainStream:
+    """Batches of one rank, epoch after epoch, from any position on.
+
+    Two streams with the same dataset, seed and window give the same samples in the same order, whatever the number of ranks.
+    """
+
+    def __init__(
+        self,
+        dataset: Dataset,
+        split: str,
+        tokenizer: Tokenizer,
+        config: StreamConfig,
+        *,
+        seed: int,
+        global_batch_size: int,
+        rank: int = 0,
+        world_size: int = 1,
+    ) -> None:
+        self._dataset, self._tokenizer, self._config = dataset, tokenizer, config
+        self._groups = dataset.manifest.split(split).row_groups()
+        self._rows = sum(group.rows for group in self._groups)
+        self._seed, self._size, self._rank, self._world = seed, global_batch_size, rank, world_size
+
+    @property
+    def rows(self) -> int:
+        """Samples in an epoch."""
+        return self._rows
+
+    @property
+    def steps_per_epoch(self) -> int:
+        """Steps in a whole epoch, the same on every rank."""
+        return -(-self._rows // self._size)
+
+    def _share(self, start: int) -> Share:
+        return Share(self._rows, start, self._size, self._world, self._rank)
+
+    def batches(self, start: Position, epochs: int) -> Iterator[Batch]:
+        """Batches from `start` to the end of epoch `epochs` - 1, made ready by a background thread."""
+        return prefetched(self._batches(start, epochs), self._config.prefetch_batches)
+
+    def _batches(self, start: Position, epochs: int) -> Iterator[Batch]:
+        reader = ReadWindow(
+            self._dataset.storage, self._dataset.manifest.image, self._seed, self._config.augmentation, shuffle=True
+        )
+        entries = []
+        for epoch in range(start.epoch, epochs):
+            share = self._share(start.samples if epoch == start.epoch else 0)
+            windows = epoch_windows(self._groups, self._seed, epoch, self._config.window_row_groups)
+            entries += [(window, share) for window in windows if share.touches(window)]
+        rows = _Rows(_execute(entries, reader, self._config))
+        for epoch in range(start.epoch, epochs):
+            share = self._share(start.samples if epoch == start.epoch else 0)
+            for step in range(share.steps):
+                size, per_rank, real = share.batch_rows(step)
+                done = min(share.start + (step + 1) * self._size, self._rows)
+                position = Position(epoch, done) if done < self._rows else Position(epoch + 1, 0)
+                table = rows.take(real)
+                _require_order(table, share, step, per_rank)
+                yield collate(table, per_rank, self._dataset.manifest.image, self._tokenizer, position, size)
+
+
+class EvaluationStream:
+    """Every row of a split exactly once, dealt to the ranks in batches of `batch_size`; ranks may differ in their number of batches."""
+
+    def __init__(
+        self,
+        dataset: Dataset,
+        split: str,
+        tokenizer: Tokenizer,
+        config: StreamConfig,
+        *,
+        batch_size: int,
+        rank: int = 0,
+        world_size: int = 1,
+    ) -> None:
+        self._dataset, self._tokenizer, self._config = dataset, tokenizer, config
+        self._groups = dataset.manifest.split(split).row_groups()
+        self._rows = sum(group.rows for group in self._groups)
+        self._batch_size, self._rank, self._world = batch_size, rank, world_size
+
+    @property
+    def rows(self) -> int:
+        """Rows of the split, over all ranks."""
+        return self._rows
+
+    def batches(self) -> Iterator[Batch]:
+        """This rank's batches."""
+        return prefetched(self._batches(), self._config.prefetch_batches)
+
+    def _batches(self) -> Iterator[Batch]:
+        reader = ReadWindow(self._dataset.storage, self._dataset.manifest.image, 0, "none", shuffle=False)
+        # A row group goes to one rank whole: nothing is read twice, and similar widths stay together.
+        groups: Sequence[RowGroup] = self._groups[self._rank :: self._world]
+        windows = sequential_windows(groups, max(1, self._config.window_row_groups // 4))
+        total = sum(group.rows for group in groups)
+        share = Share(total, 0, max(total, 1), 1, 0)
+        rows = _Rows(_execute([(window, share) for window in windows], reader, self._config))
+        for first in range(0, total, self._batch_size):
+            size = min(self._batch_size, total - first)
+            position = Position(0, first + size)
+            yield collate(rows.take(size), size, self._dataset.manifest.image, self._tokenizer, position, size)
+
+
+def _execute(entries: Sequence[tuple[Window, Share]], reader: ReadWindow, config: StreamConfig) -> Iterator[pa.Table]:
+    """Run the reading tasks over `entries` in parallel and give their tables in order."""
+    if not entries:
+        return iter(())
+    plan = list(entries)
+
+    def read(item: dict[str, np.ndarray]) -> pa.Table:
+        tables = [reader(*plan_of(int(index))) for index in item["id"]]
+        return pa.concat_tables(tables)
+
+    plan_ref = ray.put(plan)
+    cache: dict[str, Any] = {}
+
+    def plan_of(index: int) -> tuple[Window, Share]:
+        if "plan" not in cache:
+            cache["plan"] = ray.get(plan_ref)
+        return cache["plan"][index]  # type: ignore[no-any-return]
+
+    context = ray.data.DataContext.get_current().copy()
+    context.execution_options.preserve_order = True
+    context.enable_progress_bars = False
+    context.print_on_execution_start = False
+    with ray.data.DataContext.current(context):
+        dataset = ray.data.range(len(plan), override_num_blocks=len(plan)).map_batches(
+            read, batch_size=None, batch_format="numpy", num_cpus=config.task_cpus
+        )
+        batches = dataset.iter_batches(batch_size=None, batch_format="pyarrow", prefetch_batches=config.prefetch_windows)
+    return iter(batches)
+
+
+class _Rows:
+    """Rows taken off a sequence of tables, as many at a time as asked for."""
+
+    def __init__(self, tables: Iterator[pa.Table]) -> None:
+        self._tables, self._current = tables, DECODED_SCHEMA.empty_table()
+
+    def take(self, count: int) -> pa.Table:
+        parts = []
+        while count:
+            if not self._current.num_rows:
+                self._current = next(self._tables)
+            part = self._current.slice(0, count)
+            self._current = self._current.slice(part.num_rows)
+            parts.append(part)
+            count -= part.num_rows
+        return pa.concat_tables(parts) if parts else DECODED_SCHEMA.empty_table()
+
+
+def _require_order(table: pa.Table, share: Share, step: int, per_rank: int) -> None:
+    """The order is a contract: a stream that broke it must not go on."""
+    first = share.start + step * share.global_batch_size + share.rank * per_rank
+    expected = np.arange(first, first + table.num_rows)
+    if not np.array_equal(table.column("sample").to_numpy(), expected):
+        raise RuntimeError(f"stream out of order at sample {first} of rank {share.rank}")
+
+
+_END = object()
+
+
+def prefetched(batches: Iterator[Batch], depth: int) -> Iterator[Batch]:
+    """Draw from `batches` in a background thread, at most `depth` ahead; what it raises is raised here."""
+    ready: queue.Queue[Any] = queue.Queue(maxsize=max(1, depth))
+    stop = threading.Event()
+
+    def put(item: Any) -> bool:
+        while not stop.is_set():
+            try:
+                ready.put(item, timeout=0.1)
+                return True
+            except queue.Full:
+                continue
+        return False
+
+    def work() -> None:
+        try:
+            for batch in batches:
+                if not put(batch):
+                    return
+            put(_END)
+        except BaseException as error:
+            put(error)
+
+    threading.Thread(target=work, name="inkray-prefetch", daemon=True).start()
+    try:
+        while (item := ready.get()) is not _END:
+            if isinstance(item, BaseException):
+                raise item
+            yield item
+    finally:
+        stop.set()

@@ -1,0 +1,89 @@
+"""A small residual network for CPUs.
+
+Legend: B batch, C channels, H W height and width in pixels, D width of the encoder, h w = H W / 8 rounded up.
+"""
+
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from models.config import SmallCnnConfig
+from models.feed_forward import keep
+from models.padding import column_mask
+
+
+class ConvNorm(nn.Sequential):
+    """3x3 convolution and batch normalisation."""
+
+    def __init__(self, in_channels: int, out_channels: int, stride: int = 1) -> None:
+        super().__init__(
+            nn.Conv2d(in_channels, out_channels, 3, stride, padding=1, bias=False), nn.BatchNorm2d(out_channels)
+        )
+
+
+class ResidualBlock(nn.Module):
+    """Two convolutions around an identity (He et al. 2016)."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.conv1 = ConvNorm(channels, channels)
+        self.conv2 = ConvNorm(channels, channels)
+
+    def forward(self, x: Tensor, mask: Tensor | None) -> Tensor:
+        """(B, C, h, w) and the mask (B, h, w) of true positions to (B, C, h, w)."""
+        inner = keep(F.relu(self.conv1(x)), mask)
+        return keep(F.relu(self.conv2(inner) + x), mask)
+
+
+class Stage(nn.Module):
+    """Halves the resolution, then refines."""
+
+    def __init__(self, in_channels: int, out_channels: int, depth: int) -> None:
+        super().__init__()
+        self.down = ConvNorm(in_channels, out_channels, stride=2)
+        self.blocks = nn.ModuleList(ResidualBlock(out_channels) for _ in range(depth))
+
+    def forward(self, x: Tensor, mask: Tensor | None) -> Tensor:
+        """(B, C, h, w) and the mask (B, 1, w / 2) of the true columns of the output to (B, C', h / 2, w / 2)."""
+        x = keep(F.relu(self.down(x)), mask)
+        for block in self.blocks:
+            x = block(x, mask)
+        return x
+
+
+class SmallCnn(nn.Module):
+    """Three strided stages and a projection; the full resolution meets one convolution only, from the image's channels.
+
+    Padding beyond an image's width is set to 0 before each convolution, as if the image ended there: in evaluation an
+    image in a padded batch has the features that it has alone.
+    """
+
+    stride = 8
+
+    def __init__(self, config: SmallCnnConfig, in_channels: int, out_channels: int) -> None:
+        super().__init__()
+        self.out_channels = out_channels
+        width = config.width
+        self.stages = nn.ModuleList(
+            [
+                Stage(in_channels, width, depth=0),
+                Stage(width, 2 * width, config.depth),
+                Stage(2 * width, 4 * width, config.depth),
+            ]
+        )
+        self.project = nn.Sequential(nn.Conv2d(4 * width, out_channels, 1, bias=False), nn.BatchNorm2d(out_channels))
+        for module in self.modules():
+            if isinstance(module, nn.Conv2d):
+                nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
+
+    def forward(self, images: Tensor, widths: Tensor | None = None) -> Tensor:
+        """Images (B, C, H, W), true widths (B,) in pixels or None, to features (B, D, h, w)."""
+        x = keep(images, _row_mask(widths, images.shape[-1], 1))
+        for level, stage in enumerate(self.stages, start=1):
+            x = stage(x, _row_mask(widths, -(-images.shape[-1] // 2**level), 2**level))
+        return self.project(x)
+
+
+def _row_mask(widths: Tensor | None, columns: int, stride: int) -> Tensor | None:
+    """`column_mask` as (B, 1, columns), which broadcasts over the rows of a map."""
+    mask = column_mask(widths, columns, stride)
+    return None if mask is None else mask[:, None]

@@ -1,0 +1,23 @@
+"""Decoders: tokens and memory (B, S, M) to logits.
+
+Each is built from (DecoderConfig, memory_dim, OutputSpec) and has `forward(tgt_in, memory, memory_mask)` to logits
+(B, T, V), and the same function token by token: `start(memory, memory_mask, max_length)` to a cache and
+`step(tokens, cache, need_weights)` to logits (B, V).
+"""
+
+from torch import nn
+
+from models.choices import choose
+from models.config import DecoderConfig
+from models.decoders.transformer import TransformerDecoder
+from models.spec import OutputSpec
+
+DECODERS = {"transformer": TransformerDecoder}
+
+
+def build_decoder(config: DecoderConfig, memory_dim: int, output_spec: OutputSpec) -> nn.Module:
+    """The configured decoder over a memory of width `memory_dim`."""
+    return choose(DECODERS, config.name, "model.decoder.name")(config, memory_dim, output_spec)
+
+
+__all__ = ["DECODERS", "TransformerDecoder", "build_decoder"]

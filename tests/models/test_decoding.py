@@ -1,0 +1,136 @@
+"""Cached decoding is the teacher-forced function, token by token."""
+
+import pytest
+import torch
+from torch import Tensor
+
+from models import Decoding, Generation, ModelConfigError, Recognizer
+from tests.models.configurations import SPEC, TINY, random_images, random_targets, tiny_model
+
+
+def decode_uncached(model: Recognizer, images: Tensor, max_length: int) -> tuple[Tensor, Tensor]:
+    """Greedy token ids (B, T) and summed log-probabilities (B,) by running `forward` on the whole prefix each step."""
+    batch = images.shape[0]
+    prefix = torch.full((batch, 1), SPEC.bos_id)
+    log_probs = torch.zeros(batch)
+    finished = torch.zeros(batch, dtype=torch.bool)
+    while prefix.shape[1] <= max_length and not finished.all():
+        with torch.inference_mode():
+            best, tokens = model(images, prefix)[:, -1].log_softmax(-1).max(-1)
+        log_probs += torch.where(finished, 0.0, best)
+        tokens = torch.where(finished, SPEC.pad_id, tokens)
+        finished |= tokens == SPEC.eos_id
+        prefix = torch.cat([prefix, tokens[:, None]], 1)
+    return prefix[:, 1:], log_probs
+
+
+@pytest.mark.parametrize("structure", TINY)
+@pytest.mark.parametrize("batch", [1, 2, 5])
+def test_greedy_equals_uncached(structure: str, batch: int) -> None:
+    seen: set[int] = set()
+    for seed in range(4):
+        model = tiny_model(structure, seed)
+        images = random_images(model, batch, seed)
+        generation = model.generate(images)
+        token_ids, log_probs = decode_uncached(model, images, SPEC.max_length)
+        assert torch.equal(generation.token_ids, token_ids)
+        torch.testing.assert_close(generation.log_probs, log_probs, rtol=1e-5, atol=1e-5)
+        seen |= set(token_ids.flatten().tolist())
+    assert len(seen) > 3, "weights whose output never varies would prove nothing"
+
+
+@pytest.mark.parametrize("structure", TINY)
+@pytest.mark.parametrize("batch", [1, 2, 5])
+@pytest.mark.parametrize("seed", [0, 1, 2])
+def test_step_logits_equal_teacher_forced(structure: str, batch: int, seed: int) -> None:
+    model = tiny_model(structure, seed)
+    images, tgt_in = random_images(model, batch, seed), random_targets(batch, SPEC.max_length, seed)
+    widths = torch.randint(40, 97, (batch,), generator=torch.Generator().manual_seed(seed))
+    with torch.inference_mode():
+        expected = model(images, tgt_in, widths)
+        memory, mask, _ = model.encode(images, widths)
+        cache = model.decoder.start(memory, mask, SPEC.max_length)
+        stepped = torch.stack([model.decoder.step(tgt_in[:, t], cache) for t in range(SPEC.max_length)], dim=1)
+    torch.testing.assert_close(stepped, expected, rtol=1e-5, atol=1e-5)
+
+
+def check_ends(generation: Generation) -> None:
+    """EOS ends a row, only PAD follows, and `lengths` counts what stands before."""
+    for row, length in zip(generation.token_ids.tolist(), generation.lengths.tolist(), strict=True):
+        assert SPEC.eos_id not in row[:length]
+        assert length == len(row) or row[length] == SPEC.eos_id
+        assert set(row[length + 1 :]) <= {SPEC.pad_id}
+
+
+def biased_to_eos(structure: str, seed: int) -> Recognizer:
+    """A model that ends its rows at different steps."""
+    model = tiny_model(structure, seed)
+    with torch.no_grad():
+        model.decoder.head.bias[SPEC.eos_id] += 2.0
+    return model
+
+
+@pytest.mark.parametrize("structure", TINY)
+def test_rows_end_apart_and_decoding_stops_with_the_last(structure: str) -> None:
+    distinct_lengths = 0
+    for seed in range(8):
+        model = biased_to_eos(structure, seed)
+        images = random_images(model, 5, seed)
+        images[0], images[1, :, :32] = 0, 255
+        generation = model.generate(images)
+        check_ends(generation)
+        steps = generation.token_ids.shape[1]
+        assert steps == min(SPEC.max_length, int(generation.lengths.max()) + 1)
+        distinct_lengths = max(distinct_lengths, generation.lengths.unique().numel())
+        token_ids, log_probs = decode_uncached(model, images, SPEC.max_length)
+        assert torch.equal(generation.token_ids, token_ids)
+        torch.testing.assert_close(generation.log_probs, log_probs, rtol=1e-5, atol=1e-5)
+    assert distinct_lengths > 1
+
+
+@pytest.mark.parametrize("structure", TINY)
+def test_batch_equals_its_members(structure: str) -> None:
+    model = biased_to_eos(structure, 3)
+    images = random_images(model, 5)
+    together = model.generate(images)
+    for row in range(5):
+        alone = model.generate(images[row : row + 1])
+        length = int(alone.lengths[0])
+        assert together.lengths[row] == length
+        assert torch.equal(together.token_ids[row, :length], alone.token_ids[0, :length])
+        torch.testing.assert_close(together.log_probs[row], alone.log_probs[0], rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("structure", TINY)
+def test_attention_is_that_of_the_last_layer(structure: str) -> None:
+    model = tiny_model(structure)
+    images, widths = random_images(model, 2), torch.tensor([96, 40])
+    generation = model.generate(images, Decoding(return_attention=True), widths)
+    plain = model.generate(images, widths=widths)
+    assert plain.attention is None
+    assert torch.equal(plain.token_ids, generation.token_ids)
+    assert generation.attention is not None
+    stride = model.backbone.stride
+    steps = generation.token_ids.shape[1]
+    assert generation.attention.shape == (2, steps, 64 // stride, 96 // stride)
+    emitted = torch.arange(steps)[None] <= generation.lengths[:, None]
+    torch.testing.assert_close(generation.attention.sum((2, 3)), emitted.float())
+    padding_start = -(-40 // stride)
+    assert generation.attention[1, :, :, padding_start:].abs().sum() == 0
+
+
+def test_length_limit() -> None:
+    model = tiny_model("small")
+    images = random_images(model, 2)
+    full = model.generate(images)
+    short = model.generate(images, Decoding(max_length=3))
+    assert torch.equal(short.token_ids, full.token_ids[:, :3])
+    assert short.lengths.max() <= 3
+    for wrong in (0, -1, SPEC.max_length + 1):
+        with pytest.raises(ModelConfigError, match=r"decoding\.max_length"):
+            model.generate(images, Decoding(max_length=wrong))
+
+
+def test_generation_needs_no_gradients() -> None:
+    generation = tiny_model("small").generate(random_images(tiny_model("small"), 1))
+    assert generation.token_ids.is_inference() and not generation.log_probs.requires_grad

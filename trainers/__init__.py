@@ -1,0 +1,1 @@
+"""Where a stream of images meets a network: training, evaluation, prediction and studies."""

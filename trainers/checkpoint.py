@@ -1,0 +1,176 @@
+"""A checkpoint: a directory that needs nothing else to predict, and nothing unpickled to be read.
+
+`model.safetensors`, `config.yaml`, `vocab.json`, `data.json` (image policy, output limits, where the data came from),
+`trainer_state.pt` (loaded with weights_only), `metrics.json`, `README.md` (the model card).
+"""
+
+from __future__ import annotations
+
+import json
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from omegaconf import OmegaConf
+from safetensors.torch import load_file, save_file
+from torch import nn
+
+from cluster.errors import UserError
+from data_pipeline.images import ImagePolicy
+from data_pipeline.manifest import Manifest
+from data_pipeline.storage import Storage, open_storage
+from data_pipeline.stream.plan import Position
+from data_pipeline.tokenizer import Tokenizer
+from models import ModelConfigError, Recognizer, build_model
+from trainers.config import TrainConfig, config_from_dict, to_yaml
+from trainers.task import SequenceTask
+
+WEIGHTS, CONFIG, VOCAB, DATA = "model.safetensors", "config.yaml", "vocab.json", "data.json"
+STATE, METRICS, CARD = "trainer_state.pt", "metrics.json", "README.md"
+PREFIX = "checkpoint-"
+
+
+class CheckpointError(UserError):
+    """A checkpoint that cannot be used, with the reason."""
+
+
+@dataclass(frozen=True)
+class DataInfo:
+    """What a checkpoint knows of its data."""
+
+    dataset: str
+    digest: str
+    licence: str
+    image: ImagePolicy
+    max_length: int  # the most tokens of a prediction, <eos> included
+
+    @classmethod
+    def of(cls, manifest: Manifest) -> DataInfo:
+        """Of a dataset: predictions may be as long as its longest text, and half as long again."""
+        longest = max(split.max_tokens for split in manifest.splits.values())
+        return cls(manifest.name, manifest.digest, manifest.licence, manifest.image, longest + longest // 2 + 1)
+
+    def to_json(self) -> bytes:
+        """The bytes of `data.json`."""
+        return json.dumps({**self.__dict__, "image": self.image.to_json()}, indent=1).encode()
+
+    @classmethod
+    def from_json(cls, data: bytes) -> DataInfo:
+        """Read `data.json`."""
+        content = json.loads(data)
+        content["image"] = ImagePolicy(**content["image"])
+        return cls(**content)
+
+
+@dataclass(frozen=True)
+class LoadedCheckpoint:
+    """A recognizer in evaluation mode, with all that belongs to it."""
+
+    uri: str
+    model: Recognizer
+    config: TrainConfig
+    task: SequenceTask
+    data: DataInfo
+    metrics: dict[str, Any]
+
+
+def build_recognizer(config: TrainConfig, task: SequenceTask, data: DataInfo) -> Recognizer:
+    """The network of a configuration for the vocabulary and images of its data.
+
+    Raises:
+        UserError: the configuration asks for something impossible, by key.
+    """
+    try:
+        return build_model(config.model, task.output_spec(data.max_length))
+    except ModelConfigError as error:
+        raise UserError(str(error)) from None
+
+
+def save_checkpoint(
+    folder: Path,
+    model: nn.Module,
+    config: TrainConfig,
+    tokenizer: Tokenizer,
+    data: DataInfo,
+    state: dict[str, Any],
+    position: Position,
+    metrics: dict[str, float],
+    card: str,
+) -> None:
+    """Write a checkpoint into the empty local `folder`."""
+    weights = {name: tensor.detach().cpu().contiguous() for name, tensor in model.state_dict().items()}
+    save_file(weights, folder / WEIGHTS)
+    (folder / CONFIG).write_text(to_yaml(config))
+    (folder / VOCAB).write_bytes(tokenizer.to_json())
+    (folder / DATA).write_bytes(data.to_json())
+    torch.save({"position": [position.epoch, position.samples], "step": state}, folder / STATE)
+    (folder / METRICS).write_text(json.dumps(metrics, indent=1))
+    (folder / CARD).write_text(card)
+
+
+def load_trainer_state(folder: Path) -> tuple[Position, dict[str, Any], dict[str, float]]:
+    """Position, state of the step and last metrics of a checkpoint in a local folder."""
+    content = torch.load(folder / STATE, map_location="cpu", weights_only=True)
+    return Position(*content["position"]), content["step"], json.loads((folder / METRICS).read_text())
+
+
+def load_weights(model: nn.Module, folder: Path) -> None:
+    """Load the weights of a checkpoint in a local folder, strictly."""
+    model.load_state_dict(load_file(folder / WEIGHTS))
+
+
+def find_checkpoint(uri: str) -> Storage:
+    """The checkpoint at `uri`, or the best one (by `val/score`, else the last) of the run at `uri`.
+
+    Raises:
+        CheckpointError: there is none.
+    """
+    storage = open_storage(uri)
+    names = storage.names()
+    if WEIGHTS in names:
+        return storage
+    scored = []
+    for name in names:
+        if name.startswith(PREFIX) and storage.child(name, METRICS).exists():
+            metrics = json.loads(storage.child(name, METRICS).read_bytes())
+            scored.append((metrics.get("val/score", -1.0), name))
+    if not scored:
+        raise CheckpointError(f"No checkpoint at '{uri}': neither {WEIGHTS} nor directories {PREFIX}* are there.")
+    return storage.child(max(scored)[1])
+
+
+def load_checkpoint(uri: str, device: torch.device | None = None) -> LoadedCheckpoint:
+    """Load the recognizer at `uri` (a checkpoint, or a run: its best) for evaluation or prediction.
+
+    Raises:
+        CheckpointError: there is none, or it is incomplete or damaged.
+        StorageError: its storage cannot be read.
+    """
+    storage = find_checkpoint(uri)
+    with tempfile.TemporaryDirectory(prefix="inkray-") as scratch:
+        folder = Path(scratch)
+        for name in (WEIGHTS, CONFIG, VOCAB, DATA, METRICS):
+            (folder / name).write_bytes(storage.child(name).read_bytes())
+        try:
+            config = read_config(folder / CONFIG)
+            tokenizer = Tokenizer.from_json((folder / VOCAB).read_bytes())
+            data = DataInfo.from_json((folder / DATA).read_bytes())
+            task = SequenceTask(tokenizer, config.optim.label_smoothing)
+            model = build_recognizer(config, task, data)
+            load_weights(model, folder)
+            metrics = json.loads((folder / METRICS).read_text())
+        except UserError:
+            raise
+        except Exception as error:
+            reason = str(error).splitlines()[0][:300] if str(error) else type(error).__name__
+            raise CheckpointError(f"Checkpoint '{storage.uri}' is incomplete or damaged: {reason}") from error
+    return LoadedCheckpoint(storage.uri, model.to(device or torch.device("cpu")).eval(), config, task, data, metrics)
+
+
+def read_config(file: Path) -> TrainConfig:
+    """The configuration that a checkpoint or run carries."""
+    values = OmegaConf.to_container(OmegaConf.load(file))
+    assert isinstance(values, dict)
+    return config_from_dict({str(key): value for key, value in values.items()}, f"'{file}'")

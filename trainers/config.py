@@ -1,0 +1,241 @@
+"""The configuration of a training run: dataclasses, YAML values, dotted overrides. Merged and typed by OmegaConf."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, fields, is_dataclass
+from pathlib import Path
+from typing import Any, Literal, get_type_hints
+
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import ConfigKeyError, OmegaConfBaseException, ValidationError
+
+from cluster.errors import UserError
+from data_pipeline.stream.config import StreamConfig
+from models.config import ModelConfig
+
+Precision = Literal["auto", "fp32", "bf16", "fp16"]
+Schedule = Literal["one_cycle", "cosine", "constant"]
+
+
+class ConfigError(UserError):
+    """A key that does not exist or a value that does not fit, named."""
+
+
+@dataclass
+class DataConfig:
+    """Which dataset, and which of its splits are for what. An empty split name leaves that part out."""
+
+    dataset: str = "data/formulas"
+    train_split: str = "train"
+    val_split: str = "val"
+    test_split: str = "test"
+
+
+@dataclass
+class OptimConfig:
+    """AdamW and its schedule, counted in steps."""
+
+    lr: float = 1e-3  # the peak
+    weight_decay: float = 0.01
+    betas: tuple[float, float] = (0.9, 0.98)
+    schedule: Schedule = "one_cycle"
+    warmup: float = 0.1  # share of all steps
+    max_grad_norm: float = 1.0
+    label_smoothing: float = 0.0
+
+
+@dataclass
+class CheckpointConfig:
+    """When checkpoints are written, besides the end of each epoch, and how many are kept."""
+
+    every_steps: int = 0  # 0: at the ends of epochs only
+    keep: int = 1  # the best so many by `val/score`, and always the last
+
+
+@dataclass
+class ScalingConfig:
+    """Where a run is computed."""
+
+    num_train_workers: int = 2
+    use_gpu: bool | None = None  # None: if the cluster has enough GPUs
+    cpus_per_worker: float | None = None  # None: one, or less on a small machine
+    wait_for_nodes_s: float = 0.0  # how long an autoscaling cluster may take to bring the machines
+    max_failures: int = 3  # restarts from the last checkpoint when a worker is lost
+    precision: Precision = "auto"  # fp16 on GPUs without bf16, bf16 where there is, fp32 on CPUs
+
+
+@dataclass
+class TrackingConfig:
+    """Where figures go. `metrics.jsonl` and the log are always written."""
+
+    log_interval: int = 20  # steps
+    wandb: bool = True  # offline unless logged in
+    project: str = "inkray"
+
+
+@dataclass
+class ReportConfig:
+    """The folder of pictures at the end of a run."""
+
+    enabled: bool = True
+    examples: int = 48
+
+
+@dataclass
+class TrainConfig:
+    """A training run."""
+
+    name: str = "formulas"  # a run is stored under runs_dir/name-<date>
+    runs_dir: str = "runs"  # any URI
+    seed: int = 0
+    epochs: int = 10
+    global_batch_size: int = 64
+    data: DataConfig = field(default_factory=DataConfig)
+    stream: StreamConfig = field(default_factory=StreamConfig)
+    model: ModelConfig = field(default_factory=ModelConfig)
+    optim: OptimConfig = field(default_factory=OptimConfig)
+    checkpoint: CheckpointConfig = field(default_factory=CheckpointConfig)
+    scaling: ScalingConfig = field(default_factory=ScalingConfig)
+    tracking: TrackingConfig = field(default_factory=TrackingConfig)
+    report: ReportConfig = field(default_factory=ReportConfig)
+
+    @property
+    def batch_size_per_worker(self) -> int:
+        """Each worker's part of the global batch."""
+        return self.global_batch_size // self.scaling.num_train_workers
+
+
+def load_config(file: str | Path | None, overrides: Sequence[str] = ()) -> TrainConfig:
+    """Defaults, then the YAML `file`, then `key=value` overrides, typed and checked.
+
+    Raises:
+        ConfigError: a missing file, an unknown key, an ill-typed or impossible value; the message names it and what is allowed.
+    """
+    merged = OmegaConf.structured(TrainConfig)
+    if file is not None:
+        merged = _merge(merged, _read_yaml(Path(file)), f"'{file}'")
+    merged = _merge(merged, parse_overrides(overrides), "the command line")
+    return to_config(merged)
+
+
+def to_config(merged: DictConfig) -> TrainConfig:
+    """The dataclass of a merged configuration, its values checked against each other."""
+    config = OmegaConf.to_object(merged)
+    assert isinstance(config, TrainConfig)
+    check(config)
+    return config
+
+
+def config_from_dict(values: dict[str, Any], where: str) -> TrainConfig:
+    """A configuration from plain values, as a checkpoint's `config.yaml` holds them."""
+    return to_config(_merge(OmegaConf.structured(TrainConfig), OmegaConf.create(values), where))
+
+
+def parse_overrides(overrides: Sequence[str]) -> DictConfig:
+    """`["optim.lr=3e-4"]` as a configuration.
+
+    Raises:
+        ConfigError: an argument without `=`.
+    """
+    for override in overrides:
+        if "=" not in override.lstrip("="):
+            raise ConfigError(f"'{override}' is not an override. Write key=value, as in optim.lr=3e-4.")
+    return OmegaConf.from_dotlist(list(overrides))
+
+
+def merge_overrides(config: TrainConfig, overrides: Sequence[str], where: str) -> TrainConfig:
+    """`config` with dotted overrides applied."""
+    return to_config(_merge(OmegaConf.structured(config), parse_overrides(overrides), where))
+
+
+def to_yaml(config: TrainConfig) -> str:
+    """Every value of `config` as YAML."""
+    return OmegaConf.to_yaml(OmegaConf.structured(config))
+
+
+def _read_yaml(file: Path) -> DictConfig:
+    if not file.is_file():
+        raise ConfigError(f"No configuration file '{file}'. Those of Inkray lie in configs/train/.")
+    try:
+        loaded = OmegaConf.load(file)
+    except Exception as error:
+        raise ConfigError(f"'{file}' is not valid YAML: {str(error).splitlines()[0]}") from None
+    if not isinstance(loaded, DictConfig):
+        raise ConfigError(f"'{file}' is not a mapping of keys to values.")
+    return loaded
+
+
+def _merge(base: DictConfig, update: DictConfig, where: str) -> DictConfig:
+    try:
+        merged = OmegaConf.merge(base, update)
+        assert isinstance(merged, DictConfig)
+        return merged
+    except ConfigKeyError as error:
+        key = str(error.full_key or "")
+        parent = key.rpartition(".")[0]
+        raise ConfigError(f"Unknown key '{key}' in {where}. {_valid_keys(parent)}") from None
+    except (ValidationError, OmegaConfBaseException) as error:
+        reason = str(error).splitlines()[0]
+        raise ConfigError(
+            f"Bad value for '{error.full_key}' in {where}: {reason}. {_expected(str(error.full_key or ''))}"
+        ) from None
+
+
+def _node(path: str) -> Any:
+    """The dataclass or annotation at a dotted path of TrainConfig, or None."""
+    node: Any = TrainConfig
+    for name in path.split(".") if path else []:
+        if not is_dataclass(node):
+            return None
+        node = get_type_hints(node).get(name.partition("[")[0])
+    return node
+
+
+def _valid_keys(path: str) -> str:
+    node = _node(path)
+    if not is_dataclass(node):
+        return ""
+    return f"Valid{' below ' + repr(path) if path else ''}: {', '.join(f.name for f in fields(node))}."
+
+
+def _expected(path: str) -> str:
+    node = _node(path)
+    return "" if node is None else f"Expected: {getattr(node, '__name__', None) if isinstance(node, type) else node}."
+
+
+def check(config: TrainConfig) -> None:
+    """Check values that only make sense together.
+
+    Raises:
+        ConfigError: naming the key.
+    """
+    workers = config.scaling.num_train_workers
+    rules = [
+        (workers >= 1, f"scaling.num_train_workers={workers}: at least 1"),
+        (config.epochs >= 1, f"epochs={config.epochs}: at least 1"),
+        (config.global_batch_size >= 1, f"global_batch_size={config.global_batch_size}: at least 1"),
+        (config.seed >= 0, f"seed={config.seed}: not negative"),
+        (
+            config.global_batch_size % max(workers, 1) == 0,
+            f"global_batch_size={config.global_batch_size} is not a multiple of scaling.num_train_workers={workers}",
+        ),
+        (config.optim.lr > 0, f"optim.lr={config.optim.lr}: above 0"),
+        (0 <= config.optim.warmup < 1, f"optim.warmup={config.optim.warmup}: a share, from 0 to below 1"),
+        (
+            0 <= config.optim.label_smoothing < 1,
+            f"optim.label_smoothing={config.optim.label_smoothing}: from 0 to below 1",
+        ),
+        (
+            config.stream.window_row_groups >= 1,
+            f"stream.window_row_groups={config.stream.window_row_groups}: at least 1",
+        ),
+        (config.stream.prefetch_batches >= 1, f"stream.prefetch_batches={config.stream.prefetch_batches}: at least 1"),
+        (config.tracking.log_interval >= 1, f"tracking.log_interval={config.tracking.log_interval}: at least 1"),
+        (config.checkpoint.keep >= 1, f"checkpoint.keep={config.checkpoint.keep}: at least 1"),
+        (config.scaling.max_failures >= 0, f"scaling.max_failures={config.scaling.max_failures}: not negative"),
+        (bool(config.name) and "/" not in config.name, f"name='{config.name}': a name without '/'"),
+    ]
+    for good, message in rules:
+        if not good:
+            raise ConfigError(f"Bad value: {message}.")

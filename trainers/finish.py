@@ -1,0 +1,146 @@
+"""The end of a run: its best checkpoint judged on the test split, and a report folder that shows it."""
+
+from __future__ import annotations
+
+import platform
+import tempfile
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from data_pipeline.manifest import Dataset, open_dataset
+from data_pipeline.storage import Storage
+from models import Decoding
+from trainers.checkpoint import CARD, LoadedCheckpoint, load_checkpoint
+from trainers.config import TrainConfig, to_yaml
+from trainers.judge import Judged, commonest_answer, judge_checkpoint, read_rows
+from trainers.predictor import Predictor
+from trainers.report import AttentionExample, Example, RunReport, model_card, write_report
+from trainers.run import RunResult
+
+REPORT = "report"
+
+
+def finish_run(config: TrainConfig, run: Storage, result: RunResult) -> dict[str, dict[str, float]]:
+    """Judge the best checkpoint of `run` on the test split and write `report/`. Returns the figures by name."""
+    dataset = open_dataset(config.data.dataset)
+    loaded = load_checkpoint(run.uri)
+    split = config.data.test_split or config.data.val_split or config.data.train_split
+    judged = judge_checkpoint(loaded, dataset, split)
+    figures = split_figures(split, judged)
+    answer, baseline = commonest_answer(dataset, config.data.train_split, split)
+    figures[f"{split}, always answering '{answer}'"] = baseline.total.averages()
+    if config.report.enabled:
+        _write(config, run, result, dataset, loaded, judged, split, figures)
+    return figures
+
+
+def split_figures(split: str, judged: Judged) -> dict[str, dict[str, float]]:
+    """The figures of a split, and of its sources apart where there are several."""
+    figures = {split: judged.sums.total.averages()}
+    if len(judged.sums.groups) > 1:
+        figures |= {f"{split}, {name}": sums.averages() for name, sums in sorted(judged.sums.groups.items())}
+    return figures
+
+
+def figures_table(figures: dict[str, dict[str, float]]) -> str:
+    """The figures as a table of text."""
+    width = max(map(len, figures))
+    lines = [f"{'':{width}}  {'images':>7}  {'exact':>7}  {'WER':>7}  {'CER':>7}  {'score':>6}"]
+    for name, row in figures.items():
+        lines.append(
+            f"{name:{width}}  {row['count']:7.0f}  {100 * row['exact_match']:5.1f} %  {100 * row['wer']:5.1f} %  "
+            f"{100 * row['cer']:5.1f} %  {row['score']:.4f}"
+        )
+    return "\n".join(lines)
+
+
+def _write(
+    config: TrainConfig,
+    run: Storage,
+    result: RunResult,
+    dataset: Dataset,
+    loaded: LoadedCheckpoint,
+    judged: Judged,
+    split: str,
+    figures: dict[str, dict[str, float]],
+) -> None:
+    examples, attention = _pictures(config.report.examples, dataset, loaded, judged, split)
+    manifest = dataset.manifest
+    report = RunReport(
+        title=run.path.rpartition("/")[2],
+        config_yaml=to_yaml(config),
+        history=result.history,
+        metrics=figures,
+        examples=examples,
+        attention=attention,
+        dataset={
+            "name": manifest.name,
+            "uri": config.data.dataset,
+            "digest": manifest.digest,
+            "licence": manifest.licence,
+            "tokens": len(manifest.charset),
+            "images": f"{manifest.image.width}x{manifest.image.height} {manifest.image.colour}",
+            **{f"rows of {name}": part.rows for name, part in manifest.splits.items()},
+            "rejected": manifest.rejected,
+        },
+        checkpoint=loaded.uri,
+        environment=environment(result.seconds),
+    )
+    with tempfile.TemporaryDirectory(prefix="inkray-report-") as scratch:
+        write_report(Path(scratch), report)
+        run.child(REPORT).copy_from(Path(scratch))
+    name = loaded.uri.rpartition("/")[2]
+    run.child(name, CARD).write_bytes(model_card(report).encode())
+
+
+def environment(seconds: float) -> dict[str, Any]:
+    """What a run was computed with."""
+    versions = {name: version(name) for name in ("torch", "ray", "pyarrow", "timm")}
+    device = torch.cuda.get_device_name() if torch.cuda.is_available() else platform.processor() or platform.machine()
+    return {
+        "python": platform.python_version(),
+        **versions,
+        "device of the report": device,
+        "minutes": round(seconds / 60, 1),
+    }
+
+
+def _pictures(
+    count: int, dataset: Dataset, loaded: LoadedCheckpoint, judged: Judged, split: str
+) -> tuple[list[Example], AttentionExample | None]:
+    """`count` rows of the split spread evenly over it, and the attention over the longest of them that was read right."""
+    step = max(1, len(judged.rows) // max(count, 1))
+    # An odd stride: sources that alternate would else show one half only.
+    chosen = {row["id"]: row for row in judged.rows[:: step | 1][:count] if not row["error"]}
+    predictor = Predictor(loaded.uri)
+    images = {}
+    for row in read_rows(dataset, dataset.manifest.split(split), ["id", "image"]).iter_rows():
+        if row["id"] in chosen:
+            images[row["id"]] = predictor.prepare(row["image"])
+    examples = [
+        Example(name, images[name], row["text"], row["prediction"], row["source"])
+        for name, row in chosen.items()
+        if name in images
+    ]
+    right = [example for example in examples if example.truth == example.prediction] or examples
+    if not right:
+        return examples, None
+    shown = max(right, key=lambda example: len(example.prediction.split()))
+    return examples, attention_of(predictor, shown.image)
+
+
+def attention_of(predictor: Predictor, image: np.ndarray) -> AttentionExample:
+    """Decode one prepared image and keep where each token looked."""
+    pixels, widths = predictor.to_tensors([image])
+    generation = predictor.loaded.model.generate(pixels, Decoding(return_attention=True), widths)
+    tokenizer = predictor.loaded.task.tokenizer
+    tokens = tokenizer.tokens(generation.token_ids[0].tolist())
+    assert generation.attention is not None
+    maps = generation.attention[0, : len(tokens)].float().cpu().numpy()
+    # The batch was padded on the right: show the columns of the image alone.
+    columns = max(1, round(maps.shape[2] * image.shape[1] / pixels.shape[3]))
+    return AttentionExample(image, tokens, maps[:, :, :columns])

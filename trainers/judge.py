@@ -1,0 +1,97 @@
+"""A checkpoint judged on a split: every row once, through a pool of predictors."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass
+from typing import Any
+
+import pyarrow.parquet as pq
+import ray.data
+from tqdm import tqdm
+
+from data_pipeline.manifest import Dataset, Split
+from data_pipeline.storage import storage_errors
+from data_pipeline.tokenizer import Tokenizer
+from trainers.checkpoint import LoadedCheckpoint
+from trainers.metrics import GroupedSums
+from trainers.pool import predict_with_pool
+
+
+@dataclass(frozen=True)
+class Judged:
+    """Figures of a split, and the row of each prediction (id, source, text, prediction, error), sorted by id."""
+
+    sums: GroupedSums
+    rows: list[dict[str, Any]]
+
+
+def judge_checkpoint(
+    loaded: LoadedCheckpoint, dataset: Dataset, split: str, batch_size: int = 64, allow_unknown_tokens: bool = False
+) -> Judged:
+    """Predict every row of `split` of `dataset` and compare.
+
+    Raises:
+        VocabularyMismatch: the dataset has tokens that the checkpoint does not know.
+        RuntimeError: the rows that came back are not the rows of the split, each once.
+    """
+    if not allow_unknown_tokens:
+        theirs = Tokenizer(dataset.manifest.charset)
+        loaded.task.tokenizer.require_covers(theirs, "the checkpoint", f"dataset '{dataset.storage.uri}'")
+    rows = dataset.manifest.split(split).rows
+    images = read_rows(dataset, dataset.manifest.split(split), ["id", "image", "text", "source"])
+    predicted = []
+    for row in tqdm(
+        predict_with_pool(images, loaded.uri, batch_size).iter_rows(),
+        total=rows,
+        desc=f"evaluate {split}",
+        unit=" images",
+    ):
+        predicted.append(row)
+    if len(predicted) != rows or len({row["id"] for row in predicted}) != rows:
+        raise RuntimeError(f"{len(predicted)} predictions for {rows} rows")
+    predicted.sort(key=lambda row: row["id"])
+    sums = GroupedSums()
+    for row in predicted:
+        if row["error"]:
+            sums.total.rejected += 1
+        else:
+            sums.add(row["prediction"], row["text"], row["source"])
+    return Judged(sums, predicted)
+
+
+def read_rows(dataset: Dataset, split: Split, columns: list[str]) -> ray.data.Dataset:
+    """The rows of a split as a Ray Data dataset, one task per shard."""
+    storage = dataset.storage
+
+    def read(batch: dict[str, Any]) -> Any:
+        shard = storage.child(str(batch["file"][0]))
+        with storage_errors(shard), storage.filesystem.open_input_file(shard.path) as file:
+            return pq.read_table(file, columns=columns)
+
+    items = [{"file": shard.file} for shard in split.shards]
+    return ray.data.from_items(items, override_num_blocks=len(items)).map_batches(read, batch_size=1, num_cpus=0.5)
+
+
+def commonest_answer(dataset: Dataset, train: str, test: str) -> tuple[str, GroupedSums]:
+    """The text that occurs most in split `train`, and the figures of always answering it on split `test`.
+
+    What a recognizer has to beat to have read anything.
+    """
+    counts = Counter(text for text, _ in _texts(dataset, train))
+    # Ties go to the alphabet, not to the order of the shards.
+    answer = min(counts, key=lambda text: (-counts[text], text))
+    sums = GroupedSums()
+    for text, source in _texts(dataset, test):
+        sums.add(answer, text, source)
+    return answer, sums
+
+
+def _texts(dataset: Dataset, split: str) -> list[tuple[str, str]]:
+    rows: list[tuple[str, str]] = []
+    for shard in dataset.manifest.split(split).shards:
+        file = dataset.storage.child(shard.file)
+        with storage_errors(file), dataset.storage.filesystem.open_input_file(file.path) as source:
+            table = pq.read_table(source, columns=["text", "source"])
+        rows += zip(table.column("text").to_pylist(), table.column("source").to_pylist(), strict=True)
+    return rows

@@ -1,0 +1,223 @@
+"""What each training worker does. Ray is met here only; the step itself is plain torch (`trainers.step`)."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+import time
+import uuid
+from pathlib import Path
+from typing import Any
+
+import ray.train
+import ray.train.torch
+import torch
+from torch import nn
+
+from cluster.errors import UserError
+from data_pipeline.manifest import Dataset, open_dataset
+from data_pipeline.stream import EvaluationStream, Position, TrainStream
+from data_pipeline.tokenizer import Tokenizer
+from trainers.card import short_card
+from trainers.checkpoint import (
+    PREFIX,
+    VOCAB,
+    DataInfo,
+    build_recognizer,
+    load_trainer_state,
+    load_weights,
+    save_checkpoint,
+)
+from trainers.config import TrainConfig, config_from_dict
+from trainers.evaluation import evaluate
+from trainers.interval import Interval
+from trainers.monitor import MonitorLine
+from trainers.step import TrainStep, to_device
+from trainers.task import SequenceTask
+
+
+def train_loop_per_worker(settings: dict[str, Any]) -> None:
+    """Train from the last checkpoint of the run, if it has one, to the end of its last epoch."""
+    config = config_from_dict(settings["config"], "the run's configuration")
+    line = MonitorLine(settings["monitor"])
+    try:
+        Worker(config, line).run()
+    except UserError as mistake:
+        # Told before Ray sees it: a restart would only meet the same mistake again.
+        line.push("fatal", message=str(mistake))
+        line.flush()
+        raise
+
+
+class Worker:
+    """One rank of a run."""
+
+    def __init__(self, config: TrainConfig, line: MonitorLine) -> None:
+        self.config, self.line = config, line
+        context = ray.train.get_context()
+        self.rank, self.world_size = context.get_world_rank(), context.get_world_size()
+        self.device = ray.train.torch.get_device()
+        if self.device.type == "cpu":
+            torch.set_num_threads(max(1, (os.cpu_count() or 1) // context.get_local_world_size()))
+        self.dataset: Dataset = open_dataset(config.data.dataset)
+        self.tokenizer = Tokenizer(self.dataset.manifest.charset)
+        self.task = SequenceTask(self.tokenizer, config.optim.label_smoothing)
+        self.data = DataInfo.of(self.dataset.manifest)
+        torch.manual_seed(config.seed)  # every rank starts from the same weights
+        self.network = build_recognizer(config, self.task, self.data).to(memory_format=torch.channels_last)
+        self.stream = TrainStream(
+            self.dataset,
+            config.data.train_split,
+            self.tokenizer,
+            config.stream,
+            seed=config.seed,
+            global_batch_size=config.global_batch_size,
+            rank=self.rank,
+            world_size=self.world_size,
+        )
+        self.position = Position()
+        self.metrics: dict[str, float] = {}
+        state = self._restore()
+        # Gradients as views of the buckets: one copy less a step.
+        self.model: nn.Module = ray.train.torch.prepare_model(
+            self.network, parallel_strategy_kwargs={"gradient_as_bucket_view": True}
+        )
+        total_steps = self.stream.steps_per_epoch * config.epochs
+        self.step = TrainStep(
+            self.model,
+            self.task,
+            config.optim,
+            total_steps,
+            self.device,
+            config.scaling.precision,
+            config.seed,
+            self.rank,
+        )
+        if state is not None:
+            self.step.load_state_dict(state)
+        self.interval = Interval(self.device)
+
+    def _restore(self) -> dict[str, Any] | None:
+        checkpoint = ray.train.get_checkpoint()
+        if checkpoint is None:
+            return None
+        with checkpoint.as_directory() as directory:
+            folder = Path(directory)
+            saved = Tokenizer.from_json((folder / VOCAB).read_bytes())
+            saved.require_same(self.tokenizer, "the checkpoint", f"dataset '{self.config.data.dataset}'")
+            load_weights(self.network, folder)
+            self.position, state, self.metrics = load_trainer_state(folder)
+        if self.rank == 0:
+            self.line.push("resumed", checkpoint=checkpoint.path, epoch=self.position.epoch, step=state["steps"])
+        return state
+
+    def run(self) -> None:
+        """Consume the stream to its end."""
+        if self.rank == 0:
+            self._push_start()
+        batches = self.stream.batches(self.position, self.config.epochs)
+        epoch_ended = time.monotonic()
+        while True:
+            asked = time.monotonic()
+            batch = next(batches, None)
+            if batch is None:
+                break
+            self.interval.waited(time.monotonic() - asked)
+            tensors = to_device(batch, self.device)
+            result = self.step(tensors, stop=self.line.poll())
+            self.interval.stepped(result, batch.global_size, batch.errors)
+            epoch, self.position = self.position.epoch, batch.position
+            if self.step.steps % self.config.tracking.log_interval == 0:
+                self._log(epoch)
+            stop = self._agreed_to_stop(result.stop)
+            if self.position.epoch > epoch:
+                self._end_epoch(epoch, time.monotonic() - epoch_ended)
+                epoch_ended = time.monotonic()
+            elif stop or self._checkpoint_due():
+                self._checkpoint(validated=False)
+            if stop:
+                if self.rank == 0:
+                    self.line.push("stopped", epoch=self.position.epoch, step=self.step.steps)
+                return
+
+    def _push_start(self) -> None:
+        manifest = self.dataset.manifest
+        self.line.push(
+            "started",
+            parameters=sum(p.numel() for p in self.network.parameters()),
+            device=torch.cuda.get_device_name(self.device) if self.device.type == "cuda" else "cpu",
+            precision=str(self.step.dtype).removeprefix("torch."),
+            world_size=self.world_size,
+            rows=self.stream.rows,
+            steps=self.stream.steps_per_epoch * self.config.epochs,
+            step=self.step.steps,
+            vocabulary=len(self.tokenizer),
+            digest=manifest.digest,
+        )
+
+    def _agreed_to_stop(self, stop: torch.Tensor) -> bool:
+        # On a GPU reading the flag waits for the step, so it is read now and then; all ranks read it at the same steps.
+        if self.device.type == "cuda" and self.step.steps % 16:
+            return False
+        return bool(stop > 0)
+
+    def _checkpoint_due(self) -> bool:
+        every = self.config.checkpoint.every_steps
+        return every > 0 and self.step.steps % every == 0
+
+    def _log(self, epoch: int) -> None:
+        figures = self.interval.close()
+        if self.rank == 0:
+            figures |= {"step": self.step.steps, "epoch": epoch, "train/lr": self.step.lr}
+            self.line.push("interval", figures=figures, errors=self.interval.errors)
+        self.interval.errors = {}
+
+    def _end_epoch(self, epoch: int, seconds: float) -> None:
+        started = time.monotonic()
+        if self.config.data.val_split:
+            stream = EvaluationStream(
+                self.dataset,
+                self.config.data.val_split,
+                self.tokenizer,
+                self.config.stream,
+                batch_size=self.config.batch_size_per_worker,
+                rank=self.rank,
+                world_size=self.world_size,
+            )
+            self.metrics = evaluate(self.network, self.task, stream, self.device).averages("val")
+        evaluated = time.monotonic()
+        self._checkpoint(validated=bool(self.config.data.val_split))
+        if self.rank == 0:
+            times = {
+                "time/train_s": seconds,
+                "time/evaluation_s": evaluated - started,
+                "time/checkpoint_s": time.monotonic() - evaluated,
+            }
+            figures = {"step": self.step.steps, "epoch": epoch, **self.metrics, **times}
+            self.line.push("epoch", figures=figures)
+        self.interval.restart()
+
+    def _checkpoint(self, validated: bool) -> None:
+        """Write and report a checkpoint. A report is a barrier: every rank comes here at the same step."""
+        metrics = {"step": float(self.step.steps), "epoch": float(self.position.epoch)}
+        metrics |= self.metrics if validated else {}
+        name = f"{PREFIX}{self.step.steps:07d}-{uuid.uuid4().hex[:6]}"  # unique: a lost worker may leave an orphan
+        with tempfile.TemporaryDirectory(prefix="inkray-checkpoint-") as scratch:
+            checkpoint = None
+            if self.rank == 0:
+                card = short_card(self.config.name, self.dataset.manifest, metrics)
+                save_checkpoint(
+                    Path(scratch),
+                    self.network,
+                    self.config,
+                    self.tokenizer,
+                    self.data,
+                    self.step.state_dict(),
+                    self.position,
+                    metrics,
+                    card,
+                )
+                checkpoint = ray.train.Checkpoint.from_directory(scratch)
+            ray.train.report(metrics, checkpoint=checkpoint, checkpoint_dir_name=name)
+        if self.rank == 0:
+            self.line.push("checkpoint", name=name, step=self.step.steps)

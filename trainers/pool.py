@@ -1,0 +1,31 @@
+"""A pool of predictors over a Ray Data dataset of encoded images."""
+
+from __future__ import annotations
+
+import os
+
+import ray
+import ray.data
+
+from trainers.predictor import Predictor
+
+
+def predict_with_pool(
+    images: ray.data.Dataset, checkpoint: str, batch_size: int, actors: int | None = None
+) -> ray.data.Dataset:
+    """Rows with `image` (encoded bytes) become rows with `prediction` and `error`; order is not kept, so carry an id.
+
+    One actor for each GPU, or two on CPUs of this machine; `actors` says otherwise.
+    """
+    there = ray.cluster_resources()
+    gpus = int(there.get("GPU", 0))
+    size = actors or (gpus if gpus else max(1, min(2, int(there.get("CPU", 1)) - 1)))
+    threads = max(1, (os.cpu_count() or 1) // size) if not gpus else None
+    return images.map_batches(
+        Predictor,
+        fn_constructor_kwargs={"checkpoint": checkpoint, "threads": threads},
+        batch_size=batch_size,
+        num_cpus=0.5,
+        num_gpus=1 if gpus else 0,
+        compute=ray.data.ActorPoolStrategy(size=size),
+    )

@@ -1,0 +1,268 @@
+"""A training run: the one way in for `trainers.train` and for the arms of a study."""
+
+from __future__ import annotations
+
+import datetime
+import signal
+import tempfile
+import threading
+import time
+import uuid
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import ray
+import ray.train
+import torch
+from omegaconf import OmegaConf
+from ray.train import CheckpointConfig, FailureConfig, RunConfig, ScalingConfig
+from ray.train.torch import TorchConfig, TorchTrainer
+
+from cluster.errors import UserError, user_error_in
+from cluster.resources import WorkerResources, plan_workers
+from data_pipeline.manifest import Dataset, open_dataset
+from data_pipeline.storage import Storage, open_storage
+from data_pipeline.tokenizer import Tokenizer
+from trainers.checkpoint import CONFIG, PREFIX, VOCAB, CheckpointError, DataInfo, build_recognizer, read_config
+from trainers.config import TrainConfig, to_yaml
+from trainers.loop import train_loop_per_worker
+from trainers.monitor import Monitor
+from trainers.task import SequenceTask
+from trainers.tracking import Console, History, Tracker, Wandb
+
+POLL_S = 0.2
+
+
+@dataclass(frozen=True)
+class RunResult:
+    """What a run leaves: its folder, whether it was stopped before its end, and all rows of figures."""
+
+    uri: str
+    stopped: bool
+    history: list[dict[str, float]]
+    seconds: float
+
+    @property
+    def validation(self) -> dict[str, float]:
+        """The figures of the best evaluation by `val/score`, empty if there was none."""
+        rows = [row for row in self.history if "val/score" in row]
+        return max(rows, key=lambda row: row["val/score"], default={})
+
+
+def new_run(config: TrainConfig) -> Storage:
+    """The folder of a fresh run below `config.runs_dir`, its configuration written: a place that cannot be written says so now."""
+    stamp = datetime.datetime.now().strftime("%Y%m%d-%H%M%S")
+    run = open_storage(config.runs_dir).child(f"{config.name}-{stamp}-{uuid.uuid4().hex[:4]}")
+    run.child(CONFIG).write_bytes(to_yaml(config).encode())
+    return run
+
+
+def open_run(uri: str) -> tuple[Storage, TrainConfig]:
+    """The folder and the configuration of a run that is to be resumed.
+
+    Raises:
+        CheckpointError: there is no run at `uri`.
+    """
+    run = open_storage(uri)
+    if not run.child(CONFIG).exists():
+        raise CheckpointError(f"No run at '{uri}': there is no {CONFIG}. Give the folder that the run printed at its start.")
+    with tempfile.NamedTemporaryFile(suffix=".yaml") as file:
+        file.write(run.child(CONFIG).read_bytes())
+        file.flush()
+        return run, read_config(Path(file.name))
+
+
+def check_run(config: TrainConfig) -> Dataset:
+    """Everything about a run that can be wrong and can be known before a worker starts.
+
+    Raises:
+        UserError: dataset, splits, vocabulary or network, by name.
+    """
+    dataset = open_dataset(config.data.dataset)
+    for split in (config.data.train_split, config.data.val_split, config.data.test_split):
+        if split and not dataset.manifest.split(split).rows:
+            raise UserError(f"Split '{split}' of '{config.data.dataset}' is empty.")
+    if config.model.in_channels != dataset.manifest.image.channels:
+        raise UserError(
+            f"model.in_channels={config.model.in_channels}, but the images of '{config.data.dataset}' are "
+            f"{dataset.manifest.image.colour}: set model.in_channels={dataset.manifest.image.channels}."
+        )
+    with torch.device("meta"):
+        build_recognizer(config, SequenceTask(Tokenizer(dataset.manifest.charset)), DataInfo.of(dataset.manifest))
+    return dataset
+
+
+def _require_same_vocabulary(run: Storage, dataset: Dataset, config: TrainConfig) -> None:
+    """A resumed run must meet the vocabulary that it was begun with."""
+    names = [name for name in run.names() if name.startswith(PREFIX)]
+    if names and run.child(names[-1], VOCAB).exists():
+        saved = Tokenizer.from_json(run.child(names[-1], VOCAB).read_bytes())
+        current = Tokenizer(dataset.manifest.charset)
+        saved.require_same(current, f"checkpoint '{names[-1]}'", f"dataset '{config.data.dataset}'")
+
+
+def run_training(
+    config: TrainConfig,
+    run: Storage,
+    console: Console | None = None,
+    on_row: Callable[[dict[str, float]], None] | None = None,
+    concurrent_runs: int = 1,
+) -> RunResult:
+    """Train in the connected Ray cluster until the last epoch is done or somebody interrupts; continue if `run` has checkpoints.
+
+    `on_row` is called with every row of figures, in this process.
+
+    Raises:
+        UserError: a mistake in the configuration, the data or the cluster's size.
+        ray.train.TrainingFailedError: workers failed more often than `scaling.max_failures` allows.
+    """
+    started = time.monotonic()
+    console = console or Console()
+    dataset = check_run(config)
+    _require_same_vocabulary(run, dataset, config)
+    scaling = config.scaling
+    workers = plan_workers(
+        scaling.num_train_workers, scaling.use_gpu, scaling.cpus_per_worker, scaling.wait_for_nodes_s, concurrent_runs
+    )
+    history = History(run)
+    tracker = Tracker(console, history)
+    if config.tracking.wandb:
+        _add_wandb(tracker, config, run, dataset)
+    monitor = Monitor.remote()
+    trainer = _trainer(config, run, workers, monitor)
+    try:
+        stopped = _Watch(trainer, monitor, tracker, on_row).run()
+    finally:
+        tracker.close()
+    return RunResult(run.uri, stopped, history.rows, time.monotonic() - started)
+
+
+def _add_wandb(tracker: Tracker, config: TrainConfig, run: Storage, dataset: Dataset) -> None:
+    folder = run.path if run.is_local else tempfile.mkdtemp(prefix="inkray-wandb-")
+    details = {"name": dataset.manifest.name, "digest": dataset.manifest.digest}
+    try:
+        tracker.add(Wandb(config, run.path.rpartition("/")[2], folder, details))
+    except Exception as error:  # tracking is never worth a run
+        tracker.console.line(f"warning: wandb is not available ({error}); set tracking.wandb=false to do without.")
+
+
+def _trainer(config: TrainConfig, run: Storage, workers: WorkerResources, monitor: Any) -> TorchTrainer:
+    parent, _, name = run.path.rpartition("/")
+    values = OmegaConf.to_container(OmegaConf.create(to_yaml(config)))
+    return TorchTrainer(
+        train_loop_per_worker,
+        train_loop_config={"config": values, "monitor": monitor},
+        torch_config=TorchConfig(backend="nccl" if workers.use_gpu else "gloo"),
+        scaling_config=ScalingConfig(
+            num_workers=workers.num_workers, use_gpu=workers.use_gpu, resources_per_worker=workers.to_ray()
+        ),
+        run_config=RunConfig(
+            name=name,
+            storage_path=parent,
+            storage_filesystem=run.filesystem,
+            failure_config=FailureConfig(max_failures=config.scaling.max_failures),
+            checkpoint_config=CheckpointConfig(
+                num_to_keep=config.checkpoint.keep, checkpoint_score_attribute="val/score", checkpoint_score_order="max"
+            ),
+        ),
+    )
+
+
+class _Watch:
+    """Runs a trainer in a thread and turns its events into lines and figures, here, where Ctrl-C arrives."""
+
+    def __init__(self, trainer: TorchTrainer, monitor: Any, tracker: Tracker, on_row: Any) -> None:
+        self._trainer, self._monitor, self._tracker, self._on_row = trainer, monitor, tracker, on_row
+        self._failure: BaseException | None = None
+        self._asked_to_stop = self._stopped = False
+
+    def run(self) -> bool:
+        """Until the run ends; whether it was stopped before its time."""
+        thread = threading.Thread(target=self._fit, name="inkray-fit", daemon=True)
+        with _sigterm_as_interrupt():
+            thread.start()
+            while True:
+                try:
+                    alive = thread.is_alive()
+                    self._handle_events()
+                    if not alive:
+                        break
+                    thread.join(POLL_S)
+                except KeyboardInterrupt:
+                    self._interrupt()
+        if self._failure is not None:
+            raise user_error_in(self._failure) or self._failure
+        return self._stopped
+
+    def _fit(self) -> None:
+        try:
+            self._trainer.fit()
+        except BaseException as error:
+            self._failure = error
+
+    def _interrupt(self) -> None:
+        if self._asked_to_stop:
+            raise KeyboardInterrupt
+        self._asked_to_stop = True
+        self._monitor.stop.remote()
+        self._tracker.console.line("Stopping: a checkpoint is being written. Ctrl-C again to end at once.")
+
+    def _handle_events(self) -> None:
+        try:
+            events = ray.get(self._monitor.drain.remote(), timeout=10)
+        except ray.exceptions.RayError:
+            return  # it is being restarted; what it held are lines of the log
+        for event in events:
+            self._handle(event)
+
+    def _handle(self, event: dict[str, Any]) -> None:
+        console = self._tracker.console
+        match event["kind"]:
+            case "started":
+                console.start(event["step"], event["steps"])
+                console.line(
+                    f"{event['world_size']} workers on {event['device']} ({event['precision']}), {event['parameters']:,} parameters, "
+                    f"{event['rows']:,} images, {event['vocabulary']} tokens, {event['steps']} steps"
+                )
+            case "resumed":
+                self._tracker.history.rewind(event["step"])
+                console.line(
+                    f"Resumed from {event['checkpoint'].rpartition('/')[2]} (epoch {event['epoch']}, step {event['step']})"
+                )
+            case "interval" | "epoch":
+                self._tracker.figures(event["figures"])
+                if self._on_row:
+                    self._on_row(event["figures"])
+                self._warn_of(event.get("errors") or {})
+            case "checkpoint":
+                console.line(f"Checkpoint {event['name']}")
+            case "stopped":
+                self._stopped = True
+            case "fatal":
+                raise UserError(event["message"])
+
+    def _warn_of(self, errors: dict[str, str]) -> None:
+        for sample_id, reason in list(errors.items())[:5]:
+            self._tracker.console.line(f"warning: image '{sample_id}' is left out: {reason}")
+        if len(errors) > 5:
+            self._tracker.console.line(f"warning: {len(errors) - 5} more images are left out")
+
+
+@contextmanager
+def _sigterm_as_interrupt() -> Iterator[None]:
+    """A cluster that takes a machine back sends SIGTERM: it means what Ctrl-C means."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def interrupt(signum: int, frame: Any) -> None:
+        raise KeyboardInterrupt
+
+    previous = signal.signal(signal.SIGTERM, interrupt)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, previous)
