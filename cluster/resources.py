@@ -69,8 +69,8 @@ def _plan(num_workers: int, use_gpu: bool | None, cpus_per_worker: float | None,
         cpus_per_worker = min(1.0, math.floor((cpus - reserve) / num_workers * 100) / 100)
         if cpus_per_worker < MIN_CPUS_PER_WORKER:
             raise UserError(
-                f"scaling.num_train_workers={num_workers} is too many for the CPUs: there {_are(cpus)}, {reserve:g} of them for "
-                f"reading data. Set scaling.num_train_workers={max(1, int((cpus - reserve) / MIN_CPUS_PER_WORKER))} or fewer."
+                f"scaling.num_train_workers={num_workers} is too many for the CPUs: there {_are(cpus)}, "
+                f"{reserve:g} of them for reading data. Set scaling.num_train_workers={max(1, int((cpus - reserve) / MIN_CPUS_PER_WORKER))} or fewer."
             )
     elif num_workers * cpus_per_worker + reserve > cpus:
         raise UserError(

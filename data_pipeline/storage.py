@@ -211,7 +211,10 @@ def _explain_s3(storage: Storage, text: str) -> str:
     if code == "UNKNOWN" and (named := re.search(r"\b([A-Z][A-Za-z]+(?:Bucket|Key|KeyId|Match|Denied))\b", text)):
         code = re.sub(r"(?<!^)(?=[A-Z])", "_", named[1]).upper()
     if "NETWORK_CONNECTION" in code or "TIMEOUT" in code:
-        return f"No answer for {where}: the endpoint cannot be reached. Check AWS_ENDPOINT_URL (scheme, host, port) and the network."
+        return (
+            f"No answer for {where}: the endpoint cannot be reached. "
+            "Check AWS_ENDPOINT_URL (scheme, host, port) and the network."
+        )
     if code == "NO_SUCH_BUCKET":
         return f"Bucket '{bucket}' of {where} does not exist. Check its name, or create it."
     if code in ("INVALID_ACCESS_KEY_ID", "SIGNATURE_DOES_NOT_MATCH", "INVALID_CLIENT_TOKEN_ID"):

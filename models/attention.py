@@ -52,9 +52,7 @@ class MultiHeadAttention(nn.Module):
     Projection of the source is a step of its own (`project_source`), so that a decoder can keep keys and values.
     """
 
-    def __init__(
-        self, embed_dim: int, source_dim: int, num_heads: int, scale: float, drop_rate: float
-    ) -> None:
+    def __init__(self, embed_dim: int, source_dim: int, num_heads: int, scale: float, drop_rate: float) -> None:
         super().__init__()
         self.num_heads = num_heads
         self.scale = scale

@@ -29,7 +29,9 @@ class TimmConfig:
 
     name: str = "resnetrs152"
     pretrained: bool = False
-    neck_channels: int | None = None  # width of a 1x1 convolution before the projection to encoder.embed_dim; None: no such layer
+    neck_channels: int | None = (
+        None  # width of a 1x1 convolution before the projection to encoder.embed_dim; None: no such layer
+    )
 
 
 @dataclass

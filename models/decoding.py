@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from models.decoders import TransformerDecoder
+from models.decoders import Decoder
 from models.errors import ModelConfigError
 from models.spec import OutputSpec
 
@@ -37,7 +37,7 @@ class Generation:
 
 
 def greedy_decode(
-    decoder: TransformerDecoder,
+    decoder: Decoder,
     memory: Tensor,
     memory_mask: Tensor | None,
     size: tuple[int, int],

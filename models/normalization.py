@@ -1,5 +1,7 @@
 """Where a residual branch normalises: before it (pre-norm) or after the addition (post-norm)."""
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor, nn
 
@@ -50,7 +52,7 @@ def _no_norm(dim: int) -> nn.Module:
 
 
 # A stack of pre-norm layers leaves its sum unnormalised, so a last norm follows it.
-FINAL_NORMS = {"pre": nn.LayerNorm, "post": _no_norm}
+FINAL_NORMS: dict[NormPlacement, Callable[[int], nn.Module]] = {"pre": nn.LayerNorm, "post": _no_norm}
 
 
 class PixelNormalize(nn.Module):

@@ -52,9 +52,7 @@ class Recognizer(nn.Module):
         memory, memory_mask, size = self.encode(images, widths)
         return greedy_decode(self.decoder, memory, memory_mask, size, decoding or Decoding(), self.output_spec)
 
-    def encode(
-        self, images: Tensor, widths: Tensor | None = None
-    ) -> tuple[Tensor, Tensor | None, tuple[int, int]]:
+    def encode(self, images: Tensor, widths: Tensor | None = None) -> tuple[Tensor, Tensor | None, tuple[int, int]]:
         """Memory (B, S, D), its mask (B, S), True on image, or None, and the size (h, w) of its map."""
         self._check(images)
         features = self.backbone(self.normalize(images), widths)
@@ -69,9 +67,7 @@ class Recognizer(nn.Module):
         if images.dtype != torch.uint8:
             raise TypeError(f"images must be uint8, 0 to 255, not {images.dtype}: the model normalises them itself")
         if images.shape[1] != self.in_channels:
-            raise ModelConfigError(
-                "model.in_channels", f"{self.in_channels}, but the images have {images.shape[1]} channels"
-            )
+            raise ModelConfigError("model.in_channels", f"{self.in_channels}, but the images have {images.shape[1]} channels")
         stride = self.backbone.stride
         if min(images.shape[-2:]) < stride:
             raise ModelConfigError(

@@ -60,7 +60,7 @@ def _roots_are_swapped(math: Element | None, latex: list[str]) -> bool:
 
 
 def _is_mathbrush(ink: Ink) -> bool:
-    """MathBrush names its inks after files of its own: `"200922-947-4.ink"`, quotes included."""
+    """MathBrush names its inks after files of its own: `"NAME.ink"`, quotes included."""
     return ink.annotations.get("UI", "").strip('"').endswith(".ink")
 
 

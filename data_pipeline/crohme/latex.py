@@ -44,7 +44,7 @@ def _lex(source: str) -> list[str]:
 
 
 def _split_command(lexeme: str) -> list[str]:
-    r"""A command that swallowed the letters after it (`\gtM`): the longest known command, then letters."""
+    r"""A command that swallowed the letters after it (`\gtx`): the longest known command, then letters."""
     for end in range(len(lexeme) - 1, 1, -1):
         if lexeme[:end] in COMMANDS:
             return [lexeme[:end], *lexeme[end:]]

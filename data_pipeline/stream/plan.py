@@ -99,7 +99,7 @@ def sequential_rows(window: Window) -> np.ndarray:
 
 @dataclass(frozen=True)
 class Share:
-    """Which samples of an epoch of `total` go to `rank` of `world_size`, from sample `start` on, in batches of `global_batch_size`.
+    """Which samples of an epoch of `total` go to `rank` of `world_size`, from `start` on, in global batches.
 
     The last batch may be smaller; it is dealt as evenly as it goes, so that every rank takes as many steps as the others.
     """
@@ -116,7 +116,7 @@ class Share:
         return -(-max(0, self.total - self.start) // self.global_batch_size)
 
     def batch_rows(self, step: int) -> tuple[int, int, int]:
-        """Of the `step`-th batch from `start`: its samples in all, the rows that every rank has (padding included), and this rank's real ones."""
+        """Of the `step`-th batch from `start`: its samples, the rows of each rank with padding, this rank's real ones."""
         size = min(self.global_batch_size, self.total - self.start - step * self.global_batch_size)
         per_rank = -(-size // self.world_size)
         return size, per_rank, max(0, min(per_rank, size - self.rank * per_rank))

@@ -85,7 +85,7 @@ class TrainStream:
 
 
 class EvaluationStream:
-    """Every row of a split exactly once, dealt to the ranks in batches of `batch_size`; ranks may differ in their number of batches."""
+    """Every row of a split exactly once, in batches of `batch_size`; ranks may differ in their number of batches."""
 
     def __init__(
         self,

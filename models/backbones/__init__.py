@@ -3,20 +3,22 @@
 Each is built from (its config, in_channels, out_channels) and has `out_channels` (D) and `stride` (pixels per position).
 """
 
-from torch import nn
+from collections.abc import Callable
+from typing import Any
 
+from models.backbones.base import Backbone
 from models.backbones.small_cnn import SmallCnn
 from models.backbones.timm_features import TimmFeatures
 from models.choices import choose
-from models.config import BackboneConfig
+from models.config import BackboneConfig, BackboneName
 
-BACKBONES = {"small_cnn": SmallCnn, "timm": TimmFeatures}
+BACKBONES: dict[BackboneName, Callable[[Any, int, int], Backbone]] = {"small_cnn": SmallCnn, "timm": TimmFeatures}
 
 
-def build_backbone(config: BackboneConfig, in_channels: int, out_channels: int) -> nn.Module:
+def build_backbone(config: BackboneConfig, in_channels: int, out_channels: int) -> Backbone:
     """The configured backbone, from `in_channels` image channels to `out_channels` feature channels."""
     backbone = choose(BACKBONES, config.name, "model.backbone.name")
     return backbone(getattr(config, config.name), in_channels, out_channels)
 
 
-__all__ = ["BACKBONES", "SmallCnn", "TimmFeatures", "build_backbone"]
+__all__ = ["BACKBONES", "Backbone", "SmallCnn", "TimmFeatures", "build_backbone"]

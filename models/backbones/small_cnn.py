@@ -6,6 +6,7 @@ Legend: B batch, C channels, H W height and width in pixels, D width of the enco
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from models.backbones.base import Backbone
 from models.config import SmallCnnConfig
 from models.feed_forward import keep
 from models.padding import column_mask
@@ -15,9 +16,7 @@ class ConvNorm(nn.Sequential):
     """3x3 convolution and batch normalisation."""
 
     def __init__(self, in_channels: int, out_channels: int, stride: int = 1) -> None:
-        super().__init__(
-            nn.Conv2d(in_channels, out_channels, 3, stride, padding=1, bias=False), nn.BatchNorm2d(out_channels)
-        )
+        super().__init__(nn.Conv2d(in_channels, out_channels, 3, stride, padding=1, bias=False), nn.BatchNorm2d(out_channels))
 
 
 class ResidualBlock(nn.Module):
@@ -50,7 +49,7 @@ class Stage(nn.Module):
         return x
 
 
-class SmallCnn(nn.Module):
+class SmallCnn(Backbone):
     """Three strided stages and a projection; the full resolution meets one convolution only, from the image's channels.
 
     Padding beyond an image's width is set to 0 before each convolution, as if the image ended there: in evaluation an

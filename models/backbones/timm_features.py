@@ -4,18 +4,21 @@ Legend: B batch, C channels, H W height and width in pixels, D width of the enco
 """
 
 import difflib
+from itertools import pairwise
+from typing import Any
 
 import timm
 import torch
 from torch import Tensor, nn
 
+from models.backbones.base import Backbone
 from models.config import TimmConfig
 from models.errors import ModelConfigError
 
 KEY = "model.backbone.timm"
 
 
-class TimmFeatures(nn.Module):
+class TimmFeatures(Backbone):
     """A headless timm network, then BatchNorm-ReLU-1x1 convolutions down to the width of the encoder.
 
     Its convolutions and pooled gates see padding as paper: batch images of one width where results must not depend on
@@ -24,12 +27,12 @@ class TimmFeatures(nn.Module):
 
     def __init__(self, config: TimmConfig, in_channels: int, out_channels: int) -> None:
         super().__init__()
-        self.net = _create(config, in_channels)
+        self.net: Any = _create(config, in_channels)
         self.stride = _probe_stride(self.net, config.name, in_channels)
         self.out_channels = out_channels
         widths = [self.net.num_features, *([config.neck_channels] if config.neck_channels else []), out_channels]
         layers: list[nn.Module] = []
-        for before, after in zip(widths, widths[1:], strict=False):
+        for before, after in pairwise(widths):
             layers += [nn.BatchNorm2d(before), nn.ReLU(), nn.Conv2d(before, after, 1, bias=False)]
         self.project = nn.Sequential(*layers)
 
@@ -38,15 +41,13 @@ class TimmFeatures(nn.Module):
         return self.project(self.net.forward_features(images))
 
 
-def _create(config: TimmConfig, in_channels: int) -> nn.Module:
+def _create(config: TimmConfig, in_channels: int) -> Any:
     if not timm.is_model(config.name):
         close = difflib.get_close_matches(config.name, timm.list_models(), n=3, cutoff=0.5)
         hint = f"; the nearest are {', '.join(close)}" if close else ""
         raise ModelConfigError(f"{KEY}.name", f"timm has no model {config.name!r}{hint}")
     try:
-        net = timm.create_model(
-            config.name, pretrained=config.pretrained, num_classes=0, global_pool="", in_chans=in_channels
-        )
+        net = timm.create_model(config.name, pretrained=config.pretrained, num_classes=0, global_pool="", in_chans=in_channels)
     except Exception as error:
         if not config.pretrained:
             raise ModelConfigError(f"{KEY}.name", f"timm cannot build {config.name!r} here: {error}") from error
@@ -59,7 +60,7 @@ def _create(config: TimmConfig, in_channels: int) -> nn.Module:
     return net
 
 
-def _probe_stride(net: nn.Module, name: str, in_channels: int) -> int:
+def _probe_stride(net: Any, name: str, in_channels: int) -> int:
     """Pixels per feature, seen from the features of a blank image: refuses networks without a map or of one image size."""
     size = 64
     try:

@@ -5,19 +5,21 @@ Each is built from (DecoderConfig, memory_dim, OutputSpec) and has `forward(tgt_
 `step(tokens, cache, need_weights)` to logits (B, V).
 """
 
-from torch import nn
+from collections.abc import Callable
 
 from models.choices import choose
-from models.config import DecoderConfig
+from models.config import DecoderConfig, DecoderName
+from models.decoders.base import Decoder
+from models.decoders.cache import DecoderCache
 from models.decoders.transformer import TransformerDecoder
 from models.spec import OutputSpec
 
-DECODERS = {"transformer": TransformerDecoder}
+DECODERS: dict[DecoderName, Callable[[DecoderConfig, int, OutputSpec], Decoder]] = {"transformer": TransformerDecoder}
 
 
-def build_decoder(config: DecoderConfig, memory_dim: int, output_spec: OutputSpec) -> nn.Module:
+def build_decoder(config: DecoderConfig, memory_dim: int, output_spec: OutputSpec) -> Decoder:
     """The configured decoder over a memory of width `memory_dim`."""
     return choose(DECODERS, config.name, "model.decoder.name")(config, memory_dim, output_spec)
 
 
-__all__ = ["DECODERS", "TransformerDecoder", "build_decoder"]
+__all__ = ["DECODERS", "Decoder", "DecoderCache", "TransformerDecoder", "build_decoder"]

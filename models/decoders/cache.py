@@ -39,5 +39,3 @@ class DecoderCache:
     memory_mask: Tensor | None
     position: int = 0
     weights: Tensor | None = None  # cross-attention (B, S) of the last step's last layer, where it was asked for
-
-

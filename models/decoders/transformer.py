@@ -1,15 +1,18 @@
 """The transformer decoder.
 
-Legend: B batch, T target positions, S source positions, D width of the decoder, V vocabulary.
+Legend: B batch, T target positions, S source positions, M width of the memory, D width of the decoder, N heads, d head
+width, V vocabulary.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from typing import cast
 
 from torch import Tensor, nn
 
 from models.attention import MultiHeadAttention, attention_scale, check_heads
 from models.choices import choose
 from models.config import CrossQuery, DecoderConfig
+from models.decoders.base import Decoder
 from models.decoders.cache import DecoderCache, LayerCache
 from models.feed_forward import LinearFeedForward
 from models.initialization import INITIALIZERS
@@ -51,8 +54,12 @@ class TransformerDecoderLayer(nn.Module):
         attended = self.self_attention.attend(x, *self.self_attention.project_source(x), is_causal=True)
         block = self.self_residual.after(target, attended)
         query = self.cross_residual.before(self.cross_query(target, attended, block))
-        keys, values = self.cross_attention.project_source(memory)
-        return self._finish(block, self.cross_attention.attend(query, keys, values, memory_mask))
+        crossed = self.cross_attention.attend(query, *self.project_memory(memory), memory_mask)
+        return self._finish(block, crossed)
+
+    def project_memory(self, memory: Tensor) -> tuple[Tensor, Tensor]:
+        """Memory (B, S, M) to the keys and values, each (B, N, S, d), that `step` attends to."""
+        return self.cross_attention.project_source(memory)
 
     def step(
         self, target: Tensor, cache: LayerCache, memory_mask: Tensor | None, position: int, need_weights: bool
@@ -74,7 +81,7 @@ class TransformerDecoderLayer(nn.Module):
         return self.feed_forward_residual.after(x, self.feed_forward(self.feed_forward_residual.before(x)))
 
 
-class TransformerDecoder(nn.Module):
+class TransformerDecoder(Decoder):
     """Token embedding and positions, decoder layers, and a linear map to the vocabulary."""
 
     positions: Tensor
@@ -105,9 +112,7 @@ class TransformerDecoder(nn.Module):
 
     def start(self, memory: Tensor, memory_mask: Tensor | None, max_length: int) -> DecoderCache:
         """An empty cache for at most `max_length` steps; projects the memory once for all of them."""
-        layers = [
-            LayerCache.with_room(*layer.cross_attention.project_source(memory), max_length) for layer in self.layers
-        ]
+        layers = [LayerCache.with_room(*layer.project_memory(memory), max_length) for layer in self._layers()]
         return DecoderCache(layers, None if memory_mask is None else memory_mask[:, None, None])
 
     def step(self, tokens: Tensor, cache: DecoderCache, need_weights: bool = False) -> Tensor:
@@ -117,11 +122,14 @@ class TransformerDecoder(nn.Module):
         """
         x = self._embed(tokens[:, None], cache.position)
         weights = None
-        for layer, layer_cache in zip(self.layers, cache.layers, strict=True):
+        for layer, layer_cache in zip(self._layers(), cache.layers, strict=True):
             x, weights = layer.step(x, layer_cache, cache.memory_mask, cache.position, need_weights)
         cache.position += 1
         cache.weights = weights
         return self.head(self.norm(x))[:, 0]
+
+    def _layers(self) -> Iterator[TransformerDecoderLayer]:
+        return cast(Iterator[TransformerDecoderLayer], iter(self.layers))  # a ModuleList does not know its class
 
     def _embed(self, tokens: Tensor, start: int) -> Tensor:
         """Tokens (B, T), the first at position `start`, to (B, T, D)."""

@@ -3,18 +3,19 @@
 Each is built from an EncoderConfig and has `embed_dim` (D).
 """
 
-from torch import nn
+from collections.abc import Callable
 
 from models.choices import choose
-from models.config import EncoderConfig
+from models.config import EncoderConfig, EncoderName
+from models.encoders.base import Encoder
 from models.encoders.satrn import SatrnEncoder
 
-ENCODERS = {"satrn": SatrnEncoder}
+ENCODERS: dict[EncoderName, Callable[[EncoderConfig], Encoder]] = {"satrn": SatrnEncoder}
 
 
-def build_encoder(config: EncoderConfig) -> nn.Module:
+def build_encoder(config: EncoderConfig) -> Encoder:
     """The configured encoder."""
     return choose(ENCODERS, config.name, "model.encoder.name")(config)
 
 
-__all__ = ["ENCODERS", "SatrnEncoder", "build_encoder"]
+__all__ = ["ENCODERS", "Encoder", "SatrnEncoder", "build_encoder"]

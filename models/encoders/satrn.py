@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from models.attention import ENCODER_ATTENTIONS, attention_scale, check_heads
 from models.choices import choose
 from models.config import EncoderConfig
+from models.encoders.base import Encoder
 from models.errors import ModelConfigError
 from models.feed_forward import ENCODER_FEED_FORWARDS
 from models.initialization import INITIALIZERS
@@ -43,7 +44,7 @@ class SatrnEncoderLayer(nn.Module):
         return self.feed_forward_residual.after(x, fed), scores
 
 
-class SatrnEncoder(nn.Module):
+class SatrnEncoder(Encoder):
     """2D positions, then transformer layers over all positions of the feature map."""
 
     def __init__(self, config: EncoderConfig) -> None:

@@ -23,7 +23,7 @@ from data_pipeline.crohme.latex import MAX_DEPTH, LatexError, normalise_latex
         ("1024", "1 0 2 4"),
         (r"a\lt b \gt c", "a < b > c"),
         (r"a\ltb", "a < b"),
-        (r"w_n\gtM", "w _ { n } > M"),
+        (r"w_h\gtk", "w _ { h } > k"),
         (r"f'", r"f \prime"),
         (r"f^{'}", r"f ^ { \prime }"),
         (r"x \to 0 \dots", r"x \rightarrow 0 \ldots"),
@@ -98,11 +98,12 @@ def test_normalised_latex_is_a_fixed_point_with_braces_and_scripts_in_order(sour
         depth += (token == "{") - (token == "}")
         assert depth >= 0
     assert depth == 0
-    rest, flatter = "", " ".join(tokens)
+    # Collapse braces from the inside out: what then stands after a script is its neighbour on the same symbol.
+    rest, flatter = "", " ".join(tokens).replace(r"\{", "(").replace(r"\}", ")")
     while rest != flatter:
         assert not re.search(r"\^ @ (_ @ )?\^ @|_ @ (\^ @ )?_ @", flatter), "two scripts of a kind on one symbol"
         assert not re.search(r"\^ @ _ @", flatter), "a subscript after its superscript"
-        rest, flatter = flatter, re.sub(r"(?<!\\)\{ [^{}]*(?<!\\)\}", "@", flatter.replace(r"\{", "(").replace(r"\}", ")"))
+        rest, flatter = flatter, re.sub(r"\{ [^{}]*\}", "@", flatter)
 
 
 @st.composite

@@ -80,5 +80,3 @@ def random_targets(batch: int, length: int, seed: int = 0, spec: OutputSpec = SP
     tokens = torch.randint(0, spec.num_classes, (batch, length), generator=generator)
     tokens[:, 0] = spec.bos_id
     return tokens
-
-

@@ -11,14 +11,17 @@ from tests.models.configurations import SPEC, random_images, random_targets, tin
 
 
 @pytest.mark.parametrize("part", ["encoder", "decoder"])
-@pytest.mark.parametrize(("field", "value", "message"), [
-    ("num_heads", 3, r"model\.{part}\.embed_dim: 16 is not divisible by model\.{part}\.num_heads = 3"),
-    ("num_heads", 0, r"model\.{part}\.embed_dim: .* model\.{part}\.num_heads = 0"),
-    ("name", "lstm", r"model\.{part}\.name: 'lstm' is not one of \w+"),
-    ("norm", "middle", r"model\.{part}\.norm: 'middle' is not one of post, pre"),
-    ("init", "orthogonal", r"model\.{part}\.init: 'orthogonal' is not one of default, normal, xavier"),
-    ("attention_scale", "none", r"model\.{part}\.attention_scale: 'none' is not one of head, width"),
-])
+@pytest.mark.parametrize(
+    ("field", "value", "message"),
+    [
+        ("num_heads", 3, r"model\.{part}\.embed_dim: 16 is not divisible by model\.{part}\.num_heads = 3"),
+        ("num_heads", 0, r"model\.{part}\.embed_dim: .* model\.{part}\.num_heads = 0"),
+        ("name", "lstm", r"model\.{part}\.name: 'lstm' is not one of \w+"),
+        ("norm", "middle", r"model\.{part}\.norm: 'middle' is not one of post, pre"),
+        ("init", "orthogonal", r"model\.{part}\.init: 'orthogonal' is not one of default, normal, xavier"),
+        ("attention_scale", "none", r"model\.{part}\.attention_scale: 'none' is not one of head, width"),
+    ],
+)
 def test_bad_setting_of_a_part(part: str, field: str, value: object, message: str) -> None:
     config = tiny_small()
     config = replace(config, **{part: replace(getattr(config, part), **{field: value})})
@@ -26,15 +29,18 @@ def test_bad_setting_of_a_part(part: str, field: str, value: object, message: st
         build_model(config, SPEC)
 
 
-@pytest.mark.parametrize(("change", "key"), [
-    (lambda c: replace(c, encoder=replace(c.encoder, attention="sparse")), "model.encoder.attention"),
-    (lambda c: replace(c, encoder=replace(c.encoder, feed_forward="gated")), "model.encoder.feed_forward"),
-    (lambda c: replace(c, encoder=replace(c.encoder, position="learned")), "model.encoder.position"),
-    (lambda c: replace(c, encoder=replace(c.encoder, embed_dim=15, num_heads=3)), "model.encoder.embed_dim"),
-    (lambda c: replace(c, decoder=replace(c.decoder, cross_query="both")), "model.decoder.cross_query"),
-    (lambda c: replace(c, backbone=BackboneConfig(name="vgg")), "model.backbone.name"),  # type: ignore[arg-type]
-    (lambda c: replace(c, pixel_std=0.0), "model.pixel_std"),
-])
+@pytest.mark.parametrize(
+    ("change", "key"),
+    [
+        (lambda c: replace(c, encoder=replace(c.encoder, attention="sparse")), "model.encoder.attention"),
+        (lambda c: replace(c, encoder=replace(c.encoder, feed_forward="gated")), "model.encoder.feed_forward"),
+        (lambda c: replace(c, encoder=replace(c.encoder, position="learned")), "model.encoder.position"),
+        (lambda c: replace(c, encoder=replace(c.encoder, embed_dim=15, num_heads=3)), "model.encoder.embed_dim"),
+        (lambda c: replace(c, decoder=replace(c.decoder, cross_query="both")), "model.decoder.cross_query"),
+        (lambda c: replace(c, backbone=BackboneConfig(name="vgg")), "model.backbone.name"),  # type: ignore[arg-type]
+        (lambda c: replace(c, pixel_std=0.0), "model.pixel_std"),
+    ],
+)
 def test_error_names_the_key(change: Callable[[ModelConfig], ModelConfig], key: str) -> None:
     with pytest.raises(ModelConfigError) as caught:
         build_model(change(tiny_small()), SPEC)

@@ -1,8 +1,10 @@
 """Cached decoding is the teacher-forced function, token by token."""
 
+from typing import cast
+
 import pytest
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from models import Decoding, Generation, ModelConfigError, Recognizer
 from tests.models.configurations import SPEC, TINY, random_images, random_targets, tiny_model
@@ -66,7 +68,7 @@ def biased_to_eos(structure: str, seed: int) -> Recognizer:
     """A model that ends its rows at different steps."""
     model = tiny_model(structure, seed)
     with torch.no_grad():
-        model.decoder.head.bias[SPEC.eos_id] += 2.0
+        cast(nn.Linear, model.decoder.head).bias[SPEC.eos_id] += 2.0
     return model
 
 

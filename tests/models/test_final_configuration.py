@@ -1,13 +1,17 @@
 """The final SATRN of the source system, to the parameter. The one test that builds ResNetRS152."""
 
+from typing import cast
+
 import torch
+from torch import nn
 
 from models import OutputSpec, build_model
 from tests.models.configurations import load_config, random_targets
 
 
-def count(module: torch.nn.Module) -> int:
+def count(module: nn.Module | torch.Tensor) -> int:
     """Number of parameters."""
+    assert isinstance(module, nn.Module)
     return sum(parameter.numel() for parameter in module.parameters())
 
 
@@ -17,9 +21,9 @@ def test_final_configuration() -> None:
     assert count(model.backbone.net) == 84_572_576
     assert count(model.backbone) == 86_938_016
     assert count(model.encoder.position) == 296_192
-    assert [count(layer) for layer in model.encoder.layers] == [2_624_256] * 6
+    assert [count(layer) for layer in cast(nn.ModuleList, model.encoder.layers)] == [2_624_256] * 6
     assert count(model.backbone) + count(model.encoder) == 102_979_744
-    assert [count(layer) for layer in model.decoder.layers] == [297_344] * 3
+    assert [count(layer) for layer in cast(nn.ModuleList, model.decoder.layers)] == [297_344] * 3
     assert count(model.decoder) == 955_125
     assert count(model) == 103_934_869
     images = torch.randint(0, 256, (1, 3, 128, 512), dtype=torch.uint8)

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from typing import get_args, get_type_hints
 
 import pytest
@@ -25,14 +26,13 @@ def variants() -> list[tuple[str, Callable[[], ModelConfig]]]:
         found.append((structure, make))
         for part_name, part in (("encoder", EncoderConfig), ("decoder", DecoderConfig)):
             for name, value in literal_choices(part):
-                found.append(
-                    (f"{structure}-{part_name}.{name}={value}", lambda m=make, p=part_name, n=name, v=value: vary(m(), p, n, v))
-                )
+                found.append((f"{structure}-{part_name}.{name}={value}", partial(vary, make, part_name, name, value)))
     return found
 
 
-def vary(config: ModelConfig, part: str, name: str, value: str) -> ModelConfig:
+def vary(make: Callable[[], ModelConfig], part: str, name: str, value: str) -> ModelConfig:
     """The configuration with one field of one part set."""
+    config = make()
     return replace(config, **{part: replace(getattr(config, part), **{name: value})})
 
 

@@ -11,7 +11,9 @@ from tests.models.configurations import random_images, random_targets, tiny_mode
 
 
 @given(
-    widths=st.lists(st.integers(1, 96), min_size=1, max_size=5), stride=st.sampled_from([1, 2, 8, 32]), spare=st.integers(0, 3)
+    widths=st.lists(st.integers(1, 96), min_size=1, max_size=5),
+    stride=st.sampled_from([1, 2, 8, 32]),
+    spare=st.integers(0, 3),
 )
 def test_column_mask(widths: list[int], stride: int, spare: int) -> None:
     columns = -(-max(widths) // stride) + spare

@@ -16,6 +16,8 @@ TILE_GAP = 0.14
 TITLE_HEIGHT = 0.24
 MIN_TILE_WIDTH, MAX_TILE_WIDTH = 1.4, 3.0
 TILE_HEIGHT = 0.7  # aimed at, where the tile's width allows it
+MAX_TILE_HEIGHT = 2.0
+MIN_SIDE = 0.05
 GLOW = np.array([255.0, 106.0, 0.0])
 STRENGTH = 0.9
 MAX_TITLE = 24
@@ -36,17 +38,19 @@ def draw_attention_sheet(example: AttentionExample, path: Path, max_tokens: int 
         figure.text(0.5, 0.5, "No tokens were read in this image.", ha="center", va="center", color=MUTED)
         return save(figure, path)
     aspect = columns_px / rows_px
-    width = float(np.clip(TILE_HEIGHT * aspect, MIN_TILE_WIDTH, MAX_TILE_WIDTH))
-    columns = min(count, max(1, int((SHEET_WIDTH - TILE_GAP) / (width + TILE_GAP))))
-    width = min(MAX_TILE_WIDTH, (SHEET_WIDTH - TILE_GAP) / columns - TILE_GAP)
-    height = width / aspect
+    slot = float(np.clip(TILE_HEIGHT * aspect, MIN_TILE_WIDTH, MAX_TILE_WIDTH))
+    columns = min(count, max(1, int((SHEET_WIDTH - TILE_GAP) / (slot + TILE_GAP))))
+    slot = min(MAX_TILE_WIDTH, (SHEET_WIDTH - TILE_GAP) / columns - TILE_GAP)
+    # The whole image, in proportion; a strip of a few pixels' width is shown wider than it is, or it would vanish.
+    height = float(np.clip(slot / aspect, MIN_SIDE, MAX_TILE_HEIGHT))
+    width = float(np.clip(height * aspect, MIN_SIDE, slot))
     rows = math.ceil(count / columns)
-    sheet_width = TILE_GAP + columns * (width + TILE_GAP)
+    sheet_width = TILE_GAP + columns * (slot + TILE_GAP)
     sheet_height = TILE_GAP + rows * (height + TITLE_HEIGHT + TILE_GAP)
     figure = new_figure(sheet_width, sheet_height)
     for index in range(count):
         row, column = divmod(index, columns)
-        left = TILE_GAP + column * (width + TILE_GAP)
+        left = TILE_GAP + column * (slot + TILE_GAP)
         top = TILE_GAP + row * (height + TITLE_HEIGHT + TILE_GAP)
         bottom = sheet_height - top - TITLE_HEIGHT - height
         axes = figure.add_axes((left / sheet_width, bottom / sheet_height, width / sheet_width, height / sheet_height))

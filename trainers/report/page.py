@@ -1,5 +1,6 @@
 """The report as one HTML page beside its pictures. All text from the run is escaped; no script, no outside address."""
 
+import shlex
 from collections.abc import Mapping, Sequence
 from html import escape
 from pathlib import Path
@@ -125,7 +126,7 @@ def _facts(facts: Mapping[str, Any]) -> str:
 
 
 def _use(checkpoint: str) -> str:
-    return f"<pre>python -m trainers.predict {escape(checkpoint)} IMAGES OUT</pre>" if checkpoint else ""
+    return f"<pre>python -m trainers.predict {escape(shlex.quote(checkpoint))} IMAGES OUT</pre>" if checkpoint else ""
 
 
 def _configuration(config_yaml: str) -> str:

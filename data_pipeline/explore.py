@@ -1,0 +1,114 @@
+"""`python -m data_pipeline.explore DATASET`: what a dataset holds, and a contact sheet of it.
+
+Prints rows, tokens, lengths and widths of each split; `--sheet FILE.png` draws images spread evenly over a split, or
+those that `--where` names: the widest, the narrowest, the longest texts.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from cluster.errors import UserError, run_command
+from data_pipeline.contact_sheet import contact_sheet
+from data_pipeline.images import BadImage, decode, encode_png
+from data_pipeline.manifest import REJECTED, Dataset, open_dataset
+from data_pipeline.storage import storage_errors
+
+_SORTED = {
+    "widest": lambda row: -row["width"],
+    "narrowest": lambda row: row["width"],
+    "longest": lambda row: -len(row["text"].split()),
+    "shortest": lambda row: len(row["text"].split()),
+}
+
+
+def read_split(dataset: Dataset, split: str, columns: list[str]) -> pa.Table:
+    """The columns of all rows of a split, in the order of the files."""
+    tables = []
+    for shard in dataset.manifest.split(split).shards:
+        file = dataset.storage.child(shard.file)
+        with storage_errors(file), dataset.storage.filesystem.open_input_file(file.path) as source:
+            tables.append(pq.read_table(source, columns=columns))
+    return pa.concat_tables(tables)
+
+
+def describe(dataset: Dataset) -> str:
+    """Rows, lengths, widths, sources and tokens of each split as text."""
+    manifest = dataset.manifest
+    lines = [
+        f"{manifest.name}: {manifest.task}, images {manifest.image.colour} {manifest.image.height} high, up to "
+        f"{manifest.image.width} wide, {len(manifest.charset)} tokens, {manifest.digest[:19]}",
+        f"licence: {manifest.licence or 'not stated'}",
+    ]
+    for name, split in manifest.splits.items():
+        if not split.rows:
+            lines.append(f"{name}: empty")
+            continue
+        table = read_split(dataset, name, ["text", "width", "source"])
+        texts = table.column("text").to_pylist()
+        lengths = [len(text.split()) for text in texts]
+        tokens = Counter(token for text in texts for token in text.split())
+        text, most = Counter(texts).most_common(1)[0]
+        sources = ", ".join(
+            f"{key or 'none'} {count:,}" for key, count in Counter(table.column("source").to_pylist()).most_common(8)
+        )
+        low, middle, high = np.percentile(table.column("width").to_numpy(), [5, 50, 95])
+        lines += [
+            f"{name}: {split.rows:,} rows in {len(split.shards)} shards; sources: {sources}",
+            f"  tokens a text: mean {np.mean(lengths):.1f}, 95 % {np.percentile(lengths, 95):.0f}, most {max(lengths)}; "
+            f"{len(tokens)} different; commonest text '{text}' ({most})",
+            f"  width in pixels: 5 % {low:.0f}, median {middle:.0f}, 95 % {high:.0f}",
+        ]
+    file = dataset.storage.child(REJECTED)
+    with storage_errors(file), dataset.storage.filesystem.open_input_file(file.path) as source:
+        rejected = pq.read_table(source).to_pylist()
+    lines.append(f"rejected: {len(rejected)}" + "".join(f"\n  {row['path']}: {row['reason']}" for row in rejected[:20]))
+    return "\n".join(lines)
+
+
+def choose(rows: list[dict[str, Any]], where: str, count: int) -> list[dict[str, Any]]:
+    """`count` rows: spread evenly, or the extremes that `where` names."""
+    if where == "spread":
+        return rows[:: max(1, len(rows) // count)][:count]
+    return sorted(rows, key=_SORTED[where])[:count]
+
+
+def main() -> int:
+    """The command line."""
+    parser = argparse.ArgumentParser(
+        prog="python -m data_pipeline.explore", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("dataset", help="folder or URI")
+    parser.add_argument("--sheet", type=Path, help="write a contact sheet to this PNG file")
+    parser.add_argument("--split", default="train")
+    parser.add_argument("--where", choices=["spread", *_SORTED], default="spread")
+    parser.add_argument("--count", type=int, default=48, help="images on the sheet (default %(default)s)")
+    args = parser.parse_args()
+    if args.count < 1:
+        raise UserError("--count is at least 1.")
+    dataset = open_dataset(args.dataset)
+    print(describe(dataset))
+    if args.sheet:
+        rows = read_split(dataset, args.split, ["id", "image", "text", "width"]).to_pylist()
+        images, captions = [], []
+        for row in choose(rows, args.where, args.count):
+            try:
+                images.append(decode(row["image"], dataset.manifest.image.colour))
+                captions.append(row["text"])
+            except BadImage as reason:
+                print(f"warning: image '{row['id']}' is left out: {reason}")
+        args.sheet.parent.mkdir(parents=True, exist_ok=True)
+        args.sheet.write_bytes(encode_png(contact_sheet(images, captions)))
+        print(f"Sheet {args.sheet}")
+    return 0
+
+
+if __name__ == "__main__":
+    run_command(main)

@@ -1,0 +1,126 @@
+"""`python -m data_pipeline.prepare crohme SOURCE OUT`: real inputs into a dataset, in parallel, nothing dropped in silence.
+
+SOURCE is a folder of InkML files, an archive of them (.tar.xz, .tar.gz, .tar), or a folder with the three archives of the
+CROHME competition, whose splits are then train (train), val (2013 test) and test (2014 test).
+"""
+
+from __future__ import annotations
+
+import argparse
+import functools
+from collections import Counter
+from pathlib import Path
+
+from cluster.errors import UserError, run_command
+from cluster.session import ray_session
+from data_pipeline.build import Chunk, build_dataset
+from data_pipeline.crohme.caption import caption
+from data_pipeline.crohme.inkml import UnusableInk, read_inkml
+from data_pipeline.crohme.render import render_ink
+from data_pipeline.crohme.source import InkmlFile, iter_inkml
+from data_pipeline.images import ImagePolicy, encode_png, fit
+from data_pipeline.manifest import Manifest
+from data_pipeline.shards import Rejected, Row
+from data_pipeline.storage import open_storage
+
+FILES_PER_SHARD = 512
+LICENCE = (
+    "CROHME: freely available only for research purpose without any commercial use (cite Mouchère et al., IAPR TC-11); "
+    "weights trained on it are for non-commercial use"
+)
+_COMPETITION = {"train": "crohme_train", "val": "crohme_2013_valid", "test": "crohme_2014_test"}
+
+
+def find_splits(source: Path) -> dict[str, Path]:
+    """Which part of `source` is which split: the competition's three archives (or folders) by name, else all is `train`.
+
+    Raises:
+        UserError: `source` is not there.
+    """
+    if not source.exists():
+        raise UserError(f"No source '{source}'. Give a folder or an archive of InkML files.")
+    found = {}
+    for split, stem in _COMPETITION.items():
+        for candidate in sorted(source.glob(f"{stem}*")) if source.is_dir() else []:
+            if candidate.is_dir() or candidate.name.endswith((".tar.xz", ".tar.gz", ".tgz", ".tar")):
+                found[split] = candidate
+    return found or {"train": source}
+
+
+def build_rows(policy: ImagePolicy, chunk: Chunk) -> tuple[list[Row], list[Rejected]]:
+    """Read, caption and render the InkML files of a chunk."""
+    rows: list[Row] = []
+    rejected: list[Rejected] = []
+    files: list[InkmlFile] = chunk.work
+    for file in files:
+        if file.problem:
+            rejected.append(Rejected(file.id, chunk.split, file.path, file.problem))
+            continue
+        try:
+            ink = read_inkml(file.data)
+            text = caption(ink, file.id)
+        except UnusableInk as reason:
+            rejected.append(Rejected(file.id, chunk.split, file.path, str(reason)))
+            continue
+        pixels = fit(render_ink(ink.strokes, policy.height, policy.width), policy)
+        source = Path(file.path).parent.name
+        rows.append(Row(file.id, encode_png(pixels), pixels.shape[1], pixels.shape[0], text, source))
+    return rows, rejected
+
+
+def prepare_crohme(splits: dict[str, Path], out: str, policy: ImagePolicy, overwrite: bool) -> Manifest:
+    """Make the dataset."""
+    chunks: list[Chunk] = []
+    skipped: Counter[str] = Counter()
+    for split, path in splits.items():
+        files = list(iter_inkml(path, skipped))
+        for number, first in enumerate(range(0, len(files), FILES_PER_SHARD)):
+            part = files[first : first + FILES_PER_SHARD]
+            chunks.append(Chunk(split, number, len(part), part))
+    if skipped:
+        kinds = ", ".join(f"{count} {suffix or 'without suffix'}" for suffix, count in sorted(skipped.items()))
+        print(f"Not InkML, left alone: {kinds}")
+    manifest = Manifest(
+        name="crohme",
+        task="sequence",
+        charset=[],
+        image=policy,
+        splits={},
+        rejected=0,
+        preparation={"command": "prepare crohme", "splits": {split: path.name for split, path in splits.items()}},
+        licence=LICENCE,
+    )
+    builder = functools.partial(build_rows, policy)
+    return build_dataset(open_storage(out), manifest, chunks, builder, overwrite, progress="files")
+
+
+def main() -> int:
+    """The command line."""
+    parser = argparse.ArgumentParser(
+        prog="python -m data_pipeline.prepare", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("kind", choices=["crohme"])
+    parser.add_argument("source", type=Path, help="folder or archive on this machine")
+    parser.add_argument("out", help="where the dataset goes: a folder or a URI")
+    parser.add_argument("--split", action="append", default=[], metavar="NAME=PATH", help="a split and its source below SOURCE")
+    parser.add_argument("--height", type=int, default=128, help="of the images, pixels (default %(default)s)")
+    parser.add_argument("--width", type=int, default=1024, help="the most, pixels (default %(default)s)")
+    parser.add_argument("--overwrite", action="store_true", help="replace a dataset that is there")
+    args = parser.parse_args()
+    if min(args.height, args.width) < 16:
+        raise UserError("--height and --width are at least 16 pixels.")
+    splits = find_splits(args.source)
+    if args.split:
+        if not all("=" in item for item in args.split):
+            raise UserError("--split takes NAME=PATH, as in --split train=crohme_train.tar.xz.")
+        splits = {name: args.source / path for name, _, path in (item.partition("=") for item in args.split)}
+    with ray_session():
+        made = prepare_crohme(splits, args.out, ImagePolicy(args.height, args.width), args.overwrite)
+    sizes = ", ".join(f"{name} {split.rows:,}" for name, split in made.splits.items())
+    print(f"{args.out}: {sizes} formulas, {made.rejected} rejected (see rejected.parquet), {len(made.charset)} tokens")
+    print(f"Licence of the data: {made.licence}")
+    return 0
+
+
+if __name__ == "__main__":
+    run_command(main)

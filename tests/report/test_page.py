@@ -1,0 +1,151 @@
+from html.parser import HTMLParser
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+from trainers.report import AttentionExample, Example, RunReport, model_card, write_report
+
+HOSTILE = "<script>alert(1)</script> & \"quoted\" 'x' | ` $a_1$ \\frac"
+
+
+class Page(HTMLParser):
+    """What a browser would make of a page: its tags, their attributes, the text of each kind of element."""
+
+    def __init__(self, html: str) -> None:
+        super().__init__()
+        self.tags: list[str] = []
+        self.sources: list[str] = []
+        self.links: list[str] = []
+        self.text: dict[str, list[str]] = {}
+        self.open: list[str] = []
+        self.feed(html)
+        self.close()
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append(tag)
+        values = dict(attrs)
+        self.sources += [values["src"] or ""] if "src" in values else []
+        self.links += [values["href"] or ""] if "href" in values else []
+        assert not any(name.startswith("on") for name, _ in attrs)
+        if tag not in ("meta", "img", "input"):
+            self.open.append(tag)
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open.pop() == tag
+
+    def handle_data(self, data: str) -> None:
+        for tag in set(self.open):
+            self.text.setdefault(tag, []).append(data)
+
+
+def image() -> np.ndarray:
+    return np.full((20, 60), 200, np.uint8)
+
+
+def report(text: str = "plain") -> RunReport:
+    return RunReport(
+        title=text,
+        config_yaml=f"name: {text}\n",
+        history=[{"step": 1, "train/loss": 2.0, "val/exact_match": 0.5}],
+        metrics={"test": {"exact_match": 0.5, "wer": 0.25, "count": 1000}, f"test/{text}": {"exact_match": 0.25}},
+        examples=[Example(text, image(), "a b", f"a {text}", text), Example("two", image(), "a", "a")],
+        attention=AttentionExample(image(), [text, "b"], np.ones((2, 3, 4))),
+        dataset={"name": text, "licence": f"research only {text}", "splits": {"test": 1000}},
+        checkpoint=text,
+        environment={text: text, "versions": {"torch": "2.10.0"}},
+    )
+
+
+def test_the_page_shows_the_run_and_all_its_pictures_exist(tmp_path: Path) -> None:
+    index = write_report(tmp_path / "new" / "report", report())
+    assert index == tmp_path / "new" / "report" / "index.html"
+    page = Page(index.read_text())
+    assert {"learning_curves.png", "attention.png"} < set(page.sources)
+    assert page.links == ["samples.png"]
+    for path in page.sources + page.links:
+        assert cv2.imread(str(index.parent / path)) is not None, path
+    cells = "".join(page.text["td"])
+    assert "50.0 %" in cells and "25.0 %" in cells and "1,000" in cells and "–" in cells
+    assert page.text["mark"] == ["b", "plain"]
+    assert (index.parent / "model_card.md").read_text() == model_card(report())
+
+
+def test_hostile_text_stays_text(tmp_path: Path) -> None:
+    page = Page(write_report(tmp_path, report(HOSTILE)).read_text())
+    assert "script" not in page.tags
+    assert page.text["h1"] == [HOSTILE]
+    assert HOSTILE in "".join(page.text["pre"])
+    assert all(not source.startswith(("http", "//", "data", "javascript")) for source in page.sources + page.links)
+
+
+def test_an_empty_report_is_a_page(tmp_path: Path) -> None:
+    page = Page(write_report(tmp_path, RunReport(title="Nothing yet")).read_text())
+    assert page.text["h1"] == ["Nothing yet"]
+    assert page.sources == [] and "section" not in page.tags
+    assert model_card(RunReport(title="Nothing yet")).startswith("# Nothing yet\n")
+
+
+def test_a_second_report_replaces_the_first(tmp_path: Path) -> None:
+    write_report(tmp_path, report("one"))
+    assert "one" not in Page(write_report(tmp_path, report("other")).read_text()).text["h1"]
+
+
+def test_an_example_without_pixels_is_listed_without_a_picture(tmp_path: Path) -> None:
+    empty = Example("broken", np.zeros((0, 0), np.uint8), "a", "")
+    page = Page(write_report(tmp_path, RunReport(title="x", examples=[empty])).read_text())
+    assert page.sources == [] and "(nothing)" in page.text["mark"]
+
+
+def test_colours_of_an_example_are_kept(tmp_path: Path) -> None:
+    red = np.zeros((8, 8, 3), np.uint8)
+    red[..., 0] = 250
+    write_report(tmp_path, RunReport(title="x", examples=[Example("a", red, "a", "a")]))
+    stored = cv2.imread(str(tmp_path / "examples" / "0000.png"))
+    assert stored is not None
+    assert (stored[..., 2] == 250).all() and (stored[..., :2] == 0).all()
+
+
+def test_the_card_says_how_to_use_it_and_what_it_cannot() -> None:
+    run = RunReport(
+        title="Recognizer",
+        metrics={
+            "test": {"exact_match": 0.6, "count": 900},
+            "test/printed": {"exact_match": 0.7},
+            "test/handwritten": {"exact_match": 0.5},
+            "test/commonest formula": {"exact_match": 0.01},
+        },
+        examples=[Example("a", image(), "a + ```b", "a - b")],
+        checkpoint="runs/my run/best",
+    )
+    card = model_card(run)
+    assert "python -m trainers.predict 'runs/my run/best' IMAGES OUT" in card
+    assert "| test/handwritten | 50.0 % | – |" in card
+    assert "weakest on handwritten: 50.0 %" in card
+    assert "truth  a + ```b" in card and "\n````\n" in card  # the fence is longer than what it holds
+
+
+def test_text_cannot_break_out_of_the_card() -> None:
+    card = model_card(report(HOSTILE))
+    outside = "".join(part for index, part in enumerate(card.split("```")) if index % 2 == 0)
+    assert "<script" not in outside.replace("\\<", "")
+    table = [line for line in card.splitlines() if line.startswith("|")]
+    assert len({line.replace("\\|", "").count("|") for line in table}) == 1
+
+
+@pytest.mark.parametrize(
+    ("licence", "restricted"),
+    [
+        ("Apache-2.0", False),
+        ("CC BY 4.0", False),
+        ("", False),
+        ("CC BY-NC-SA 3.0", True),
+        ("Research only", True),
+        ("for academic use", True),
+    ],
+)
+def test_a_licence_for_research_is_said_in_card_and_page(tmp_path: Path, licence: str, restricted: bool) -> None:
+    run = RunReport(title="x", dataset={"name": "CROHME", "licence": licence})
+    assert ("licensed for research only" in model_card(run)) is restricted
+    assert ("licensed for research only" in write_report(tmp_path, run).read_text()) is restricted

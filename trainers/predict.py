@@ -1,0 +1,108 @@
+"""`python -m trainers.predict CHECKPOINT IMAGES OUT`: read images in an actor pool, one row per input, exactly once.
+
+IMAGES is a folder, a dataset, or a file that lists images (a path a line). OUT becomes a folder of
+`predictions-00000.parquet` ... with columns id, prediction, error. Each part appears whole or not at all; the same command
+started again makes the parts that are missing.
+"""
+
+from __future__ import annotations
+
+import argparse
+import io
+import json
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+from tqdm import tqdm
+
+from cluster.errors import UserError, run_command
+from cluster.session import ray_session
+from data_pipeline.storage import Storage, open_storage
+from trainers.checkpoint import find_checkpoint
+from trainers.inputs import Inputs, open_inputs
+from trainers.pool import predict_with_pool
+
+ROWS_PER_PART = 1024
+JOB = "job.json"
+SCHEMA = pa.schema([("id", pa.string()), ("prediction", pa.string()), ("error", pa.string())])
+
+
+def part_name(number: int) -> str:
+    """The file of a part."""
+    return f"predictions-{number:05d}.parquet"
+
+
+def predict(checkpoint: str, inputs: Inputs, out: Storage, batch_size: int, rows_per_part: int = ROWS_PER_PART) -> int:
+    """Predict all `inputs` into parts below `out`, those that are there already excepted. Returns the inputs with an error.
+
+    Raises:
+        UserError: `out` holds the predictions of other images or of another checkpoint.
+    """
+    uri = find_checkpoint(checkpoint).uri
+    _claim(out, {"checkpoint": uri, "images": inputs.digest, "rows_per_part": rows_per_part})
+    there = set(out.names())
+    ids = list(inputs.ids)
+    parts = {number: ids[first : first + rows_per_part] for number, first in enumerate(range(0, len(ids), rows_per_part))}
+    part_of = {name: number for number, members in parts.items() if part_name(number) not in there for name in members}
+    waiting: dict[int, list[dict[str, Any]]] = {}
+    with tqdm(total=len(ids), initial=len(ids) - len(part_of), desc="predict", unit=" images") as bar:
+        if part_of:
+            for row in predict_with_pool(inputs.read(set(part_of)), uri, batch_size).iter_rows():
+                number = part_of.pop(row["id"])
+                rows = waiting.setdefault(number, [])
+                rows.append(row)
+                bar.update()
+                if len(rows) == len(parts[number]):
+                    _write_part(out.child(part_name(number)), parts[number], waiting.pop(number))
+    if part_of or waiting:
+        raise RuntimeError(f"{len(part_of)} inputs were not predicted")
+    return sum(
+        row["error"] != ""
+        for number in parts
+        for row in pq.read_table(io.BytesIO(out.child(part_name(number)).read_bytes()), columns=["error"]).to_pylist()
+    )
+
+
+def _claim(out: Storage, job: dict[str, Any]) -> None:
+    file = out.child(JOB)
+    if file.exists():
+        if json.loads(file.read_bytes()) != job:
+            raise UserError(
+                f"'{out.uri}' holds predictions of other images or of another checkpoint (see its {JOB}). Choose another place."
+            )
+        return
+    file.write_bytes(json.dumps(job, indent=1).encode())
+
+
+def _write_part(file: Storage, ids: list[str], rows: list[dict[str, Any]]) -> None:
+    by_id = {row["id"]: row for row in rows}
+    columns = {name: [by_id[key][name] for key in ids] for name in SCHEMA.names}
+    buffer = io.BytesIO()
+    pq.write_table(pa.table(columns, schema=SCHEMA), buffer)
+    file.write_bytes(buffer.getvalue())
+
+
+def main() -> int:
+    """The command line."""
+    parser = argparse.ArgumentParser(
+        prog="python -m trainers.predict", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("checkpoint", help="folder or URI of a checkpoint, or of a run (its best)")
+    parser.add_argument("images", help="folder, dataset or list of images; any URI")
+    parser.add_argument("out", help="folder or URI for the predictions")
+    parser.add_argument("--split", default="test", help="of a dataset (default %(default)s)")
+    parser.add_argument("--batch-size", type=int, default=64)
+    args = parser.parse_args()
+    if args.batch_size < 1:
+        raise UserError("--batch-size is at least 1.")
+    find_checkpoint(args.checkpoint)
+    with ray_session(min_cpus=2):
+        inputs = open_inputs(args.images, args.split)
+        errors = predict(args.checkpoint, inputs, open_storage(args.out), args.batch_size)
+    print(f"{args.out}: {len(inputs.ids):,} predictions, {errors} of them images that could not be read (column error)")
+    return 0
+
+
+if __name__ == "__main__":
+    run_command(main)

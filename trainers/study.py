@@ -1,0 +1,86 @@
+"""What a study is: a base configuration, arms that change it, seeds. YAML in configs/tune/."""
+
+from __future__ import annotations
+
+import itertools
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+from omegaconf import OmegaConf
+from omegaconf.errors import ConfigKeyError, OmegaConfBaseException
+
+from cluster.errors import UserError
+from trainers.config import TrainConfig, load_config
+
+
+@dataclass
+class StudyConfig:
+    """Arms x seeds, each a training run of its own."""
+
+    name: str = "study"
+    config: str = ""  # a YAML of configs/train/, seen from the study's folder or from here
+    overrides: list[str] = field(default_factory=list)  # for every arm
+    arms: dict[str, list[str]] = field(default_factory=dict)  # name -> overrides
+    grid: dict[str, list[Any]] = field(default_factory=dict)  # key -> values: their product are arms, too
+    seeds: list[int] = field(default_factory=lambda: [0])
+    metric: str = "val/score"
+    mode: Literal["max", "min"] = "max"
+    max_concurrent: int = 2
+    runs_dir: str = "runs"
+
+
+@dataclass(frozen=True)
+class Arm:
+    """One training run of a study."""
+
+    name: str
+    seed: int
+    overrides: list[str]
+
+    @property
+    def key(self) -> str:
+        """Its folder below the study's."""
+        return f"{self.name}-seed{self.seed}"
+
+
+def load_study(file: Path) -> StudyConfig:
+    """Read a study.
+
+    Raises:
+        UserError: the file or a key of it is wrong, by name.
+    """
+    if not file.is_file():
+        raise UserError(f"No study file '{file}'. Those of Inkray lie in configs/tune/.")
+    try:
+        study = OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(StudyConfig), OmegaConf.load(file)))
+    except ConfigKeyError as error:
+        valid = ", ".join(StudyConfig.__dataclass_fields__)
+        raise UserError(f"Unknown key '{error.full_key}' in '{file}'. Valid: {valid}.") from None
+    except OmegaConfBaseException as error:
+        raise UserError(f"Bad value for '{error.full_key}' in '{file}': {str(error).splitlines()[0]}.") from None
+    except Exception as error:
+        raise UserError(f"'{file}' is not valid YAML: {str(error).splitlines()[0]}") from None
+    assert isinstance(study, StudyConfig)
+    if study.config and not Path(study.config).is_file() and (file.parent / study.config).is_file():
+        study.config = str(file.parent / study.config)
+    if not study.arms and not study.grid:
+        raise UserError(f"'{file}' names neither arms nor a grid: there is nothing to compare.")
+    if not study.seeds or study.max_concurrent < 1:
+        raise UserError(f"'{file}': seeds needs one number at least, max_concurrent is at least 1.")
+    return study
+
+
+def arms_of(study: StudyConfig) -> list[Arm]:
+    """All runs of a study, in order."""
+    named = dict(study.arms)
+    for values in itertools.product(*study.grid.values()) if study.grid else []:
+        pairs = [f"{key}={value}" for key, value in zip(study.grid, values, strict=True)]
+        named["+".join(pair.rpartition(".")[2] for pair in pairs)] = pairs
+    return [Arm(name.replace("/", "_"), seed, overrides) for name, overrides in named.items() for seed in study.seeds]
+
+
+def arm_config(study: StudyConfig, arm: Arm, runs_dir: str) -> TrainConfig:
+    """The configuration of one run; its overrides are checked like those of a command line."""
+    own = [f"seed={arm.seed}", f"name={arm.key}", f"runs_dir={runs_dir}", "tracking.wandb=false", "report.enabled=false"]
+    return load_config(study.config or None, [*study.overrides, *arm.overrides, *own])
