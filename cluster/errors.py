@@ -13,6 +13,14 @@ USER_ERROR = 2
 class UserError(Exception):
     """What was wrong, where (key, path, row), and what to do about it, in one message."""
 
+    def __init__(self, message: str = "") -> None:
+        super().__init__(message)
+        self._message = message
+
+    def __str__(self) -> str:
+        # Not `args`: Ray Data adds advice on its own retries to those of any exception that passes through it.
+        return self._message
+
 
 def user_error_in(error: BaseException | None) -> UserError | None:
     """The `UserError` inside what Ray wrapped around it (task errors, worker group errors), or None."""

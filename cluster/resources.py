@@ -70,7 +70,8 @@ def _plan(num_workers: int, use_gpu: bool | None, cpus_per_worker: float | None,
         if cpus_per_worker < MIN_CPUS_PER_WORKER:
             raise UserError(
                 f"scaling.num_train_workers={num_workers} is too many for the CPUs: there {_are(cpus)}, "
-                f"{reserve:g} of them for reading data. Set scaling.num_train_workers={max(1, int((cpus - reserve) / MIN_CPUS_PER_WORKER))} or fewer."
+                f"{reserve:g} of them for reading data. "
+                f"Set scaling.num_train_workers={max(1, int((cpus - reserve) / MIN_CPUS_PER_WORKER))} or fewer."
             )
     elif num_workers * cpus_per_worker + reserve > cpus:
         raise UserError(

@@ -9,21 +9,13 @@ from collections.abc import Iterator
 
 import ray
 
+from cluster.environment import DEFAULTS, set_environment_defaults
 from cluster.errors import UserError
 
 logger = logging.getLogger(__name__)
 
 OBJECT_STORE_BYTES = 2 * 2**30  # of a private session; a cluster's nodes bring their own
 LOCAL = "local"
-
-# What every Ray process of a command inherits: quiet where there is nothing to tell, quick to notice where there is.
-_ENVIRONMENT = {
-    "RAY_DATA_DISABLE_PROGRESS_BARS": "1",  # Inkray shows its own
-    "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.5",  # a checkpoint counts only once the controller has polled it
-    "RAY_ENABLE_UV_RUN_RUNTIME_ENV": "0",
-    "NO_ALBUMENTATIONS_UPDATE": "1",
-    "AWS_EC2_METADATA_DISABLED": "true",
-}
 
 
 def configured_address() -> str:
@@ -43,11 +35,11 @@ def ray_session(min_cpus: int = 1) -> Iterator[None]:
     if ray.is_initialized():
         yield
         return
-    for key, value in _ENVIRONMENT.items():
-        os.environ.setdefault(key, value)
+    set_environment_defaults()
     address = configured_address()
     if address == LOCAL:
         os.environ.setdefault("RAY_AUTH_MODE", "disabled")  # it listens on loopback only
+        os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")  # Ray's core talks of its own affairs on the terminal
         ray.init(
             address=LOCAL,
             num_cpus=max(os.cpu_count() or 1, min_cpus),
@@ -58,8 +50,11 @@ def ray_session(min_cpus: int = 1) -> Iterator[None]:
             logging_level=logging.ERROR,
         )
     else:
+        # The nodes have an environment of their own; a submitted job's is kept where it says more.
+        os.environ.setdefault("RAY_OVERRIDE_JOB_RUNTIME_ENV", "1")
+        environment = {"env_vars": {name: os.environ[name] for name in DEFAULTS}}
         try:
-            ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR)
+            ray.init(address=address, runtime_env=environment, log_to_driver=False, logging_level=logging.ERROR)
         except (ConnectionError, TimeoutError, ValueError, RuntimeError) as error:
             raise UserError(
                 f"No Ray cluster answers at RAY_ADDRESS={address} ({str(error).splitlines()[0]}). "
@@ -74,9 +69,12 @@ def ray_session(min_cpus: int = 1) -> Iterator[None]:
 
 def quiet_ray() -> None:
     """Keep Ray's own progress lines out of the log; its errors stay."""
-    for name in ("ray.data", "ray.train", "ray.tune"):
+    for name in ("ray.train", "ray.tune"):
         logging.getLogger(name).setLevel(logging.ERROR)
+    # What fails in Ray Data is raised as well; its log repeats it with a traceback and an invitation to report a bug of Ray.
+    logging.getLogger("ray.data").setLevel(logging.CRITICAL)
     context = ray.data.DataContext.get_current()
+    context.raise_original_map_exception = True  # else a user's mistake comes back as text inside an error of Ray's
     context.enable_progress_bars = False
     context.print_on_execution_start = False
     context.execution_options.verbose_progress = False

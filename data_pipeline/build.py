@@ -10,9 +10,9 @@ from typing import Any
 
 import ray
 import ray.data
-from tqdm import tqdm
 
 from cluster.errors import UserError
+from cluster.progress import progress
 from data_pipeline.manifest import MANIFEST, REJECTED, SCHEMA_VERSION, Manifest, Shard, Split
 from data_pipeline.shards import Rejected, Row, write_rejected, write_shard
 from data_pipeline.storage import Storage
@@ -49,7 +49,7 @@ def build_dataset(
     chunks: Sequence[Chunk],
     builder: Builder,
     overwrite: bool = False,
-    progress: str = "images",
+    unit: str = "images",
 ) -> Manifest:
     """Build every chunk into a shard below `out` and write the manifest last: a dataset is there whole or not at all.
 
@@ -67,7 +67,7 @@ def build_dataset(
     built: list[BuiltShard] = []
     total = sum(chunk.inputs for chunk in chunks)
     sizes = {(chunk.split, chunk.number): chunk.inputs for chunk in chunks}
-    with tqdm(total=total, unit=f" {progress}", desc=manifest.name, mininterval=0.5) as bar:
+    with progress(total, unit, manifest.name) as bar:
         for shard in _run(out, chunks, builder):
             bar.update(sizes[shard.split, shard.number])
             built.append(shard)

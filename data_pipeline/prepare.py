@@ -91,7 +91,7 @@ def prepare_crohme(splits: dict[str, Path], out: str, policy: ImagePolicy, overw
         licence=LICENCE,
     )
     builder = functools.partial(build_rows, policy)
-    return build_dataset(open_storage(out), manifest, chunks, builder, overwrite, progress="files")
+    return build_dataset(open_storage(out), manifest, chunks, builder, overwrite, unit="files")
 
 
 def main() -> int:

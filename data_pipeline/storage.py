@@ -21,10 +21,11 @@ from urllib.parse import parse_qs, urlsplit
 import pyarrow as pa
 import pyarrow.fs as pafs
 
+from cluster.environment import set_environment_defaults
 from cluster.errors import UserError
 
 CONNECT_TIMEOUT_S = 5
-REQUEST_TIMEOUT_S = 20
+REQUEST_TIMEOUT_S = 8  # without a byte; all attempts together stay below 30 s
 MAX_ATTEMPTS = 3
 
 
@@ -34,15 +35,17 @@ class StorageError(UserError):
 
 @dataclass(frozen=True)
 class Storage:
-    """A directory (or file) at `path` of `filesystem`; `uri` is what the user wrote."""
+    """A directory (or file) at `path` of `filesystem`; `uri` is what the user wrote, `endpoint` the S3 server if not Amazon's."""
 
     uri: str
     filesystem: pafs.FileSystem
     path: str
+    endpoint: str = ""
 
     def child(self, *names: str) -> Storage:
         """The entry below this one."""
-        return Storage(posixpath.join(self.uri, *names), self.filesystem, posixpath.join(self.path, *names))
+        uri, path = posixpath.join(self.uri, *names), posixpath.join(self.path, *names)
+        return Storage(uri, self.filesystem, path, self.endpoint)
 
     @property
     def is_local(self) -> bool:
@@ -59,9 +62,15 @@ class Storage:
             return bool(self.filesystem.get_file_info(self.path).type != pafs.FileType.NotFound)
 
     def names(self) -> list[str]:
-        """The names of the entries of this directory, sorted; empty if it does not exist."""
+        """The names of the entries of this directory, sorted; empty if it does not exist.
+
+        Raises:
+            StorageError: the storage cannot be asked, or has no such bucket.
+        """
         with storage_errors(self):
             infos = self.filesystem.get_file_info(pafs.FileSelector(self.path, allow_not_found=True))
+            if not infos and _lacks_bucket(self):
+                raise StorageError(_no_bucket(self))
         return sorted(info.base_name for info in infos)
 
     def read_bytes(self) -> bytes:
@@ -150,18 +159,20 @@ def _open_s3(uri: str) -> Storage:
     endpoint = query.get("endpoint_override") or _s3_endpoint()
     options: dict[str, Any] = {}
     if endpoint:
-        address = urlsplit(endpoint if "://" in endpoint else f"{query.get('scheme', 'https')}://{endpoint}")
+        endpoint = endpoint if "://" in endpoint else f"{query.get('scheme', 'https')}://{endpoint}"
+        address = urlsplit(endpoint)
         options = {"endpoint_override": address.netloc, "scheme": address.scheme}
     region = query.get("region") or os.environ.get("AWS_REGION") or os.environ.get("AWS_DEFAULT_REGION")
     if region or endpoint:
         options["region"] = region or "us-east-1"
+    set_environment_defaults()
     filesystem = pafs.S3FileSystem(
         connect_timeout=CONNECT_TIMEOUT_S,
         request_timeout=REQUEST_TIMEOUT_S,
         retry_strategy=pafs.AwsStandardS3RetryStrategy(max_attempts=MAX_ATTEMPTS),
         **options,
     )
-    return Storage(uri.partition("?")[0].rstrip("/"), filesystem, (parts.netloc + parts.path).rstrip("/"))
+    return Storage(uri.partition("?")[0].rstrip("/"), filesystem, (parts.netloc + parts.path).rstrip("/"), endpoint or "")
 
 
 def _s3_endpoint() -> str | None:
@@ -198,15 +209,14 @@ def _explain(storage: Storage, error: BaseException) -> str:
     if isinstance(storage.filesystem, pafs.S3FileSystem) and "AWS Error" in text:
         return _explain_s3(storage, text)
     if isinstance(error, FileNotFoundError):
-        return f"'{storage.uri}' does not exist."
+        return _no_bucket(storage) if _lacks_bucket(storage) else f"'{storage.uri}' does not exist."
     if isinstance(error, PermissionError):
         return f"No permission for '{storage.uri}'. Check its owner and mode."
     return f"Cannot use '{storage.uri}': {_first_sentence(text)}"
 
 
 def _explain_s3(storage: Storage, text: str) -> str:
-    bucket = storage.path.partition("/")[0]
-    where = f"'{storage.uri}' (endpoint {_s3_endpoint() or 'of Amazon'})"
+    bucket, where = _bucket(storage), _where(storage)
     code = (re.search(r"AWS Error ([A-Z_]+)", text) or ["", "UNKNOWN"])[1]
     if code == "UNKNOWN" and (named := re.search(r"\b([A-Z][A-Za-z]+(?:Bucket|Key|KeyId|Match|Denied))\b", text)):
         code = re.sub(r"(?<!^)(?=[A-Z])", "_", named[1]).upper()
@@ -216,7 +226,7 @@ def _explain_s3(storage: Storage, text: str) -> str:
             "Check AWS_ENDPOINT_URL (scheme, host, port) and the network."
         )
     if code == "NO_SUCH_BUCKET":
-        return f"Bucket '{bucket}' of {where} does not exist. Check its name, or create it."
+        return _no_bucket(storage)
     if code in ("INVALID_ACCESS_KEY_ID", "SIGNATURE_DOES_NOT_MATCH", "INVALID_CLIENT_TOKEN_ID"):
         return f"The credentials for {where} are refused. Check AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY."
     if code == "ACCESS_DENIED":
@@ -226,7 +236,30 @@ def _explain_s3(storage: Storage, text: str) -> str:
         )
     if code in ("NO_SUCH_KEY", "RESOURCE_NOT_FOUND"):
         return f"{where} does not exist."
+    if "HTTP status 411" in text:
+        return f"{where} refuses the client's checksums. Set AWS_REQUEST_CHECKSUM_CALCULATION=when_required."
     return f"Cannot use {where}: {_first_sentence(text)}"
+
+
+def _where(storage: Storage) -> str:
+    return f"'{storage.uri}' (endpoint {storage.endpoint or _s3_endpoint() or 'of Amazon'})"
+
+
+def _bucket(storage: Storage) -> str:
+    return storage.path.partition("/")[0]
+
+
+def _no_bucket(storage: Storage) -> str:
+    return f"Bucket '{_bucket(storage)}' of {_where(storage)} does not exist. Check its name, or create it."
+
+
+def _lacks_bucket(storage: Storage) -> bool:
+    """Whether the path is on S3 and its bucket is known not to be there; S3 itself says of both only that a key is missing."""
+    if not isinstance(storage.filesystem, pafs.S3FileSystem):
+        return False
+    with contextlib.suppress(OSError):  # no right to ask about the bucket: then it is there, or nobody can tell
+        return bool(storage.filesystem.get_file_info(_bucket(storage)).type == pafs.FileType.NotFound)
+    return False
 
 
 def _first_sentence(text: str) -> str:

@@ -49,7 +49,7 @@ class EncoderConfig:
 
     name: EncoderName = "satrn"
     embed_dim: int = 128
-    depth: int = 2
+    depth: int = 1
     num_heads: int = 4
     mlp_dim: int = 256
     feed_forward: FeedForwardKind = "linear"
@@ -58,7 +58,7 @@ class EncoderConfig:
     position: PositionKind = "sinusoid"
     norm: NormPlacement = "pre"
     drop_rate: float = 0.0  # on attention probabilities
-    mlp_drop_rate: float = 0.1
+    mlp_drop_rate: float = 0.0
     position_drop_rate: float = 0.0
     init: Initialization = "xavier"
 

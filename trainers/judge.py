@@ -8,8 +8,8 @@ from typing import Any
 
 import pyarrow.parquet as pq
 import ray.data
-from tqdm import tqdm
 
+from cluster.progress import progress
 from data_pipeline.manifest import Dataset, Split
 from data_pipeline.storage import storage_errors
 from data_pipeline.tokenizer import Tokenizer
@@ -40,14 +40,11 @@ def judge_checkpoint(
         loaded.task.tokenizer.require_covers(theirs, "the checkpoint", f"dataset '{dataset.storage.uri}'")
     rows = dataset.manifest.split(split).rows
     images = read_rows(dataset, dataset.manifest.split(split), ["id", "image", "text", "source"])
-    predicted = []
-    for row in tqdm(
-        predict_with_pool(images, loaded.uri, batch_size).iter_rows(),
-        total=rows,
-        desc=f"evaluate {split}",
-        unit=" images",
-    ):
-        predicted.append(row)
+    predicted: list[dict[str, Any]] = []
+    with progress(rows, "images", f"evaluate {split}") as bar:
+        for row in predict_with_pool(images, loaded.uri, batch_size).iter_rows():
+            predicted.append(row)
+            bar.update()
     if len(predicted) != rows or len({row["id"] for row in predicted}) != rows:
         raise RuntimeError(f"{len(predicted)} predictions for {rows} rows")
     predicted.sort(key=lambda row: row["id"])

@@ -64,7 +64,8 @@ class Worker:
         self.task = SequenceTask(self.tokenizer, config.optim.label_smoothing)
         self.data = DataInfo.of(self.dataset.manifest)
         torch.manual_seed(config.seed)  # every rank starts from the same weights
-        self.network = build_recognizer(config, self.task, self.data).to(memory_format=torch.channels_last)
+        self.network = build_recognizer(config, self.task, self.data)
+        self.network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.stream = TrainStream(
             self.dataset,
             config.data.train_split,
@@ -138,7 +139,8 @@ class Worker:
             if stop:
                 if self.rank == 0:
                     self.line.push("stopped", epoch=self.position.epoch, step=self.step.steps)
-                return
+                break
+        self.line.flush()  # this process ends with the loop, and what it has not sent with it
 
     def _push_start(self) -> None:
         manifest = self.dataset.manifest

@@ -8,7 +8,6 @@ from typing import Any
 import ray
 
 
-@ray.remote(num_cpus=0, max_restarts=-1)
 class Monitor:
     """Holds events until the command fetches them. It keeps no other state, so losing it loses some log lines at most."""
 
@@ -29,6 +28,11 @@ class Monitor:
     def stop(self) -> None:
         """Ask the workers to write a checkpoint and end."""
         self._stop = True
+
+
+def start_monitor() -> Any:
+    """A monitor as an actor; it takes no CPU, and starts anew if it is lost."""
+    return ray.remote(num_cpus=0, max_restarts=-1)(Monitor).remote()
 
 
 class MonitorLine:
@@ -59,4 +63,5 @@ class MonitorLine:
 
     def flush(self, timeout_s: float = 10) -> None:
         """Wait until what was pushed has arrived."""
-        ray.wait(self._answers, num_returns=len(self._answers), timeout=timeout_s)
+        if self._answers:
+            ray.wait(self._answers, num_returns=len(self._answers), timeout=timeout_s)

@@ -14,9 +14,9 @@ from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
-from tqdm import tqdm
 
 from cluster.errors import UserError, run_command
+from cluster.progress import progress
 from cluster.session import ray_session
 from data_pipeline.storage import Storage, open_storage
 from trainers.checkpoint import find_checkpoint
@@ -46,7 +46,7 @@ def predict(checkpoint: str, inputs: Inputs, out: Storage, batch_size: int, rows
     parts = {number: ids[first : first + rows_per_part] for number, first in enumerate(range(0, len(ids), rows_per_part))}
     part_of = {name: number for number, members in parts.items() if part_name(number) not in there for name in members}
     waiting: dict[int, list[dict[str, Any]]] = {}
-    with tqdm(total=len(ids), initial=len(ids) - len(part_of), desc="predict", unit=" images") as bar:
+    with progress(len(ids), "images", "predict", len(ids) - len(part_of)) as bar:
         if part_of:
             for row in predict_with_pool(inputs.read(set(part_of)), uri, batch_size).iter_rows():
                 number = part_of.pop(row["id"])

@@ -29,7 +29,7 @@ from data_pipeline.tokenizer import Tokenizer
 from trainers.checkpoint import CONFIG, PREFIX, VOCAB, CheckpointError, DataInfo, build_recognizer, read_config
 from trainers.config import TrainConfig, to_yaml
 from trainers.loop import train_loop_per_worker
-from trainers.monitor import Monitor
+from trainers.monitor import start_monitor
 from trainers.task import SequenceTask
 from trainers.tracking import Console, History, Tracker, Wandb
 
@@ -53,7 +53,7 @@ class RunResult:
 
 
 def new_run(config: TrainConfig) -> Storage:
-    """The folder of a fresh run below `config.runs_dir`, its configuration written: a place that cannot be written says so now."""
+    """The folder of a fresh run below `config.runs_dir`, its configuration in it: what cannot be written says so now."""
     stamp = datetime.datetime.now().strftime("%Y%m%d-%H%M%S")
     run = open_storage(config.runs_dir).child(f"{config.name}-{stamp}-{uuid.uuid4().hex[:4]}")
     run.child(CONFIG).write_bytes(to_yaml(config).encode())
@@ -111,7 +111,7 @@ def run_training(
     on_row: Callable[[dict[str, float]], None] | None = None,
     concurrent_runs: int = 1,
 ) -> RunResult:
-    """Train in the connected Ray cluster until the last epoch is done or somebody interrupts; continue if `run` has checkpoints.
+    """Train in the connected Ray cluster to the last epoch, or until interrupted; go on if `run` has checkpoints.
 
     `on_row` is called with every row of figures, in this process.
 
@@ -131,7 +131,7 @@ def run_training(
     tracker = Tracker(console, history)
     if config.tracking.wandb:
         _add_wandb(tracker, config, run, dataset)
-    monitor = Monitor.remote()
+    monitor = start_monitor()
     trainer = _trainer(config, run, workers, monitor)
     try:
         stopped = _Watch(trainer, monitor, tracker, on_row).run()
@@ -182,17 +182,17 @@ class _Watch:
     def run(self) -> bool:
         """Until the run ends; whether it was stopped before its time."""
         thread = threading.Thread(target=self._fit, name="inkray-fit", daemon=True)
-        with _sigterm_as_interrupt():
-            thread.start()
-            while True:
-                try:
-                    alive = thread.is_alive()
-                    self._handle_events()
-                    if not alive:
-                        break
-                    thread.join(POLL_S)
-                except KeyboardInterrupt:
-                    self._interrupt()
+        thread.start()
+        with _counted_signals() as signals:
+            alive = True
+            while alive:
+                thread.join(POLL_S)
+                alive = thread.is_alive()
+                self._handle_events()
+                if signals and not self._asked_to_stop:
+                    self._ask_to_stop()
+                elif len(signals) > 1:
+                    raise KeyboardInterrupt
         if self._failure is not None:
             raise user_error_in(self._failure) or self._failure
         return self._stopped
@@ -203,9 +203,7 @@ class _Watch:
         except BaseException as error:
             self._failure = error
 
-    def _interrupt(self) -> None:
-        if self._asked_to_stop:
-            raise KeyboardInterrupt
+    def _ask_to_stop(self) -> None:
         self._asked_to_stop = True
         self._monitor.stop.remote()
         self._tracker.console.line("Stopping: a checkpoint is being written. Ctrl-C again to end at once.")
@@ -224,7 +222,8 @@ class _Watch:
             case "started":
                 console.start(event["step"], event["steps"])
                 console.line(
-                    f"{event['world_size']} workers on {event['device']} ({event['precision']}), {event['parameters']:,} parameters, "
+                    f"{event['world_size']} workers on {event['device']} ({event['precision']}), "
+                    f"{event['parameters']:,} parameters, "
                     f"{event['rows']:,} images, {event['vocabulary']} tokens, {event['steps']} steps"
                 )
             case "resumed":
@@ -252,17 +251,16 @@ class _Watch:
 
 
 @contextmanager
-def _sigterm_as_interrupt() -> Iterator[None]:
-    """A cluster that takes a machine back sends SIGTERM: it means what Ctrl-C means."""
+def _counted_signals() -> Iterator[list[int]]:
+    """Ctrl-C, and SIGTERM (a cluster takes the machine back), are counted instead of raised in the midst of a call."""
+    received: list[int] = []
     if threading.current_thread() is not threading.main_thread():
-        yield
+        yield received
         return
-
-    def interrupt(signum: int, frame: Any) -> None:
-        raise KeyboardInterrupt
-
-    previous = signal.signal(signal.SIGTERM, interrupt)
+    numbers = (signal.SIGINT, signal.SIGTERM)
+    previous = {number: signal.signal(number, lambda signum, _: received.append(signum)) for number in numbers}
     try:
-        yield
+        yield received
     finally:
-        signal.signal(signal.SIGTERM, previous)
+        for number, handler in previous.items():
+            signal.signal(number, handler)

@@ -122,7 +122,7 @@ class Wandb:
         from omegaconf import OmegaConf
 
         os.environ.setdefault("WANDB_SILENT", "true")
-        logged_in = bool(os.environ.get("WANDB_API_KEY") or wandb.api.api_key)
+        logged_in = wandb.login(prompt=False, verify=False)
         mode: Any = os.environ.get("WANDB_MODE") or ("online" if logged_in else "offline")
         values = OmegaConf.to_container(OmegaConf.create(to_yaml(config)))
         self._run = wandb.init(

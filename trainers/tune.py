@@ -1,4 +1,4 @@
-"""`python -m trainers.tune STUDY`: the arms of a study in parallel through Ray Tune, each the same training run as `trainers.train`.
+"""`python -m trainers.tune STUDY`: the arms of a study in parallel, each the same training run as `trainers.train`.
 
 Ends in a table. The same command started again goes on: a finished arm is not trained again, an interrupted one resumes.
 """
@@ -86,8 +86,8 @@ def _trial(parameters: dict[str, Any], folder: Storage, concurrent: int) -> None
             tune.report({**row, "arm_name": key})
 
     result = run_training(config, run, console=Console(open_log()), on_row=report, concurrent_runs=concurrent)
-    best = {name: value for name, value in result.validation.items()}
-    run.child(RESULT).write_bytes(json.dumps({"seconds": result.seconds, **best}, indent=1).encode())
+    record = {"seconds": result.seconds, **result.validation}
+    run.child(RESULT).write_bytes(json.dumps(record, indent=1).encode())
 
 
 def open_log() -> Any:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import queue
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -63,7 +63,7 @@ class TrainStream:
         """Batches from `start` to the end of epoch `epochs` - 1, made ready by a background thread."""
         return prefetched(self._batches(start, epochs), self._config.prefetch_batches)
 
-    def _batches(self, start: Position, epochs: int) -> Iterator[Batch]:
+    def _batches(self, start: Position, epochs: int) -> Generator[Batch, None, None]:
         reader = ReadWindow(
             self._dataset.storage, self._dataset.manifest.image, self._seed, self._config.augmentation, shuffle=True
         )
@@ -112,7 +112,7 @@ class EvaluationStream:
         """This rank's batches."""
         return prefetched(self._batches(), self._config.prefetch_batches)
 
-    def _batches(self) -> Iterator[Batch]:
+    def _batches(self) -> Generator[Batch, None, None]:
         reader = ReadWindow(self._dataset.storage, self._dataset.manifest.image, 0, "none", shuffle=False)
         # A row group goes to one rank whole: nothing is read twice, and similar widths stay together.
         groups: Sequence[RowGroup] = self._groups[self._rank :: self._world]
@@ -142,12 +142,13 @@ def _execute(entries: Sequence[tuple[Window, Share]], reader: ReadWindow, config
     def plan_of(index: int) -> tuple[Window, Share]:
         if "plan" not in cache:
             cache["plan"] = ray.get(plan_ref)
-        return cache["plan"][index]  # type: ignore[no-any-return]
+        return cache["plan"][index]
 
     context = ray.data.DataContext.get_current().copy()
     context.execution_options.preserve_order = True
     context.enable_progress_bars = False
     context.print_on_execution_start = False
+    context.raise_original_map_exception = True  # a missing shard is the user's to know by name, not an error of Ray's
     with ray.data.DataContext.current(context):
         dataset = ray.data.range(len(plan), override_num_blocks=len(plan)).map_batches(
             read, batch_size=None, batch_format="numpy", num_cpus=config.task_cpus
@@ -183,10 +184,14 @@ def _require_order(table: pa.Table, share: Share, step: int, per_rank: int) -> N
 
 
 _END = object()
+STOP_TIMEOUT_S = 10  # a thread that waits for Ray notices the end when Ray answers
 
 
-def prefetched(batches: Iterator[Batch], depth: int) -> Iterator[Batch]:
-    """Draw from `batches` in a background thread, at most `depth` ahead; what it raises is raised here."""
+def prefetched(batches: Generator[Batch, None, None], depth: int) -> Iterator[Batch]:
+    """Draw from `batches` in a background thread, at most `depth` ahead; what it raises is raised here.
+
+    Whoever stops early closes the iterator: then the thread ends, and with it the execution behind `batches`.
+    """
     ready: queue.Queue[Any] = queue.Queue(maxsize=max(1, depth))
     stop = threading.Event()
 
@@ -207,8 +212,11 @@ def prefetched(batches: Iterator[Batch], depth: int) -> Iterator[Batch]:
             put(_END)
         except BaseException as error:
             put(error)
+        finally:
+            batches.close()
 
-    threading.Thread(target=work, name="inkray-prefetch", daemon=True).start()
+    thread = threading.Thread(target=work, name="inkray-prefetch", daemon=True)
+    thread.start()
     try:
         while (item := ready.get()) is not _END:
             if isinstance(item, BaseException):
@@ -216,3 +224,4 @@ def prefetched(batches: Iterator[Batch], depth: int) -> Iterator[Batch]:
             yield item
     finally:
         stop.set()
+        thread.join(STOP_TIMEOUT_S)

@@ -67,7 +67,7 @@ class ReadWindow:
                 tables[place] = files[group.file].read_row_group(group.index, columns=_COLUMNS, use_threads=False)
         for place, row in rows:
             table = tables[place]
-            yield tuple(table.column(name)[int(row)].as_py() for name in _COLUMNS)  # type: ignore[misc]
+            yield tuple(table.column(name)[int(row)].as_py() for name in _COLUMNS)
 
     def _decode(self, epoch: int, sample: int, sample_id: str, image: bytes, text: str, source: str) -> dict[str, object]:
         policy, error = self.image, ""

@@ -1,0 +1,24 @@
+"""What every process of a command finds in its environment, unless the user has said otherwise."""
+
+from __future__ import annotations
+
+import os
+
+# Quiet where there is nothing to tell, quick to notice where there is.
+DEFAULTS = {
+    "RAY_DATA_DISABLE_PROGRESS_BARS": "1",  # Inkray shows its own
+    "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.5",  # a checkpoint counts only once the controller has polled it
+    "RAY_ENABLE_UV_RUN_RUNTIME_ENV": "0",
+    "NO_ALBUMENTATIONS_UPDATE": "1",
+    "AWS_EC2_METADATA_DISABLED": "true",
+    # Clients of S3 send checksums as a trailer, which gateways other than Amazon's may refuse (Ceph answers 411). The
+    # client reads these two when it is made, in every process that unpickles one.
+    "AWS_REQUEST_CHECKSUM_CALCULATION": "when_required",
+    "AWS_RESPONSE_CHECKSUM_VALIDATION": "when_required",
+}
+
+
+def set_environment_defaults() -> None:
+    """Set what is not set; processes that are started afterwards inherit it."""
+    for name, value in DEFAULTS.items():
+        os.environ.setdefault(name, value)

@@ -1,0 +1,72 @@
+"""What all tests share: an environment that reaches nothing outside, one Ray session, one small dataset."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+
+import pytest
+from hypothesis import settings
+
+pytest_plugins = ["tests.s3"]
+
+# A directory of its own, so that no session that runs on this machine is joined; short, for Ray keeps sockets in it and a
+# socket's path may have 107 characters.
+_RAY_DIRECTORY = tempfile.mkdtemp(prefix="inkray-test-", dir="/tmp")
+# Before anything imports Ray; the processes that tests start inherit it.
+os.environ |= {
+    "RAY_ADDRESS": "local",
+    "RAY_TMPDIR": _RAY_DIRECTORY,
+    "WANDB_MODE": "offline",
+    "NO_ALBUMENTATIONS_UPDATE": "1",
+    "MPLBACKEND": "agg",
+    "AWS_EC2_METADATA_DISABLED": "true",
+}
+# Nor may a developer's own object store or cluster settings reach in.
+for _name in [name for name in os.environ if name.startswith("AWS_") and name != "AWS_EC2_METADATA_DISABLED"]:
+    del os.environ[_name]
+
+# A machine that does other work beside the tests is slow at times: that is no failure.
+settings.register_profile("inkray", deadline=None)
+settings.load_profile("inkray")
+
+
+def pytest_unconfigure() -> None:
+    shutil.rmtree(_RAY_DIRECTORY, ignore_errors=True)
+
+
+@pytest.fixture(scope="session")
+def ray_cluster(request: pytest.FixtureRequest) -> Iterator[None]:
+    """The one Ray session of all tests, of at least 4 CPU slots. Takes 3 to 20 s to start."""
+    from cluster.session import ray_session
+
+    # Workers know of the S3 server what was in the environment when the session started.
+    with pytest.MonkeyPatch.context() as patch:
+        if any("s3_server" in getattr(item, "fixturenames", ()) for item in request.session.items):
+            try:
+                server = request.getfixturevalue("s3_server")
+            except pytest.skip.Exception:
+                server = None  # the tests that need it say so themselves
+            for name, value in server.env.items() if server else ():
+                patch.setenv(name, value)
+        session = ray_session(min_cpus=4)
+        session.__enter__()
+    try:
+        yield
+    finally:
+        session.__exit__(None, None, None)
+
+
+@pytest.fixture(scope="session")
+def formulas(ray_cluster: None, tmp_path_factory: pytest.TempPathFactory) -> str:
+    """A dataset of synthesized formulas: 300 of train, 40 of val, 40 of test. Read it, never write to it."""
+    from data_pipeline.formulas.grammar import FormulaConfig
+    from data_pipeline.images import ImagePolicy
+    from data_pipeline.synthesize import synthesize_formulas
+
+    out = str(tmp_path_factory.mktemp("formulas"))
+    counts = {"train": 300, "val": 40, "test": 40}
+    synthesize_formulas(out, counts, 0, ImagePolicy(64, 256), FormulaConfig(), overwrite=False)
+    return out

@@ -1,0 +1,210 @@
+"""The stream on a real Ray session: the plan's order, each row once, faults counted or named, nothing left running."""
+
+from __future__ import annotations
+
+import hashlib
+import shutil
+import threading
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from cluster.errors import UserError, user_error_in
+from data_pipeline.images import ImagePolicy, encode_png
+from data_pipeline.manifest import Dataset, Manifest, Split, open_dataset
+from data_pipeline.shards import Row, write_shard
+from data_pipeline.storage import StorageError, open_storage
+from data_pipeline.stream import EvaluationStream, Position, StreamConfig, TrainStream
+from data_pipeline.stream.batch import Batch
+from data_pipeline.tokenizer import Tokenizer
+
+CONFIG = StreamConfig(window_row_groups=2)
+SEED = 3
+BATCH = 32
+
+
+def train_stream(dataset: Dataset, rank: int = 0, world_size: int = 1, config: StreamConfig = CONFIG) -> TrainStream:
+    tokenizer = Tokenizer(dataset.manifest.charset)
+    return TrainStream(
+        dataset, "train", tokenizer, config, seed=SEED, global_batch_size=BATCH, rank=rank, world_size=world_size
+    )
+
+
+def digests(batch: Batch) -> list[str]:
+    """Id and pixels of each real sample, without what pads the batch."""
+    images = [image[:, :, :width].tobytes() for image, width in zip(batch.images, batch.widths, strict=True)]
+    return [f"{name} {hashlib.sha256(pixels).hexdigest()}" for name, pixels in zip(batch.ids, images, strict=False)]
+
+
+@pytest.fixture(scope="module")
+def dataset(formulas: str) -> Dataset:
+    return open_dataset(formulas)
+
+
+@pytest.fixture(scope="module")
+def two_epochs(dataset: Dataset) -> list[Batch]:
+    return list(train_stream(dataset).batches(Position(), 2))
+
+
+def small_dataset(folder: Path, images: dict[str, bytes], texts: dict[str, str], charset: list[str]) -> Dataset:
+    rows = [Row(name, data, 40, 32, texts.get(name, "a b")) for name, data in images.items()]
+    shard = write_shard(open_storage(folder), "train/part-00000.parquet", rows)
+    manifest = Manifest("small", "sequence", charset, ImagePolicy(32, 64), {"train": Split([shard], 2)}, 0, {})
+    (folder / "dataset.json").write_bytes(manifest.to_json())
+    return open_dataset(str(folder))
+
+
+def good_images(count: int) -> dict[str, bytes]:
+    return {f"good-{index:02d}": encode_png(np.full((32, 40), 100 + index, np.uint8)) for index in range(count)}
+
+
+def test_an_epoch_is_every_row_once_and_the_next_has_another_order(dataset: Dataset, two_epochs: list[Batch]) -> None:
+    steps = train_stream(dataset).steps_per_epoch
+    assert len(two_epochs) == 2 * steps == 20
+    first, second = ([name for batch in part for name in batch.ids] for part in (two_epochs[:steps], two_epochs[steps:]))
+    assert sorted(first) == sorted(second) == [f"train-{number:08d}" for number in range(300)]
+    assert first != second
+    assert sum(batch.weights.sum() for batch in two_epochs) == 600
+    assert [batch.position for batch in two_epochs[-2:]] == [Position(1, 288), Position(2, 0)]
+    assert [batch.global_size for batch in two_epochs[8:10]] == [32, 12]
+
+
+def test_batches_are_what_they_say(dataset: Dataset, two_epochs: list[Batch]) -> None:
+    tokenizer = Tokenizer(dataset.manifest.charset)
+    for batch in two_epochs[:3]:
+        assert batch.images.dtype == np.uint8 and batch.images.shape[:3] == (BATCH, 1, 64)
+        assert batch.images.shape[3] % 32 == 0 and batch.images.shape[3] - batch.widths.max() < 32
+        assert [tokenizer.decode(row) for row in batch.targets] == batch.texts
+        for image, width in zip(batch.images, batch.widths, strict=True):
+            assert (image[:, :, width:] == dataset.manifest.image.background).all()
+
+
+def test_the_same_seed_gives_the_same_bytes(dataset: Dataset, two_epochs: list[Batch]) -> None:
+    again = list(train_stream(dataset).batches(Position(), 2))
+    assert [batch.images.tobytes() for batch in again] == [batch.images.tobytes() for batch in two_epochs]
+    assert [batch.targets.tobytes() for batch in again] == [batch.targets.tobytes() for batch in two_epochs]
+
+
+def test_an_image_is_augmented_anew_each_epoch(two_epochs: list[Batch]) -> None:
+    drawn = [dict(line.split() for batch in part for line in digests(batch)) for part in (two_epochs[:10], two_epochs[10:])]
+    same = sum(drawn[0][name] == drawn[1][name] for name in drawn[0])
+    assert 0 < same < 150  # some draws leave an image as it is
+
+
+def test_two_ranks_read_what_one_reads(dataset: Dataset, two_epochs: list[Batch]) -> None:
+    ranks = [train_stream(dataset, rank, 2).batches(Position(), 2) for rank in range(2)]
+    for alone, first, second in zip(two_epochs, *ranks, strict=True):
+        assert digests(first) + digests(second) == digests(alone)
+        assert first.position == second.position == alone.position
+        assert len(first) == len(second), "ranks whose batches differ in size"
+        assert first.weights.sum() + second.weights.sum() == len(alone.ids)
+
+
+def test_a_resumed_run_goes_on_where_it_stopped(dataset: Dataset, two_epochs: list[Batch]) -> None:
+    stopped = two_epochs[5].position
+    ranks = [train_stream(dataset, rank, 3).batches(stopped, 2) for rank in range(3)]
+    rest = [[line for batch in batches for line in digests(batch)] for batches in zip(*ranks, strict=True)]
+    assert rest == [digests(batch) for batch in two_epochs[6:]]
+
+
+@pytest.mark.parametrize("world_size", [1, 2, 3])
+def test_an_evaluation_reads_every_row_once(dataset: Dataset, world_size: int) -> None:
+    tokenizer = Tokenizer(dataset.manifest.charset)
+    ids: list[str] = []
+    weight = 0.0
+    for rank in range(world_size):
+        stream = EvaluationStream(dataset, "train", tokenizer, CONFIG, batch_size=24, rank=rank, world_size=world_size)
+        for batch in stream.batches():
+            ids += batch.ids
+            weight += float(batch.weights.sum())
+    assert sorted(ids) == [f"train-{number:08d}" for number in range(300)]
+    assert weight == 300
+
+
+def test_an_evaluation_may_have_a_rank_without_rows(dataset: Dataset) -> None:
+    tokenizer = Tokenizer(dataset.manifest.charset)
+    streams = [EvaluationStream(dataset, "val", tokenizer, CONFIG, batch_size=64, rank=r, world_size=2) for r in range(2)]
+    batches = [list(stream.batches()) for stream in streams]
+    assert [sum(len(batch.ids) for batch in part) for part in batches] == [40, 0]
+
+
+def test_images_that_cannot_be_decoded_are_counted_and_not_fatal(ray_cluster: None, tmp_path: Path) -> None:
+    png = encode_png(np.zeros((32, 40), np.uint8))
+    bad = {
+        "garbage": b"\x00garbage",
+        "cut": png[: len(png) // 2],
+        "empty": b"",
+        "tall": encode_png(np.zeros((40, 40), np.uint8)),
+    }
+    dataset = small_dataset(tmp_path, good_images(6) | bad, {}, ["a", "b"])
+    tokenizer = Tokenizer(["a", "b"])
+    (batch,) = EvaluationStream(dataset, "train", tokenizer, CONFIG, batch_size=64).batches()
+    assert batch.errors.keys() == bad.keys()
+    assert batch.errors["empty"] == "empty file" and "40x40" in batch.errors["tall"]
+    weights = dict(zip(batch.ids, batch.weights, strict=True))
+    assert weights == {name: float(name.startswith("good")) for name in [*good_images(6), *bad]}
+    (trained,) = train_stream(dataset).batches(Position(), 1)
+    assert trained.errors == batch.errors and trained.weights.sum() == 6
+    blank = trained.images[trained.weights == 0]
+    assert (blank == 255).all(), "a sample that does not count shows nothing"
+
+
+def test_a_token_outside_the_vocabulary_is_named(ray_cluster: None, tmp_path: Path) -> None:
+    dataset = small_dataset(tmp_path, good_images(4), {"good-02": r"a \strange b"}, ["a", "b"])
+    with pytest.raises(UserError, match=r"\\\\strange"):
+        list(train_stream(dataset).batches(Position(), 1))
+
+
+def test_a_missing_shard_is_named_at_once(dataset: Dataset, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    copy = tmp_path / "copy"
+    shutil.copytree(dataset.storage.path, copy)
+    (copy / "train" / "part-00000.parquet").unlink()
+    started = time.monotonic()
+    with pytest.raises(Exception) as raised:
+        list(train_stream(open_dataset(str(copy))).batches(Position(), 3))
+    mistake = user_error_in(raised.value)
+    assert isinstance(mistake, StorageError)
+    assert str(mistake) == f"'{copy}/train/part-00000.parquet' does not exist."
+    assert time.monotonic() - started < 60, "it was tried again and again"
+    assert "Traceback" not in capfd.readouterr().err
+
+
+def test_a_damaged_shard_is_named(dataset: Dataset, tmp_path: Path) -> None:
+    copy = tmp_path / "copy"
+    shutil.copytree(dataset.storage.path, copy)
+    (copy / "train" / "part-00000.parquet").write_bytes(b"no parquet")
+    with pytest.raises(Exception) as raised:
+        list(train_stream(open_dataset(str(copy))).batches(Position(), 1))
+    assert "train/part-00000.parquet" in str(user_error_in(raised.value))
+
+
+def running() -> set[str]:
+    """Our threads and Ray Data's. Its `Prefetcher` is not among them: it stays, parked, when an execution is abandoned."""
+    names = {thread.name for thread in threading.enumerate()}
+    return {name for name in names if name.startswith(("inkray-", "StreamingExecutor", "iter_threaded"))}
+
+
+def test_a_stream_left_early_leaves_nothing_running(dataset: Dataset) -> None:
+    batches = train_stream(dataset).batches(Position(), 100)
+    next(batches)
+    assert any(name.startswith("StreamingExecutor") for name in running())
+    batches.close()  # type: ignore[attr-defined]
+    deadline = time.monotonic() + 20  # Ray Data gives its own thread 2 s to end
+    while running() and time.monotonic() < deadline:
+        time.sleep(0.1)
+    assert not running()
+
+
+def test_a_slow_reader_does_not_fill_the_object_store(dataset: Dataset) -> None:
+    from ray._private.internal_api import memory_summary
+
+    batches = train_stream(dataset, config=replace(CONFIG, augmentation="none")).batches(Position(), 300)
+    for _ in range(3):
+        next(batches)
+    time.sleep(4)  # 300 epochs are 1.5 GB of pixels; what is not asked for is not to be read
+    (line,) = [line for line in memory_summary(stats_only=True).splitlines() if line.startswith("Plasma memory usage")]
+    batches.close()  # type: ignore[attr-defined]
+    assert int(line.split()[3]) < 400, line
