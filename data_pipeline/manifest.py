@@ -129,8 +129,10 @@ class Manifest:
                 name: Split([_shard(shard) for shard in split["shards"]], split["max_tokens"])
                 for name, split in content["splits"].items()
             }
+            if not all(isinstance(token, str) for token in content["charset"]):
+                raise ValueError("charset is not a list of texts")
             return cls(**content)
-        except (KeyError, TypeError, ValueError) as error:
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise DatasetError(f"{MANIFEST} of '{uri}' is incomplete or damaged ({error}). Prepare the dataset anew.") from None
 
 

@@ -16,7 +16,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-from urllib.parse import parse_qs, urlsplit
+from urllib.parse import parse_qs, unquote, urlsplit
 
 import pyarrow as pa
 import pyarrow.fs as pafs
@@ -145,7 +145,10 @@ def open_storage(uri: str | os.PathLike[str]) -> Storage:
     if not separator:
         return Storage(text, pafs.LocalFileSystem(), str(Path(text).expanduser().resolve()))
     if scheme == "file":
-        return Storage(text, pafs.LocalFileSystem(), str(Path(urlsplit(text).path).resolve()))
+        parts = urlsplit(text)
+        if parts.netloc not in ("", "localhost"):
+            raise StorageError(f"'{text}' names a host, '{parts.netloc}'. Write file:///PATH, or the path alone.")
+        return Storage(text, pafs.LocalFileSystem(), str(Path(unquote(parts.path)).resolve()))
     if scheme == "s3":
         return _open_s3(text)
     return _open_fsspec(text, scheme)

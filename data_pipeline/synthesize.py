@@ -73,7 +73,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m data_pipeline.synthesize", description=(__doc__ or "").splitlines()[0])
     parser.add_argument("kind", choices=["formulas"])
     parser.add_argument("out", help="where the dataset goes: a folder or a URI")
-    parser.add_argument("--count", type=int, default=12000, help="samples of the train split (default %(default)s)")
+    parser.add_argument("--count", type=int, default=16000, help="samples of the train split (default %(default)s)")
     parser.add_argument("--val-count", type=int, default=500, help="samples of the val split (default %(default)s)")
     parser.add_argument("--test-count", type=int, default=1000, help="samples of the test split (default %(default)s)")
     parser.add_argument("--seed", type=int, default=0)

@@ -115,8 +115,7 @@ def load_config(file: str | Path | None, overrides: Sequence[str] = ()) -> Train
     merged = OmegaConf.structured(TrainConfig)
     if file is not None:
         merged = _merge(merged, _read_yaml(Path(file)), f"'{file}'")
-    merged = _merge(merged, parse_overrides(overrides), "the command line")
-    return to_config(merged)
+    return to_config(_apply(merged, overrides, "the command line"))
 
 
 def to_config(merged: DictConfig) -> TrainConfig:
@@ -132,21 +131,22 @@ def config_from_dict(values: dict[str, Any], where: str) -> TrainConfig:
     return to_config(_merge(OmegaConf.structured(TrainConfig), OmegaConf.create(values), where))
 
 
-def parse_overrides(overrides: Sequence[str]) -> DictConfig:
-    """`["optim.lr=3e-4"]` as a configuration.
+def merge_overrides(config: TrainConfig, overrides: Sequence[str], where: str) -> TrainConfig:
+    """`config` with dotted overrides applied."""
+    return to_config(_apply(OmegaConf.structured(config), overrides, where))
+
+
+def _apply(merged: DictConfig, overrides: Sequence[str], where: str) -> DictConfig:
+    """Merge `["optim.lr=3e-4"]` one by one, so that a bad one is known by its key.
 
     Raises:
-        ConfigError: an argument without `=`.
+        ConfigError: an argument without `=`, an unknown key, an ill-typed value.
     """
     for override in overrides:
         if "=" not in override.lstrip("="):
             raise ConfigError(f"'{override}' is not an override. Write key=value, as in optim.lr=3e-4.")
-    return OmegaConf.from_dotlist(list(overrides))
-
-
-def merge_overrides(config: TrainConfig, overrides: Sequence[str], where: str) -> TrainConfig:
-    """`config` with dotted overrides applied."""
-    return to_config(_merge(OmegaConf.structured(config), parse_overrides(overrides), where))
+        merged = _merge(merged, OmegaConf.from_dotlist([override]), where, override.partition("=")[0])
+    return merged
 
 
 def to_yaml(config: TrainConfig) -> str:
@@ -166,20 +166,20 @@ def _read_yaml(file: Path) -> DictConfig:
     return loaded
 
 
-def _merge(base: DictConfig, update: DictConfig, where: str) -> DictConfig:
+def _merge(base: DictConfig, update: DictConfig, where: str, key: str = "") -> DictConfig:
     try:
         merged = OmegaConf.merge(base, update)
         assert isinstance(merged, DictConfig)
         return merged
     except ConfigKeyError as error:
-        key = str(error.full_key or "")
+        key = str(error.full_key or key)
         parent = key.rpartition(".")[0]
         raise ConfigError(f"Unknown key '{key}' in {where}. {_valid_keys(parent)}") from None
     except (ValidationError, OmegaConfBaseException) as error:
         reason = str(error).splitlines()[0]
-        raise ConfigError(
-            f"Bad value for '{error.full_key}' in {where}: {reason}. {_expected(str(error.full_key or ''))}"
-        ) from None
+        key = str(error.full_key or key)
+        named = f"for '{key}' " if key else ""
+        raise ConfigError(f"Bad value {named}in {where}: {reason}. {_expected(key)}".rstrip()) from None
 
 
 def _node(path: str) -> Any:

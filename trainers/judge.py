@@ -6,6 +6,7 @@ from collections import Counter
 from dataclasses import dataclass
 from typing import Any
 
+import pyarrow as pa
 import pyarrow.parquet as pq
 import ray.data
 
@@ -16,6 +17,8 @@ from data_pipeline.tokenizer import Tokenizer
 from trainers.checkpoint import LoadedCheckpoint
 from trainers.metrics import GroupedSums
 from trainers.pool import predict_with_pool
+
+MAX_READING_TASKS = 1000  # row groups share tasks beyond that
 
 
 @dataclass(frozen=True)
@@ -58,16 +61,20 @@ def judge_checkpoint(
 
 
 def read_rows(dataset: Dataset, split: Split, columns: list[str]) -> ray.data.Dataset:
-    """The rows of a split as a Ray Data dataset, one task per shard."""
+    """The rows of a split as a Ray Data dataset, read by row groups in parallel."""
     storage = dataset.storage
 
     def read(batch: dict[str, Any]) -> Any:
-        shard = storage.child(str(batch["file"][0]))
-        with storage_errors(shard), storage.filesystem.open_input_file(shard.path) as file:
-            return pq.read_table(file, columns=columns)
+        tables = []
+        for name, index in zip(batch["file"], batch["row_group"], strict=True):
+            shard = storage.child(str(name))
+            with storage_errors(shard), storage.filesystem.open_input_file(shard.path) as file:
+                tables.append(pq.ParquetFile(file).read_row_group(int(index), columns=columns))
+        return pa.concat_tables(tables)
 
-    items = [{"file": shard.file} for shard in split.shards]
-    return ray.data.from_items(items, override_num_blocks=len(items)).map_batches(read, batch_size=1, num_cpus=0.5)
+    items = [{"file": group.file, "row_group": group.index} for group in split.row_groups()]
+    blocks = min(len(items), MAX_READING_TASKS)
+    return ray.data.from_items(items, override_num_blocks=blocks).map_batches(read, batch_size=None, num_cpus=0.5)
 
 
 def commonest_answer(dataset: Dataset, train: str, test: str) -> tuple[str, GroupedSums]:

@@ -16,6 +16,7 @@ from torch import nn
 
 from cluster.errors import UserError
 from data_pipeline.manifest import Dataset, open_dataset
+from data_pipeline.storage import Storage, storage_errors
 from data_pipeline.stream import EvaluationStream, Position, TrainStream
 from data_pipeline.tokenizer import Tokenizer
 from trainers.card import short_card
@@ -41,7 +42,7 @@ def train_loop_per_worker(settings: dict[str, Any]) -> None:
     config = config_from_dict(settings["config"], "the run's configuration")
     line = MonitorLine(settings["monitor"])
     try:
-        Worker(config, line).run()
+        Worker(config, line, settings["run"]).run()
     except UserError as mistake:
         # Told before Ray sees it: a restart would only meet the same mistake again.
         line.push("fatal", message=str(mistake))
@@ -52,8 +53,8 @@ def train_loop_per_worker(settings: dict[str, Any]) -> None:
 class Worker:
     """One rank of a run."""
 
-    def __init__(self, config: TrainConfig, line: MonitorLine) -> None:
-        self.config, self.line = config, line
+    def __init__(self, config: TrainConfig, line: MonitorLine, run: Storage) -> None:
+        self.config, self.line, self.run_folder = config, line, run
         context = ray.train.get_context()
         self.rank, self.world_size = context.get_world_rank(), context.get_world_size()
         self.device = ray.train.torch.get_device()
@@ -204,7 +205,7 @@ class Worker:
         metrics = {"step": float(self.step.steps), "epoch": float(self.position.epoch)}
         metrics |= self.metrics if validated else {}
         name = f"{PREFIX}{self.step.steps:07d}-{uuid.uuid4().hex[:6]}"  # unique: a lost worker may leave an orphan
-        with tempfile.TemporaryDirectory(prefix="inkray-checkpoint-") as scratch:
+        with storage_errors(self.run_folder), tempfile.TemporaryDirectory(prefix="inkray-checkpoint-") as scratch:
             checkpoint = None
             if self.rank == 0:
                 card = short_card(self.config.name, self.dataset.manifest, metrics)

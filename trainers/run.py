@@ -154,7 +154,7 @@ def _trainer(config: TrainConfig, run: Storage, workers: WorkerResources, monito
     values = OmegaConf.to_container(OmegaConf.create(to_yaml(config)))
     return TorchTrainer(
         train_loop_per_worker,
-        train_loop_config={"config": values, "monitor": monitor},
+        train_loop_config={"config": values, "monitor": monitor, "run": run},
         torch_config=TorchConfig(backend="nccl" if workers.use_gpu else "gloo"),
         scaling_config=ScalingConfig(
             num_workers=workers.num_workers, use_gpu=workers.use_gpu, resources_per_worker=workers.to_ray()

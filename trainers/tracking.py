@@ -158,7 +158,7 @@ class Tracker:
     def figures(self, row: dict[str, float]) -> None:
         """A row for all."""
         for sink in list(self._sinks):
-            self._guarded(sink, lambda sink=sink: sink.figures(row))  # type: ignore[misc]
+            self._guarded(sink, lambda sink=sink: sink.figures(row))
 
     def close(self) -> None:
         """End all sinks."""

@@ -1,0 +1,79 @@
+"""The commands as a user calls them: what they print, and one line with status 2 for a mistake."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from cluster.errors import UserError
+from data_pipeline import explore, prepare, synthesize
+from data_pipeline.images import decode
+from tests.crohme.ink_document import inkml
+
+ROOT = Path(__file__).parents[2]
+
+
+def command(*arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", *arguments], cwd=ROOT, capture_output=True, text=True, timeout=300, check=False
+    )
+
+
+def test_exploring_prints_and_draws(
+    formulas: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    sheet = tmp_path / "new" / "sheet.png"
+    monkeypatch.setattr("sys.argv", ["explore", formulas, "--sheet", str(sheet), "--where", "widest", "--count", "9"])
+    assert explore.main() == 0
+    printed = capsys.readouterr().out
+    for said in ("train: 300 rows in 1 shards", "val: 40 rows", "test: 40 rows", "rejected: 0", "licence: ", f"Sheet {sheet}"):
+        assert said in printed
+    drawn = decode(sheet.read_bytes(), "rgb")
+    assert drawn.shape[1] > 1000 and np.unique(drawn).size > 20
+
+
+def test_a_missing_dataset_is_one_line_and_status_2(tmp_path: Path) -> None:
+    done = command("data_pipeline.explore", str(tmp_path))
+    assert done.returncode == 2 and done.stdout == ""
+    assert done.stderr.startswith(f"error: No dataset at '{tmp_path}'") and done.stderr.count("\n") == 1
+
+
+def test_preparing_a_few_files_from_end_to_end(tmp_path: Path) -> None:
+    source, out = tmp_path / "ink", tmp_path / "out"
+    source.mkdir()
+    (source / "good.inkml").write_bytes(inkml(latex="$a + b$"))
+    (source / "empty.inkml").write_bytes(b"")
+    done = command("data_pipeline.prepare", "crohme", str(source), str(out), "--height", "32", "--width", "64")
+    assert done.returncode == 0, done.stderr
+    assert "train 1 formulas, 1 rejected (see rejected.parquet), 3 tokens" in done.stdout and "Licence" in done.stdout
+    assert "Traceback" not in done.stderr and (out / "dataset.json").is_file()
+
+
+MISTAKES = [
+    (synthesize, ["formulas", "out", "--count", "0"], "Counts are at least 1"),
+    (synthesize, ["formulas", "out", "--seed", "-1"], "the seed is not negative"),
+    (prepare, ["crohme", "absent", "out"], "No source 'absent'"),
+    (prepare, ["crohme", ".", "out", "--height", "8"], "at least 16 pixels"),
+    (prepare, ["crohme", ".", "out", "--split", "train"], "--split takes NAME=PATH"),
+    (explore, ["absent", "--count", "0"], "--count is at least 1"),
+]
+
+
+@pytest.mark.parametrize(("module", "arguments", "said"), MISTAKES)
+def test_mistakes_on_the_command_line_are_named(
+    module: object, arguments: list[str], said: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("sys.argv", ["command", *arguments])
+    with pytest.raises(UserError, match=said):
+        module.main()  # type: ignore[attr-defined]
+
+
+def test_exploring_an_empty_or_missing_split_is_named(formulas: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sys.argv", ["explore", formulas, "--split", "dev", "--sheet", "sheet.png"])
+    with pytest.raises(UserError, match="no split 'dev'. It has: train, val, test"):
+        explore.main()

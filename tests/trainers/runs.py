@@ -1,0 +1,45 @@
+"""A small training run, for the tests that need one."""
+
+from __future__ import annotations
+
+import io
+from pathlib import Path
+
+from data_pipeline.storage import Storage
+from trainers.config import TrainConfig, load_config
+from trainers.run import RunResult, new_run, run_training
+from trainers.tracking import Console
+
+# A network of some ten thousand weights: the tests are about what is around it.
+SMALL = [
+    "model.backbone.small_cnn.width=4",
+    "model.encoder.embed_dim=16",
+    "model.encoder.mlp_dim=32",
+    "model.decoder.embed_dim=16",
+    "model.decoder.mlp_dim=32",
+    "model.decoder.depth=1",
+    "tracking.log_interval=1",
+    "tracking.wandb=false",
+    "report.examples=6",
+    "stream.window_row_groups=2",
+    "global_batch_size=20",
+    "optim.lr=3e-3",
+]
+
+
+def small_config(dataset: str, runs_dir: str | Path, *overrides: str) -> TrainConfig:
+    """15 steps an epoch over the 300 formulas of the `formulas` fixture."""
+    return load_config(None, [*SMALL, f"data.dataset={dataset}", f"runs_dir={runs_dir}", *overrides])
+
+
+def train(config: TrainConfig, run: Storage | None = None) -> tuple[Storage, RunResult, str]:
+    """Train in the connected session; returns the run's folder, the result and what was printed."""
+    folder = run or new_run(config)
+    printed = io.StringIO()
+    result = run_training(config, folder, Console(printed))
+    return folder, result, printed.getvalue()
+
+
+def losses(result: RunResult) -> dict[int, float]:
+    """Training loss by step."""
+    return {int(row["step"]): row["train/loss"] for row in result.history if "train/loss" in row}

@@ -1,0 +1,123 @@
+"""The commands as a user types them: real processes, real Ctrl-C, one clear message for each mistake."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from data_pipeline.manifest import MANIFEST
+from data_pipeline.storage import open_storage
+from tests.trainers.runs import SMALL, losses, small_config, train
+from trainers.run import open_run
+
+ROOT = Path(__file__).parents[2]
+
+
+def command(
+    module: str, *args: str, env: dict[str, str] | None = None, timeout: float = 300
+) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", module, *args], cwd=ROOT, capture_output=True, text=True, timeout=timeout,
+        env={**os.environ, **(env or {})},
+    )  # fmt: skip
+
+
+def only_message(result: subprocess.CompletedProcess[str]) -> str:
+    """The one message of a command that refused."""
+    assert result.returncode == 2, (result.stdout, result.stderr)
+    lines = [line for line in result.stderr.splitlines() if line.strip()]
+    assert len(lines) == 1 and lines[0].startswith("error: "), result.stderr
+    return lines[0]
+
+
+def test_ctrl_c_writes_a_checkpoint_and_resume_goes_on_from_it(formulas: str, tmp_path: Path) -> None:
+    overrides = [*SMALL, "epochs=2", f"data.dataset={formulas}", f"runs_dir={tmp_path}"]
+    process = subprocess.Popen(
+        [sys.executable, "-u", "-m", "trainers.train", *overrides], cwd=ROOT, stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT, text=True, start_new_session=True,
+    )  # fmt: skip
+    printed = []
+    assert process.stdout is not None
+    for line in process.stdout:
+        printed.append(line)
+        if " step 18/" in line:  # in the midst of the second epoch; a terminal interrupts the whole group
+            os.killpg(process.pid, signal.SIGINT)
+    text = "".join(printed)
+    assert process.wait(60) == 130, text
+    assert "Stopped. Go on with: python -m trainers.train --resume" in text
+    uri = next(line.split()[1] for line in printed if line.startswith("Run "))
+    run, config = open_run(uri)
+    stopped_at = max(json.loads(line)["step"] for line in run.child("metrics.jsonl").read_bytes().splitlines())
+    assert 18 <= stopped_at < 30
+    _, resumed, log = train(config, run)
+    assert "Resumed from checkpoint-" in log and not resumed.stopped
+    _, whole, _ = train(small_config(formulas, tmp_path / "whole", "epochs=2"))
+    assert losses(resumed) == losses(whole), "stopped and resumed equals never stopped"
+
+
+@pytest.mark.parametrize(
+    ("args", "parts"),
+    [
+        (["data.dataset=/nowhere/at/all"], ["/nowhere/at/all", "dataset.json", "synthesize"]),
+        (["optim.lrr=3"], ["optim.lrr", "weight_decay"]),
+        (["configs/train/none.yaml"], ["configs/train/none.yaml"]),
+        (["--resume", "/nowhere"], ["/nowhere", "config.yaml"]),
+    ],
+)
+def test_train_refuses_with_one_message(args: list[str], parts: list[str]) -> None:
+    message = only_message(command("trainers.train", *args))
+    assert all(part in message for part in parts), message
+
+
+def test_a_dataset_of_another_schema_version_is_refused(formulas: str, tmp_path: Path) -> None:
+    manifest = json.loads((Path(formulas) / MANIFEST).read_bytes())
+    manifest["schema_version"] = 99
+    (tmp_path / MANIFEST).write_text(json.dumps(manifest))
+    message = only_message(command("trainers.train", f"data.dataset={tmp_path}"))
+    assert "schema version 99" in message and "version 1" in message
+
+
+@pytest.mark.parametrize(
+    ("module", "args", "part"),
+    [
+        ("trainers.evaluate", ["/nowhere", "DATASET"], "No checkpoint at '/nowhere'"),
+        ("trainers.predict", ["/nowhere", "DATASET", "OUT"], "No checkpoint at '/nowhere'"),
+        ("trainers.tune", ["/nowhere.yaml"], "No study file '/nowhere.yaml'"),
+    ],
+)
+def test_the_other_commands_refuse_with_one_message(
+    module: str, args: list[str], part: str, formulas: str, tmp_path: Path
+) -> None:
+    real = {"DATASET": formulas, "OUT": str(tmp_path / "out")}
+    assert part in only_message(command(module, *[real.get(arg, arg) for arg in args]))
+
+
+def test_a_full_disk_stops_a_run_with_one_message(formulas: str, tmp_path: Path) -> None:
+    disk = tmp_path / "small"
+    disk.mkdir()
+    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=128k", "tmpfs", str(disk)], capture_output=True)
+    if mounted.returncode:
+        pytest.skip("needs the right to mount a small tmpfs (root)")
+    try:
+        args = [*SMALL, f"data.dataset={formulas}", f"runs_dir={disk}", "epochs=1", "scaling.num_train_workers=1"]
+        result = command("trainers.train", *args)
+    finally:
+        subprocess.run(["umount", "-l", str(disk)], check=True)
+    assert result.returncode == 2, (result.stdout, result.stderr)
+    assert "No space left" in result.stderr and "Traceback" not in result.stderr, result.stderr
+
+
+def test_evaluate_prints_and_writes_its_figures(formulas: str, tmp_path: Path) -> None:
+    run, _, _ = train(small_config(formulas, tmp_path, "epochs=1", "scaling.num_train_workers=1"))
+    file = tmp_path / "figures.json"
+    result = command("trainers.evaluate", run.uri, formulas, "--json", str(file))
+    assert result.returncode == 0, result.stderr
+    assert "test, handwritten" in result.stdout and "40 rows, 0 of them rejected" in result.stdout
+    assert json.loads(file.read_text())["figures"]["test"]["count"] == 40
+    assert open_storage(run.uri).names()

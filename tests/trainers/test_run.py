@@ -1,0 +1,161 @@
+"""Whole runs on real Ray: two workers, real checkpoints, a worker killed with -9, the same seed twice."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import threading
+import time
+from pathlib import Path
+
+import numpy as np
+import psutil
+import pytest
+from PIL import Image
+from safetensors.numpy import load_file
+
+from cluster.errors import UserError
+from data_pipeline.manifest import MANIFEST, open_dataset
+from data_pipeline.storage import Storage, open_storage
+from data_pipeline.tokenizer import VocabularyMismatch
+from tests.trainers.runs import losses, small_config, train
+from trainers.checkpoint import METRICS, PREFIX, WEIGHTS, find_checkpoint, load_checkpoint
+from trainers.finish import finish_run
+from trainers.inputs import open_inputs
+from trainers.predict import part_name, predict
+from trainers.run import RunResult, open_run
+
+Run = tuple[Storage, RunResult, str]
+
+
+@pytest.fixture(scope="module")
+def calm(formulas: str, tmp_path_factory: pytest.TempPathFactory) -> Run:
+    """Three epochs without trouble."""
+    return train(small_config(formulas, tmp_path_factory.mktemp("runs"), "epochs=3"))
+
+
+def checkpoints(run: Storage) -> list[str]:
+    return [name for name in run.names() if name.startswith(PREFIX)]
+
+
+def test_a_run_learns_logs_and_keeps_best_and_last(calm: Run, formulas: str) -> None:
+    run, result, printed = calm
+    steps = losses(result)
+    assert list(steps) == list(range(1, 46)) and not result.stopped
+    assert np.mean([steps[s] for s in range(41, 46)]) < np.mean([steps[s] for s in range(1, 6)]) - 0.5
+    epochs = [row for row in result.history if "val/score" in row]
+    assert [row["val/count"] for row in epochs] == [40, 40, 40], "evaluation reads each row once"
+    assert "images/s wait" in printed and "2 workers on cpu" in printed
+    kept = checkpoints(run)
+    best = max(epochs, key=lambda row: (row["val/score"], row["step"]))
+    assert 1 <= len(kept) <= 2 and any(name.startswith(f"{PREFIX}0000045") for name in kept)
+    assert json.loads(find_checkpoint(run.uri).child(METRICS).read_bytes())["val/score"] == best["val/score"]
+    rows = [json.loads(line) for line in run.child("metrics.jsonl").read_bytes().splitlines()]
+    assert rows == result.history
+
+
+def test_a_killed_worker_is_replaced_and_the_run_ends_as_if_nothing_had_happened(
+    calm: Run, formulas: str, tmp_path: Path
+) -> None:
+    config = small_config(formulas, tmp_path, "epochs=3")
+    killed: list[int] = []
+
+    def kill_one() -> None:
+        from trainers.run import POLL_S
+
+        while not list(tmp_path.glob(f"*/{PREFIX}0000015*/{WEIGHTS}")):
+            time.sleep(POLL_S)
+        time.sleep(0.3)  # into the second epoch
+        workers = [p for p in psutil.Process().children(recursive=True) if "RayTrainWorker" in " ".join(p.cmdline())]
+        killed.append(workers[0].pid)
+        os.kill(workers[0].pid, signal.SIGKILL)
+
+    killer = threading.Thread(target=kill_one, daemon=True)
+    killer.start()
+    _, result, printed = train(config)
+    assert killed and f"Resumed from {PREFIX}0000" in printed
+    assert losses(result) == losses(calm[1]), "same seed, same loss at every step, also where a worker was lost"
+
+
+def test_a_report_shows_the_run(calm: Run, formulas: str) -> None:
+    run, result, _ = calm
+    _, config = open_run(run.uri)
+    figures = finish_run(config, run, result)
+    assert figures["test"]["count"] == 40
+    assert {"test", "test, printed", "test, handwritten"} < figures.keys()
+    assert any("always answering" in name for name in figures)
+    names = run.child("report").names()
+    assert {"index.html", "learning_curves.png", "samples.png", "attention.png", "model_card.md"} <= set(names)
+    for name in ("learning_curves.png", "samples.png", "attention.png"):
+        with Image.open(run.child("report", name).path) as picture:
+            assert np.asarray(picture.convert("L")).std() > 5, f"{name} is not blank"
+    page = run.child("report", "index.html").read_bytes().decode()
+    assert "formulas" in page and "samples.png" in page
+    assert "trainers.predict" in find_checkpoint(run.uri).child("README.md").read_bytes().decode()
+
+
+def test_prediction_of_a_folder_a_list_and_a_dataset(calm: Run, formulas: str, tmp_path: Path) -> None:
+    import pyarrow.parquet as pq
+
+    run = calm[0]
+    images = tmp_path / "images"
+    images.mkdir()
+    dataset = open_dataset(formulas)
+    table = pq.read_table(Path(formulas) / dataset.manifest.split("test").shards[0].file)
+    for row in table.slice(0, 10).to_pylist():
+        (images / f"{row['id']}.png").write_bytes(row["image"])
+    (images / "broken.png").write_bytes(b"\x89PNG not really")
+    (images / "notes.txt").write_text("no image")
+    out = open_storage(str(tmp_path / "out"))
+    assert predict(run.uri, open_inputs(str(images), ""), out, batch_size=4, rows_per_part=4) == 1
+    rows = [row for number in range(3) for row in pq.read_table(Path(out.path) / part_name(number)).to_pylist()]
+    assert [row["id"] for row in rows] == sorted(path.name for path in images.glob("*.png"))
+    assert [row["id"] for row in rows if row["error"]] == ["broken.png"]
+    whole = open_storage(str(tmp_path / "whole"))
+    predict(run.uri, open_inputs(formulas, "test"), whole, batch_size=16)
+    by_id = {row["id"]: row["prediction"] for row in pq.read_table(Path(whole.path) / part_name(0)).to_pylist()}
+    assert len(by_id) == 40
+    assert all(by_id[row["id"].removesuffix(".png")] == row["prediction"] for row in rows if not row["error"])
+    # A job that lost a part makes that part again, and no other.
+    before = {number: (Path(out.path) / part_name(number)).stat().st_mtime_ns for number in range(3)}
+    (Path(out.path) / part_name(1)).unlink()
+    (tmp_path / "list.tsv").write_text("".join(f"{row['id']}\tx\n" for row in rows))
+    predict(run.uri, open_inputs(str(tmp_path / "list.tsv"), ""), out, batch_size=4, rows_per_part=4)
+    after = {number: (Path(out.path) / part_name(number)).stat().st_mtime_ns for number in range(3)}
+    assert after[0] == before[0] and after[2] == before[2] and after[1] > before[1]
+    again = [row for number in range(3) for row in pq.read_table(Path(out.path) / part_name(number)).to_pylist()]
+    assert again == rows
+    with pytest.raises(UserError, match="other images or of another checkpoint"):
+        predict(run.uri, open_inputs(formulas, "test"), out, batch_size=4, rows_per_part=4)
+
+
+def test_a_checkpoint_predicts_with_nothing_else(calm: Run, tmp_path: Path) -> None:
+    source = find_checkpoint(calm[0].uri)
+    folder = source.copy_to(tmp_path / "copy")
+    loaded = load_checkpoint(str(folder))
+    assert loaded.task.tokenizer.charset and loaded.config.epochs == 3
+    weights = load_file(folder / WEIGHTS)
+    assert sum(array.size for array in weights.values()) == sum(t.numel() for t in loaded.model.state_dict().values())
+
+
+def test_a_vocabulary_that_changed_stops_a_resume_with_the_difference(calm: Run, formulas: str, tmp_path: Path) -> None:
+    changed = tmp_path / "changed"
+    open_storage(formulas).copy_to(changed)
+    manifest = json.loads((changed / MANIFEST).read_bytes())
+    manifest["charset"][0], manifest["digest"] = r"\unheard", ""
+    (changed / MANIFEST).write_text(json.dumps(manifest))
+    with pytest.raises(VocabularyMismatch, match=r"only in dataset .*\\unheard"):
+        train(small_config(str(changed), tmp_path, "epochs=4"), calm[0])
+
+
+def test_too_few_cpus_and_gpus_are_said_at_once(formulas: str, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"num_train_workers=100 is too many.*Set scaling.num_train_workers="):
+        train(small_config(formulas, tmp_path, "scaling.num_train_workers=100", "global_batch_size=100"))
+    with pytest.raises(UserError, match=r"needs 2 GPUs, there are 0.*scaling.use_gpu=false"):
+        train(small_config(formulas, tmp_path, "scaling.use_gpu=true"))
+
+
+def test_the_wrong_channels_are_said_with_the_right_ones(formulas: str, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"set model\.in_channels=1"):
+        train(small_config(formulas, tmp_path, "model.in_channels=3"))

@@ -1,0 +1,157 @@
+"""The step in plain torch: deterministic, complete, and the same function whatever the number of ranks."""
+
+from __future__ import annotations
+
+import copy
+import itertools
+import socket
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+import torch.distributed as dist
+import torch.multiprocessing as mp
+from torch import nn
+from torch.nn.parallel import DistributedDataParallel
+
+from data_pipeline.stream.batch import Batch
+from data_pipeline.stream.plan import Position
+from data_pipeline.tokenizer import Tokenizer
+from models import ModelConfig, build_model
+from trainers.config import OptimConfig
+from trainers.optim import build_optimizer, lr_factor
+from trainers.step import TrainStep, to_device
+from trainers.task import SequenceTask
+
+CPU = torch.device("cpu")
+TOKENIZER = Tokenizer(["a", "b", "c", "d"])
+
+
+def tiny_model(norm: str = "pre") -> nn.Module:
+    """Small enough for a test; GroupNorm-free, so its BatchNorm is put into evaluation where ranks are compared."""
+    config = ModelConfig()
+    config.backbone.small_cnn.width = 4
+    config.encoder.embed_dim = config.decoder.embed_dim = 16
+    config.encoder.mlp_dim = config.decoder.mlp_dim = 32
+    torch.manual_seed(0)
+    return build_model(config, SequenceTask(TOKENIZER).output_spec(12))
+
+
+def batch_of(texts: list[str], weights: list[float] | None = None, seed: int = 0) -> Batch:
+    rng = np.random.default_rng(seed)
+    encoded = [TOKENIZER.encode(text) for text in texts]
+    targets = np.full((len(texts), max(map(len, encoded))), TOKENIZER.pad_id, np.int64)
+    for row, ids in zip(targets, encoded, strict=True):
+        row[: len(ids)] = ids
+    return Batch(
+        images=rng.integers(0, 256, (len(texts), 1, 32, 64), dtype=np.uint8),
+        widths=np.full(len(texts), 64, np.int64),
+        targets=targets,
+        weights=np.array(weights or [1.0] * len(texts), np.float32),
+        ids=[str(i) for i in range(len(texts))],
+        texts=texts,
+        sources=[""] * len(texts),
+        position=Position(),
+        global_size=len(texts),
+    )
+
+
+def part(batch: Batch, rows: slice) -> Batch:
+    return Batch(
+        batch.images[rows], batch.widths[rows], batch.targets[rows], batch.weights[rows], batch.ids[rows], batch.texts[rows],
+        batch.sources[rows], batch.position, batch.global_size,
+    )  # fmt: skip
+
+
+def test_every_parameter_is_in_exactly_one_group() -> None:
+    model = tiny_model()
+    groups = build_optimizer(model, OptimConfig()).param_groups
+    listed = [id(parameter) for group in groups for parameter in group["params"]]
+    assert sorted(listed) == sorted(id(parameter) for parameter in model.parameters())
+    assert groups[1]["weight_decay"] == 0 and all(p.ndim <= 1 for p in groups[1]["params"])
+
+
+def test_schedule_rises_to_the_peak_and_falls_to_the_end() -> None:
+    factor = lr_factor(OptimConfig(warmup=0.1, schedule="one_cycle"), 100)
+    values = [factor(step) for step in range(100)]
+    assert values[9] == 1.0 == max(values) and values[0] == 0.1
+    assert all(a >= b for a, b in itertools.pairwise(values[9:])) and values[-1] < 0.01
+    assert lr_factor(OptimConfig(schedule="constant"), 100)(99) == 1.0
+
+
+def test_the_same_seed_gives_the_same_losses_and_a_restored_step_goes_on_alike() -> None:
+    batches = [to_device(batch_of(["a b", "c d a"], seed=seed), CPU) for seed in range(6)]
+
+    def train(step: TrainStep, some: list[Any]) -> list[float]:
+        return [float(step(batch).loss_sum) for batch in some]
+
+    first = TrainStep(tiny_model(), SequenceTask(TOKENIZER), OptimConfig(), 6, CPU, seed=3)
+    losses = train(first, batches)
+    again = TrainStep(tiny_model(), SequenceTask(TOKENIZER), OptimConfig(), 6, CPU, seed=3)
+    assert train(again, batches[:3]) == losses[:3]
+    resumed = TrainStep(copy.deepcopy(again.model), SequenceTask(TOKENIZER), OptimConfig(), 6, CPU, seed=3)
+    resumed.load_state_dict(copy.deepcopy(again.state_dict()))
+    assert train(resumed, batches[3:]) == losses[3:]
+    other = TrainStep(tiny_model(), SequenceTask(TOKENIZER), OptimConfig(), 6, CPU, seed=4)
+    assert train(other, batches) != losses, "the seed draws the dropout"
+
+
+def test_rows_of_weight_zero_add_nothing_to_the_loss() -> None:
+    task, model = SequenceTask(TOKENIZER), tiny_model().eval()
+    batch = batch_of(["a b", "c d a", "b"], weights=[1, 0, 1])
+    whole = to_device(batch, CPU)
+    kept = to_device(batch_of(["a b", "c d a", "b"]), CPU)
+    rows = torch.tensor([0, 2])
+    logits = model(kept.images[rows], kept.targets[rows, :-1], kept.widths[rows]).log_softmax(-1)
+    labels = kept.targets[rows, 1:]
+    expected = -logits.gather(-1, labels[..., None])[..., 0][labels != TOKENIZER.pad_id].sum()
+    assert float(task.loss_sum(model, whole)) == pytest.approx(float(expected), rel=1e-5)
+    assert int(task.token_count(whole)) == 3 + 2
+
+
+def _rank(rank: int, port: int, results: Any) -> None:
+    dist.init_process_group("gloo", init_method=f"tcp://127.0.0.1:{port}", rank=rank, world_size=2)
+    batch = batch_of(["a b c d", "a", "b c"])
+    # The short last batch of an epoch: two rows for rank 0, one row and one of weight 0 for rank 1.
+    mine = part(batch, slice(0, 2)) if rank == 0 else part(batch_of(["a b c d", "a", "b c", ""], [1, 1, 1, 0]), slice(2, 4))
+    step = TrainStep(DistributedDataParallel(_frozen(tiny_model())), SequenceTask(TOKENIZER), OptimConfig(), 4, CPU, rank=rank)
+    result = step(to_device(mine, CPU), stop=rank == 1)
+    if rank == 0:
+        gradients = {name: p.grad.clone() for name, p in step.model.module.named_parameters() if p.grad is not None}
+        results.put((float(result.tokens), float(result.stop), {name: g.numpy() for name, g in gradients.items()}))
+    dist.barrier()
+    dist.destroy_process_group()
+
+
+def _frozen(model: nn.Module) -> nn.Module:
+    """Without what differs between ranks by its nature: batch statistics and dropout."""
+    for module in model.modules():
+        if isinstance(module, nn.Dropout):
+            module.p = 0.0
+        if isinstance(module, nn.BatchNorm2d):
+            module.forward = module.eval().forward  # type: ignore[method-assign]
+            module.train = lambda mode=True, module=module: module  # type: ignore[method-assign,assign,misc]
+    return model
+
+
+def test_two_ranks_with_an_uneven_last_batch_take_the_step_of_one() -> None:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    context = mp.get_context("spawn")
+    results = context.Queue()
+    ranks = [context.Process(target=_rank, args=(rank, port, results)) for rank in range(2)]
+    for process in ranks:
+        process.start()
+    tokens, stop, gradients = results.get(timeout=120)
+    for process in ranks:
+        process.join(60)
+    alone = TrainStep(_frozen(tiny_model()), SequenceTask(TOKENIZER), OptimConfig(), 4, CPU)
+    result = alone(to_device(batch_of(["a b c d", "a", "b c"]), CPU))
+    assert tokens == float(result.tokens) == 5 + 2 + 3
+    assert stop > 0, "one rank's wish to stop reaches all"
+    expected = {name: p.grad.numpy() for name, p in alone.model.named_parameters() if p.grad is not None}
+    assert expected.keys() == gradients.keys()
+    for name, value in expected.items():
+        np.testing.assert_allclose(gradients[name], value, rtol=2e-4, atol=2e-6, err_msg=name)
