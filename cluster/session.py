@@ -40,6 +40,8 @@ def ray_session(min_cpus: int = 1) -> Iterator[None]:
     if address == LOCAL:
         os.environ.setdefault("RAY_AUTH_MODE", "disabled")  # it listens on loopback only
         os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")  # Ray's core talks of its own affairs on the terminal
+        # Reading tasks of the next epoch or evaluation find their processes: to start them anew took up to 10 s each time.
+        os.environ.setdefault("RAY_idle_worker_killing_time_threshold_ms", "600000")
         ray.init(
             address=LOCAL,
             num_cpus=max(os.cpu_count() or 1, min_cpus),

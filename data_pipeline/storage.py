@@ -35,7 +35,7 @@ class StorageError(UserError):
 
 @dataclass(frozen=True)
 class Storage:
-    """A directory (or file) at `path` of `filesystem`; `uri` is what the user wrote, `endpoint` the S3 server if not Amazon's."""
+    """A directory (or file) at `path` of `filesystem`; `uri` is what the user wrote, `endpoint` an S3 server not Amazon's."""
 
     uri: str
     filesystem: pafs.FileSystem

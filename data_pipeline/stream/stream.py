@@ -150,7 +150,8 @@ def _execute(entries: Sequence[tuple[Window, Share]], reader: ReadWindow, config
     context.print_on_execution_start = False
     context.raise_original_map_exception = True  # a missing shard is the user's to know by name, not an error of Ray's
     with ray.data.DataContext.current(context):
-        dataset = ray.data.range(len(plan), override_num_blocks=len(plan)).map_batches(
+        # Items, not `range`: its blocks would be tasks of their own, which take the place of reading at the start.
+        dataset = ray.data.from_items([{"id": index} for index in range(len(plan))], override_num_blocks=len(plan)).map_batches(
             read, batch_size=None, batch_format="numpy", num_cpus=config.task_cpus
         )
         batches = dataset.iter_batches(batch_size=None, batch_format="pyarrow", prefetch_batches=config.prefetch_windows)

@@ -61,7 +61,7 @@ def test_it_survives_pickling_and_what_others_append() -> None:
 
 @pytest.mark.parametrize("kind", [UserError, StorageError])
 def test_it_comes_out_of_a_task(ray_cluster: None, kind: type[UserError]) -> None:
-    with pytest.raises(Exception) as raised:  # noqa: PT011 - what Ray wraps around it is the point
+    with pytest.raises(Exception) as raised:
         ray.get(ray.remote(num_cpus=0.1)(fail).remote(kind))
     assert isinstance(caught(raised), kind)
 
@@ -70,19 +70,19 @@ def test_it_comes_out_of_a_task_of_a_task(ray_cluster: None) -> None:
     def outer() -> None:
         ray.get(ray.remote(num_cpus=0.1)(fail).remote())
 
-    with pytest.raises(Exception) as raised:  # noqa: PT011
+    with pytest.raises(Exception) as raised:
         ray.get(ray.remote(num_cpus=0.1)(outer).remote())
     caught(raised)
 
 
 def test_it_comes_out_of_ray_data(ray_cluster: None) -> None:
-    with pytest.raises(Exception) as raised:  # noqa: PT011
+    with pytest.raises(Exception) as raised:
         ray.data.range(3).map(lambda row: fail()).materialize()
     caught(raised)
 
 
 def test_a_bug_in_a_task_is_no_mistake_of_the_user(ray_cluster: None) -> None:
-    with pytest.raises(Exception) as raised:  # noqa: PT011
+    with pytest.raises(Exception) as raised:
         ray.get(ray.remote(num_cpus=0.1)(fail).remote(ValueError))
     assert user_error_in(raised.value) is None
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import shutil
 from collections import Counter
 from pathlib import Path
@@ -37,9 +38,7 @@ def synthesized(out: Path, seed: int = 0) -> Manifest:
     return synthesize.synthesize_formulas(str(out), counts, seed, ImagePolicy(64, 256), FormulaConfig(), overwrite=False)
 
 
-def test_one_task_at_a_time_makes_the_bytes_of_many(
-    ray_cluster: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_one_task_at_a_time_makes_the_bytes_of_many(ray_cluster: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(synthesize, "SAMPLES_PER_SHARD", 8)  # several shards of a small dataset
     synthesized(tmp_path / "parallel")
     monkeypatch.setattr("data_pipeline.build._run", lambda out, chunks, builder: _one_by_one(out, chunks[::-1], builder))
@@ -82,7 +81,8 @@ def test_row_groups_are_sorted_by_width(formulas: str) -> None:
         file = pq.ParquetFile(Path(formulas) / shard.file)
         widths = [file.read_row_group(index, ["width"]).column("width").to_pylist() for index in range(file.num_row_groups)]
         assert [(len(group), max(group)) for group in widths] == shard.row_groups
-        assert sum(widths, []) == sorted(sum(widths, [])) and max(map(len, widths)) <= ROWS_PER_GROUP
+        assert all(max(narrow) <= min(wide) for narrow, wide in itertools.pairwise(widths))
+        assert all(group == sorted(group) and len(group) <= ROWS_PER_GROUP for group in widths)
 
 
 def half(chunk: Chunk) -> tuple[list[Row], list[Rejected]]:

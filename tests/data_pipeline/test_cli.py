@@ -75,5 +75,5 @@ def test_mistakes_on_the_command_line_are_named(
 
 def test_exploring_an_empty_or_missing_split_is_named(formulas: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("sys.argv", ["explore", formulas, "--split", "dev", "--sheet", "sheet.png"])
-    with pytest.raises(UserError, match="no split 'dev'. It has: train, val, test"):
+    with pytest.raises(UserError, match=r"no split 'dev'\. It has: train, val, test"):
         explore.main()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import struct
 import zlib
 
@@ -43,7 +44,7 @@ def test_the_usual_formats_are_read(suffix: str) -> None:
 
 def test_a_claimed_size_is_refused_before_decoding(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(images.cv2, "imdecode", lambda *_: pytest.fail("it was decoded"))
-    with pytest.raises(BadImage, match="60000x60000|not an image: DecompressionBombError"):
+    with pytest.raises(BadImage, match="not an image: DecompressionBombError"):
         decode(png_that_claims(60000, 60000), "gray")
     with pytest.raises(BadImage, match="9000x9000 pixels, more than the 64000000 allowed"):
         decode(png_that_claims(9000, 9000), "gray")
@@ -59,7 +60,9 @@ def test_a_truncated_file_is_refused(suffix: str, kept: float) -> None:
         decode(data[: int(len(data) * kept)], "gray")
 
 
-@pytest.mark.parametrize(("data", "reason"), [(b"", "empty file"), (b"no image at all", "not an image"), (b"\x89PNG", "not an")])
+@pytest.mark.parametrize(
+    ("data", "reason"), [(b"", "empty file"), (b"no image at all", "not an image"), (b"\x89PNG", "not an")]
+)
 def test_what_is_no_image_says_so(data: bytes, reason: str) -> None:
     with pytest.raises(BadImage, match=reason):
         decode(data, "gray")
@@ -69,10 +72,8 @@ def test_what_is_no_image_says_so(data: bytes, reason: str) -> None:
 def test_damage_raises_nothing_else(junk: bytes, place: int) -> None:
     data = bytearray(encoded(".png"))
     data[place : place + len(junk)] = junk
-    try:
+    with contextlib.suppress(BadImage):
         assert decode(bytes(data), "gray").dtype == np.uint8
-    except BadImage:
-        pass
 
 
 SIZES = st.integers(1, 400)

@@ -11,7 +11,10 @@ import pytest
 from data_pipeline.images import ImagePolicy
 from data_pipeline.manifest import SCHEMA_VERSION, DatasetError, Manifest, RowGroup, Shard, Split, open_dataset
 
-SHARDS = [Shard("train/part-00000.parquet", [(64, 120), (10, 250)], 999, "ab"), Shard("train/part-00001.parquet", [(5, 9)], 99, "cd")]
+SHARDS = [
+    Shard("train/part-00000.parquet", [(64, 120), (10, 250)], 999, "ab"),
+    Shard("train/part-00001.parquet", [(5, 9)], 99, "cd"),
+]
 
 
 def manifest(**changes: Any) -> Manifest:
@@ -56,7 +59,7 @@ def test_the_digest_follows_the_content() -> None:
 
 
 def test_a_split_that_is_missing_lists_those_that_exist() -> None:
-    with pytest.raises(DatasetError, match="no split 'test'. It has: train, val"):
+    with pytest.raises(DatasetError, match=r"no split 'test'\. It has: train, val"):
         manifest().split("test")
 
 

@@ -242,7 +242,7 @@ def test_a_dataset_that_does_not_fit_is_no_dataset(ray_cluster: None, tiny_disk:
 
     chunks = [Chunk("train", number, 20, None) for number in range(3)]
     manifest = Manifest("noise", "sequence", ["a"], ImagePolicy(), {}, 0, {})
-    with pytest.raises(Exception) as raised:  # noqa: PT011 - what Ray wraps around it is the point
+    with pytest.raises(Exception) as raised:
         build_dataset(open_storage(tiny_disk), manifest, chunks, noise)
     assert str(user_error_in(raised.value)).startswith(f"No space left while writing '{tiny_disk}/train/part-0000")
     assert not (tiny_disk / "dataset.json").exists()

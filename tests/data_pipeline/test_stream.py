@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import ray
 
 from cluster.errors import UserError, user_error_in
 from data_pipeline.images import ImagePolicy, encode_png
@@ -162,7 +163,6 @@ def test_a_missing_shard_is_named_at_once(dataset: Dataset, tmp_path: Path, capf
     copy = tmp_path / "copy"
     shutil.copytree(dataset.storage.path, copy)
     (copy / "train" / "part-00000.parquet").unlink()
-    started = time.monotonic()
     with pytest.raises(Exception) as raised:
         list(train_stream(open_dataset(str(copy))).batches(Position(), 3))
     mistake = user_error_in(raised.value)
@@ -204,6 +204,8 @@ def test_a_slow_reader_does_not_fill_the_object_store(dataset: Dataset) -> None:
     for _ in range(3):
         next(batches)
     time.sleep(4)  # 300 epochs are 1.5 GB of pixels; what is not asked for is not to be read
-    (line,) = [line for line in memory_summary(stats_only=True).splitlines() if line.startswith("Plasma memory usage")]
+    # Named, for other sessions may run on this machine.
+    summary = memory_summary(ray.get_runtime_context().gcs_address, stats_only=True)
     batches.close()  # type: ignore[attr-defined]
+    line = next(line for line in summary.splitlines() if line.startswith("Plasma memory usage"))
     assert int(line.split()[3]) < 400, line

@@ -19,16 +19,15 @@ from trainers.run import open_run
 ROOT = Path(__file__).parents[2]
 
 
-def command(
-    module: str, *args: str, env: dict[str, str] | None = None, timeout: float = 300
-) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", module, *args], cwd=ROOT, capture_output=True, text=True, timeout=timeout,
-        env={**os.environ, **(env or {})},
-    )  # fmt: skip
+Finished = subprocess.CompletedProcess[str]
 
 
-def only_message(result: subprocess.CompletedProcess[str]) -> str:
+def command(module: str, *args: str, timeout: float = 300) -> Finished:
+    words = [sys.executable, "-m", module, *args]
+    return subprocess.run(words, cwd=ROOT, capture_output=True, text=True, timeout=timeout)
+
+
+def only_message(result: Finished) -> str:
     """The one message of a command that refused."""
     assert result.returncode == 2, (result.stdout, result.stderr)
     lines = [line for line in result.stderr.splitlines() if line.strip()]
