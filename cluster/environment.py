@@ -10,7 +10,6 @@ DEFAULTS = {
     "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.5",  # a checkpoint counts only once the controller has polled it
     "RAY_ENABLE_UV_RUN_RUNTIME_ENV": "0",
     "NO_ALBUMENTATIONS_UPDATE": "1",
-    "AWS_EC2_METADATA_DISABLED": "true",
     # Clients of S3 send checksums as a trailer, which gateways other than Amazon's may refuse (Ceph answers 411). The
     # client reads these two when it is made, in every process that unpickles one.
     "AWS_REQUEST_CHECKSUM_CALCULATION": "when_required",

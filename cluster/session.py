@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
+import sys
 from collections.abc import Iterator
 
 import ray
@@ -42,15 +43,16 @@ def ray_session(min_cpus: int = 1) -> Iterator[None]:
         os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")  # Ray's core talks of its own affairs on the terminal
         # Reading tasks of the next epoch or evaluation find their processes: to start them anew took up to 10 s each time.
         os.environ.setdefault("RAY_idle_worker_killing_time_threshold_ms", "600000")
-        ray.init(
-            address=LOCAL,
-            num_cpus=max(os.cpu_count() or 1, min_cpus),
-            object_store_memory=OBJECT_STORE_BYTES,
-            include_dashboard=True,  # without it Ray Train warns every second
-            dashboard_host="127.0.0.1",
-            log_to_driver=False,
-            logging_level=logging.ERROR,
-        )
+        with _silent_stderr():
+            ray.init(
+                address=LOCAL,
+                num_cpus=max(os.cpu_count() or 1, min_cpus),
+                object_store_memory=OBJECT_STORE_BYTES,
+                include_dashboard=True,  # without it Ray Train warns every second
+                dashboard_host="127.0.0.1",
+                log_to_driver=False,
+                logging_level=logging.ERROR,
+            )
     else:
         # The nodes have an environment of their own; a submitted job's is kept where it says more.
         os.environ.setdefault("RAY_OVERRIDE_JOB_RUNTIME_ENV", "1")
@@ -67,6 +69,20 @@ def ray_session(min_cpus: int = 1) -> Iterator[None]:
         yield
     finally:
         ray.shutdown()
+
+
+@contextlib.contextmanager
+def _silent_stderr() -> Iterator[None]:
+    """Drop what the core writes to the terminal while it starts: the log level that it was given. Failures are raised."""
+    sys.stderr.flush()
+    kept, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, 2)
+    try:
+        yield
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)
+        os.close(nowhere)
 
 
 def quiet_ray() -> None:

@@ -35,7 +35,10 @@ class StorageError(UserError):
 
 @dataclass(frozen=True)
 class Storage:
-    """A directory (or file) at `path` of `filesystem`; `uri` is what the user wrote, `endpoint` an S3 server not Amazon's."""
+    """A directory (or file) at `path` of `filesystem`, which `uri` opens again anywhere; `endpoint` is an S3 server not Amazon's.
+
+    `uri` is what the user wrote; a path of this machine is made absolute, since other processes work in other folders.
+    """
 
     uri: str
     filesystem: pafs.FileSystem
@@ -44,8 +47,14 @@ class Storage:
 
     def child(self, *names: str) -> Storage:
         """The entry below this one."""
-        uri, path = posixpath.join(self.uri, *names), posixpath.join(self.path, *names)
-        return Storage(uri, self.filesystem, path, self.endpoint)
+        base, mark, query = self.uri.partition("?")
+        uri = posixpath.join(base, *names) + mark + query
+        return Storage(uri, self.filesystem, posixpath.join(self.path, *names), self.endpoint)
+
+    @property
+    def name(self) -> str:
+        """The last part of the path."""
+        return self.path.rpartition("/")[2]
 
     @property
     def is_local(self) -> bool:
@@ -143,7 +152,8 @@ def open_storage(uri: str | os.PathLike[str]) -> Storage:
     text = os.fspath(uri)
     scheme, separator, _ = text.partition("://")
     if not separator:
-        return Storage(text, pafs.LocalFileSystem(), str(Path(text).expanduser().resolve()))
+        path = str(Path(text).expanduser().resolve())
+        return Storage(path, pafs.LocalFileSystem(), path)
     if scheme == "file":
         parts = urlsplit(text)
         if parts.netloc not in ("", "localhost"):
@@ -165,6 +175,8 @@ def _open_s3(uri: str) -> Storage:
         endpoint = endpoint if "://" in endpoint else f"{query.get('scheme', 'https')}://{endpoint}"
         address = urlsplit(endpoint)
         options = {"endpoint_override": address.netloc, "scheme": address.scheme}
+        # Not Amazon's: its machines' own credentials are not there to be asked for, and asking takes seconds.
+        os.environ.setdefault("AWS_EC2_METADATA_DISABLED", "true")
     region = query.get("region") or os.environ.get("AWS_REGION") or os.environ.get("AWS_DEFAULT_REGION")
     if region or endpoint:
         options["region"] = region or "us-east-1"
@@ -175,7 +187,8 @@ def _open_s3(uri: str) -> Storage:
         retry_strategy=pafs.AwsStandardS3RetryStrategy(max_attempts=MAX_ATTEMPTS),
         **options,
     )
-    return Storage(uri.partition("?")[0].rstrip("/"), filesystem, (parts.netloc + parts.path).rstrip("/"), endpoint or "")
+    base, mark, rest = uri.partition("?")
+    return Storage(base.rstrip("/") + mark + rest, filesystem, (parts.netloc + parts.path).rstrip("/"), endpoint or "")
 
 
 def _s3_endpoint() -> str | None:

@@ -14,7 +14,7 @@ import torch
 from data_pipeline.manifest import Dataset, open_dataset
 from data_pipeline.storage import Storage
 from models import Decoding
-from trainers.checkpoint import CARD, LoadedCheckpoint, load_checkpoint
+from trainers.checkpoint import CARD, LoadedCheckpoint, find_checkpoint, load_checkpoint
 from trainers.config import TrainConfig, to_yaml
 from trainers.judge import Judged, commonest_answer, judge_checkpoint, read_rows
 from trainers.predictor import Predictor
@@ -71,7 +71,7 @@ def _write(
     examples, attention = _pictures(config.report.examples, dataset, loaded, judged, split)
     manifest = dataset.manifest
     report = RunReport(
-        title=run.path.rpartition("/")[2],
+        title=run.name,
         config_yaml=to_yaml(config),
         history=result.history,
         metrics=figures,
@@ -93,8 +93,7 @@ def _write(
     with tempfile.TemporaryDirectory(prefix="inkray-report-") as scratch:
         write_report(Path(scratch), report)
         run.child(REPORT).copy_from(Path(scratch))
-    name = loaded.uri.rpartition("/")[2]
-    run.child(name, CARD).write_bytes(model_card(report).encode())
+    find_checkpoint(run.uri).child(CARD).write_bytes(model_card(report).encode())
 
 
 def environment(seconds: float) -> dict[str, Any]:

@@ -118,13 +118,15 @@ class Worker:
         if self.rank == 0:
             self._push_start()
         batches = self.stream.batches(self.position, self.config.epochs)
-        epoch_ended = time.monotonic()
+        epoch_ended, epoch_waited = time.monotonic(), 0.0
         while True:
             asked = time.monotonic()
             batch = next(batches, None)
             if batch is None:
                 break
-            self.interval.waited(time.monotonic() - asked)
+            waited = time.monotonic() - asked
+            self.interval.waited(waited)
+            epoch_waited += waited
             tensors = to_device(batch, self.device)
             result = self.step(tensors, stop=self.line.poll())
             self.interval.stepped(result, batch.global_size, batch.errors)
@@ -133,8 +135,8 @@ class Worker:
                 self._log(epoch)
             stop = self._agreed_to_stop(result.stop)
             if self.position.epoch > epoch:
-                self._end_epoch(epoch, time.monotonic() - epoch_ended)
-                epoch_ended = time.monotonic()
+                self._end_epoch(epoch, time.monotonic() - epoch_ended, epoch_waited)
+                epoch_ended, epoch_waited = time.monotonic(), 0.0
             elif stop or self._checkpoint_due():
                 self._checkpoint(validated=False)
             if stop:
@@ -175,7 +177,7 @@ class Worker:
             self.line.push("interval", figures=figures, errors=self.interval.errors)
         self.interval.errors = {}
 
-    def _end_epoch(self, epoch: int, seconds: float) -> None:
+    def _end_epoch(self, epoch: int, seconds: float, waited: float) -> None:
         started = time.monotonic()
         if self.config.data.val_split:
             stream = EvaluationStream(
@@ -193,6 +195,7 @@ class Worker:
         if self.rank == 0:
             times = {
                 "time/train_s": seconds,
+                "time/wait_s": waited,
                 "time/evaluation_s": evaluated - started,
                 "time/checkpoint_s": time.monotonic() - evaluated,
             }

@@ -56,6 +56,7 @@ def new_run(config: TrainConfig) -> Storage:
     """The folder of a fresh run below `config.runs_dir`, its configuration in it: what cannot be written says so now."""
     stamp = datetime.datetime.now().strftime("%Y%m%d-%H%M%S")
     run = open_storage(config.runs_dir).child(f"{config.name}-{stamp}-{uuid.uuid4().hex[:4]}")
+    config.data.dataset = open_storage(config.data.dataset).uri  # workers have working folders of their own
     run.child(CONFIG).write_bytes(to_yaml(config).encode())
     return run
 
@@ -144,13 +145,13 @@ def _add_wandb(tracker: Tracker, config: TrainConfig, run: Storage, dataset: Dat
     folder = run.path if run.is_local else tempfile.mkdtemp(prefix="inkray-wandb-")
     details = {"name": dataset.manifest.name, "digest": dataset.manifest.digest}
     try:
-        tracker.add(Wandb(config, run.path.rpartition("/")[2], folder, details))
+        tracker.add(Wandb(config, run.name, folder, details))
     except Exception as error:  # tracking is never worth a run
         tracker.console.line(f"warning: wandb is not available ({error}); set tracking.wandb=false to do without.")
 
 
 def _trainer(config: TrainConfig, run: Storage, workers: WorkerResources, monitor: Any) -> TorchTrainer:
-    parent, _, name = run.path.rpartition("/")
+    parent = run.path.rpartition("/")[0]
     values = OmegaConf.to_container(OmegaConf.create(to_yaml(config)))
     return TorchTrainer(
         train_loop_per_worker,
@@ -160,7 +161,7 @@ def _trainer(config: TrainConfig, run: Storage, workers: WorkerResources, monito
             num_workers=workers.num_workers, use_gpu=workers.use_gpu, resources_per_worker=workers.to_ray()
         ),
         run_config=RunConfig(
-            name=name,
+            name=run.name,
             storage_path=parent,
             storage_filesystem=run.filesystem,
             failure_config=FailureConfig(max_failures=config.scaling.max_failures),
@@ -220,6 +221,7 @@ class _Watch:
         console = self._tracker.console
         match event["kind"]:
             case "started":
+                self._tracker.history.rewind(event["step"])
                 console.start(event["step"], event["steps"])
                 console.line(
                     f"{event['world_size']} workers on {event['device']} ({event['precision']}), "

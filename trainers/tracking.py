@@ -109,7 +109,12 @@ def epoch_line(row: dict[str, float]) -> str:
             f"score {row['val/score']:.4f} ({row['val/count']:.0f} rows"
             + (f", {row['val/rejected']:.0f} rejected)" if row.get("val/rejected") else ")")
         )
-    names = {"time/train_s": "train", "time/evaluation_s": "evaluation", "time/checkpoint_s": "checkpoint"}
+    names = {
+        "time/train_s": "train",
+        "time/wait_s": "of it waiting for data",
+        "time/evaluation_s": "evaluation",
+        "time/checkpoint_s": "checkpoint",
+    }
     parts += [f"{name} {row[key]:.1f} s" for key, name in names.items() if key in row]
     return ", ".join(parts)
 

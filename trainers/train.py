@@ -13,7 +13,8 @@ import argparse
 
 from cluster.errors import INTERRUPTED, UserError, run_command
 from cluster.session import ray_session
-from trainers.config import load_config, merge_overrides
+from trainers.checkpoint import CONFIG
+from trainers.config import load_config, merge_overrides, to_yaml
 from trainers.finish import REPORT, figures_table, finish_run
 from trainers.run import check_run, new_run, open_run, run_training
 
@@ -35,7 +36,9 @@ def main() -> int:
         if args.config:
             raise UserError("--resume takes its configuration from the run. Leave CONFIG out; key=value may change a value.")
         run, config = open_run(args.resume)
-        config = merge_overrides(config, overrides, "the command line")
+        if overrides:
+            config = merge_overrides(config, overrides, "the command line")
+            run.child(CONFIG).write_bytes(to_yaml(config).encode())
     else:
         config = load_config(args.config, overrides)
         check_run(config)

@@ -36,7 +36,9 @@ def only_message(result: Finished) -> str:
 
 
 def test_ctrl_c_writes_a_checkpoint_and_resume_goes_on_from_it(formulas: str, tmp_path: Path) -> None:
-    overrides = [*SMALL, "epochs=2", f"data.dataset={formulas}", f"runs_dir={tmp_path}"]
+    # Paths as users write them: relative to where they are, which is not where the workers are.
+    places = [f"data.dataset={os.path.relpath(formulas, ROOT)}", f"runs_dir={os.path.relpath(tmp_path, ROOT)}"]
+    overrides = [*SMALL, "epochs=2", *places]
     process = subprocess.Popen(
         [sys.executable, "-u", "-m", "trainers.train", *overrides], cwd=ROOT, stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT, text=True, start_new_session=True,

@@ -118,7 +118,9 @@ def _rank(rank: int, port: int, results: Any) -> None:
     step = TrainStep(DistributedDataParallel(_frozen(tiny_model())), SequenceTask(TOKENIZER), OptimConfig(), 4, CPU, rank=rank)
     result = step(to_device(mine, CPU), stop=rank == 1)
     if rank == 0:
-        gradients = {name: p.grad.clone() for name, p in step.model.module.named_parameters() if p.grad is not None}
+        gradients = {
+            name.removeprefix("module."): p.grad.clone() for name, p in step.model.named_parameters() if p.grad is not None
+        }
         results.put((float(result.tokens), float(result.stop), {name: g.numpy() for name, g in gradients.items()}))
     dist.barrier()
     dist.destroy_process_group()
@@ -131,7 +133,7 @@ def _frozen(model: nn.Module) -> nn.Module:
             module.p = 0.0
         if isinstance(module, nn.BatchNorm2d):
             module.forward = module.eval().forward  # type: ignore[method-assign]
-            module.train = lambda mode=True, module=module: module  # type: ignore[method-assign,assign,misc]
+            module.train = lambda mode=True, module=module: module  # type: ignore[method-assign,misc]
     return model
 
 
