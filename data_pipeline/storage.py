@@ -35,9 +35,10 @@ class StorageError(UserError):
 
 @dataclass(frozen=True)
 class Storage:
-    """A directory (or file) at `path` of `filesystem`, which `uri` opens again anywhere; `endpoint` is an S3 server not Amazon's.
+    """A directory (or file) at `path` of `filesystem`, which `uri` opens again anywhere.
 
     `uri` is what the user wrote; a path of this machine is made absolute, since other processes work in other folders.
+    `endpoint` is an S3 server that is not Amazon's.
     """
 
     uri: str

@@ -229,7 +229,6 @@ class _Watch:
                     f"{event['rows']:,} images, {event['vocabulary']} tokens, {event['steps']} steps"
                 )
             case "resumed":
-                self._tracker.history.rewind(event["step"])
                 console.line(
                     f"Resumed from {event['checkpoint'].rpartition('/')[2]} (epoch {event['epoch']}, step {event['step']})"
                 )

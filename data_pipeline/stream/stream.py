@@ -18,6 +18,7 @@ import ray.data
 from data_pipeline.manifest import Dataset, RowGroup
 from data_pipeline.stream.batch import Batch, collate
 from data_pipeline.stream.config import StreamConfig
+from data_pipeline.stream.pace import Pace
 from data_pipeline.stream.plan import Position, Share, Window, epoch_windows, sequential_windows
 from data_pipeline.stream.tasks import DECODED_SCHEMA, ReadWindow
 from data_pipeline.tokenizer import Tokenizer
@@ -148,6 +149,7 @@ def _execute(entries: Sequence[tuple[Window, Share]], reader: ReadWindow, config
     context.execution_options.preserve_order = True
     context.enable_progress_bars = False
     context.print_on_execution_start = False
+    context.custom_execution_callback_classes = [*context.custom_execution_callback_classes, Pace]
     context.raise_original_map_exception = True  # a missing shard is the user's to know by name, not an error of Ray's
     with ray.data.DataContext.current(context):
         # Items, not `range`: its blocks would be tasks of their own, which take the place of reading at the start.
