@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 CONFIG ?= configs/train/formulas.yaml
-DATASET ?= data/formulas
+FORMULAS := data/formulas
 # Shorter than the interpreter's own search for a display, a hub or an update: none is wanted here.
 export NO_ALBUMENTATIONS_UPDATE = 1
 export MPLBACKEND = agg
@@ -25,8 +25,10 @@ $(READY): requirements.lock
 	@touch $(READY)
 
 train: $(READY)  ## synthesize formulas (once), train a recognizer on them, report
-	@test -f $(DATASET)/dataset.json || $(BIN)/python -m data_pipeline.synthesize formulas $(DATASET)
-	@$(BIN)/python -m trainers.train $(CONFIG) data.dataset=$(DATASET) $(ARGS)
+ifeq ($(CONFIG),configs/train/formulas.yaml)
+	@test -f $(FORMULAS)/dataset.json || $(BIN)/python -m data_pipeline.synthesize formulas $(FORMULAS)
+endif
+	@$(BIN)/python -m trainers.train $(CONFIG) $(ARGS)
 
 test: $(READY)  ## the tests, within 15 minutes on 2 cores
 	@$(BIN)/python -m pytest $(ARGS)

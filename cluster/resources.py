@@ -7,6 +7,7 @@ import time
 from dataclasses import dataclass
 
 import ray
+from ray.autoscaler.sdk import request_resources
 
 from cluster.errors import UserError
 
@@ -37,27 +38,39 @@ def plan_workers(
     """Fit `num_workers` into the connected cluster, of which `concurrent_runs` runs take equal parts.
 
     `use_gpu` None: GPUs if there is one for each worker, CPUs if there is none at all. `cpus_per_worker` None: one CPU,
-    less where the machine is small. `wait_s`: how long an autoscaling cluster may take to bring the nodes.
+    less where the machine is small. `wait_s`: how long an autoscaling cluster may take to bring the nodes; it is asked for
+    them meanwhile, and no longer.
 
     Raises:
-        UserError: too few CPUs or GPUs: what is there, and what to set.
+        UserError: too few CPUs or GPUs: what is there, and what to set. Or it is open whether GPUs are to be waited for.
     """
     deadline = time.monotonic() + wait_s
-    while True:
-        try:
-            return _plan(num_workers, use_gpu, cpus_per_worker, concurrent_runs)
-        except UserError:
-            if time.monotonic() >= deadline:
-                raise
-            _request(num_workers, use_gpu, cpus_per_worker)
+    if use_gpu is None:
+        use_gpu = ray.cluster_resources().get("GPU", 0.0) / concurrent_runs >= 1
+        if wait_s > 0 and not use_gpu:
+            raise UserError(
+                f"scaling.wait_for_nodes_s={wait_s:g} waits for nodes, but for which: an autoscaling cluster's GPUs are not "
+                "there yet to be seen. Set scaling.use_gpu=true to train on GPUs, or scaling.use_gpu=false to train on CPUs."
+            )
+    asked = False
+    try:
+        while True:
+            try:
+                return _plan(num_workers, use_gpu, cpus_per_worker, concurrent_runs)
+            except UserError:
+                if time.monotonic() >= deadline:
+                    raise
+            _request(num_workers, use_gpu, cpus_per_worker, concurrent_runs)
+            asked = True
             time.sleep(2)
+    finally:
+        if asked:
+            request_resources(bundles=[])  # else the nodes are held for as long as the cluster lives
 
 
-def _plan(num_workers: int, use_gpu: bool | None, cpus_per_worker: float | None, runs: int) -> WorkerResources:
+def _plan(num_workers: int, use_gpu: bool, cpus_per_worker: float | None, runs: int) -> WorkerResources:
     there = ray.cluster_resources()
     cpus, gpus = there.get("CPU", 0.0) / runs, there.get("GPU", 0.0) / runs
-    if use_gpu is None:
-        use_gpu = gpus >= 1
     if use_gpu and gpus < num_workers:
         raise UserError(
             f"scaling.num_train_workers={num_workers} needs {num_workers} GPUs, there {_are(gpus)} GPUs. "
@@ -86,9 +99,7 @@ def _are(count: float) -> str:
     return f"is {count:g}" if count == 1 else f"are {count:g}"
 
 
-def _request(num_workers: int, use_gpu: bool | None, cpus_per_worker: float | None) -> None:
-    """Ask an autoscaler for the nodes; a cluster without one ignores it."""
-    from ray.autoscaler.sdk import request_resources
-
-    bundle = {"CPU": math.ceil(cpus_per_worker or 1), **({"GPU": 1} if use_gpu else {})}
-    request_resources(bundles=[bundle] * num_workers)
+def _request(num_workers: int, use_gpu: bool, cpus_per_worker: float | None, runs: int) -> None:
+    """Ask an autoscaler for what `_plan` wants to see; a cluster without one ignores it."""
+    worker = {"CPU": math.ceil(cpus_per_worker or 1), **({"GPU": 1} if use_gpu else {})}
+    request_resources(bundles=([worker] * num_workers + [{"CPU": math.ceil(DATA_CPUS)}]) * runs)

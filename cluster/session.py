@@ -5,10 +5,15 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
+import secrets
 import sys
 from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
 
 import ray
+from ray._private import ray_constants
+from ray._private.runtime_env.constants import RAY_JOB_CONFIG_JSON_ENV_VAR
 
 from cluster.environment import DEFAULTS, set_environment_defaults
 from cluster.errors import UserError
@@ -17,6 +22,11 @@ logger = logging.getLogger(__name__)
 
 OBJECT_STORE_BYTES = 2 * 2**30  # of a private session; a cluster's nodes bring their own
 LOCAL = "local"
+ROOT = Path(__file__).resolve().parents[1]
+# Of the code's folder, what no worker imports. "/": there and not below, for `configs/data` is another thing than `data`.
+NOT_SHIPPED = [".*", "/runs", "/data", "/wandb", "/tests", "/benchmarks", "/docs", "__pycache__", "*.egg-info"]
+# Where a store is: the nodes cannot know. Who may use it they know themselves, keys are never sent.
+FORWARDED = ("AWS_ENDPOINT_URL", "AWS_ENDPOINT_URL_S3", "AWS_REGION", "AWS_DEFAULT_REGION")
 
 
 def configured_address() -> str:
@@ -28,7 +38,9 @@ def configured_address() -> str:
 def ray_session(min_cpus: int = 1) -> Iterator[None]:
     """Connect to Ray for the time of a `with`; a session that is open already is used and left open.
 
-    A private session offers at least `min_cpus` CPUs: they are slots for scheduling, a small machine shares its cores.
+    A private session offers at least `min_cpus` CPUs: they are slots for scheduling, a small machine shares its cores. It
+    listens on loopback, and to those who hold its token: who may speak with Ray may run code as this user. A cluster that
+    is joined from outside a submitted job gets this code, and the address of the S3 store, for its workers.
 
     Raises:
         UserError: RAY_ADDRESS names a cluster that does not answer.
@@ -39,15 +51,16 @@ def ray_session(min_cpus: int = 1) -> Iterator[None]:
     set_environment_defaults()
     address = configured_address()
     if address == LOCAL:
-        os.environ.setdefault("RAY_AUTH_MODE", "disabled")  # it listens on loopback only
+        _make_token()
         os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")  # Ray's core talks of its own affairs on the terminal
         # Reading tasks of the next epoch or evaluation find their processes: to start them anew took up to 10 s each time.
         os.environ.setdefault("RAY_idle_worker_killing_time_threshold_ms", "600000")
-        with _silent_stderr():
+        with _silent_stderr(), _loopback():
             ray.init(
                 address=LOCAL,
                 num_cpus=max(os.cpu_count() or 1, min_cpus),
                 object_store_memory=OBJECT_STORE_BYTES,
+                _node_ip_address="127.0.0.1",
                 include_dashboard=True,  # without it Ray Train warns every second
                 dashboard_host="127.0.0.1",
                 log_to_driver=False,
@@ -56,9 +69,8 @@ def ray_session(min_cpus: int = 1) -> Iterator[None]:
     else:
         # The nodes have an environment of their own; a submitted job's is kept where it says more.
         os.environ.setdefault("RAY_OVERRIDE_JOB_RUNTIME_ENV", "1")
-        environment = {"env_vars": {name: os.environ[name] for name in DEFAULTS}}
         try:
-            ray.init(address=address, runtime_env=environment, log_to_driver=False, logging_level=logging.ERROR)
+            ray.init(address=address, runtime_env=_cluster_environment(), log_to_driver=False, logging_level=logging.ERROR)
         except (ConnectionError, TimeoutError, ValueError, RuntimeError) as error:
             raise UserError(
                 f"No Ray cluster answers at RAY_ADDRESS={address} ({str(error).splitlines()[0]}). "
@@ -69,6 +81,41 @@ def ray_session(min_cpus: int = 1) -> Iterator[None]:
         yield
     finally:
         ray.shutdown()
+
+
+def _make_token() -> None:
+    """Have the private session ask for a token that only this process and its children know, in their environment.
+
+    Without one Ray would write one to ~/.ray/auth_token, for all sessions and for ever. The mode is left to Ray, whose
+    default it is for a session that it starts: set from here, this process would go on with the mode of Ray's import.
+    """
+    if "RAY_AUTH_MODE" not in os.environ:
+        os.environ["RAY_AUTH_TOKEN"] = secrets.token_hex(32)
+
+
+@contextlib.contextmanager
+def _loopback() -> Iterator[None]:
+    """Let Ray take 127.0.0.1 as the address of this node, to which all its servers then bind.
+
+    On Linux it would replace that by the address of a network card, and bind to all. What says so
+    (RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER) is read but once, when Ray is imported, and would hold for joined clusters too.
+    """
+    kept = ray_constants.ENABLE_RAY_CLUSTER
+    ray_constants.ENABLE_RAY_CLUSTER = False
+    try:
+        yield
+    finally:
+        ray_constants.ENABLE_RAY_CLUSTER = kept
+
+
+def _cluster_environment() -> dict[str, Any]:
+    """What the workers of a joined cluster need of here; a submitted job has brought its code and settings itself."""
+    names = list(DEFAULTS)
+    environment: dict[str, Any] = {}
+    if RAY_JOB_CONFIG_JSON_ENV_VAR not in os.environ:
+        names += [name for name in FORWARDED if os.environ.get(name)]
+        environment = {"working_dir": str(ROOT), "excludes": NOT_SHIPPED}
+    return environment | {"env_vars": {name: os.environ[name] for name in names}}
 
 
 @contextlib.contextmanager

@@ -55,6 +55,7 @@ class Recognizer(nn.Module):
     def encode(self, images: Tensor, widths: Tensor | None = None) -> tuple[Tensor, Tensor | None, tuple[int, int]]:
         """Memory (B, S, D), its mask (B, S), True on image, or None, and the size (h, w) of its map."""
         self._check(images)
+        images = images.expand(-1, self.in_channels, -1, -1)  # gray may stand for all channels
         features = self.backbone(self.normalize(images), widths)
         height, width = features.shape[-2:]
         columns = column_mask(widths, width, self.backbone.stride)
@@ -66,7 +67,7 @@ class Recognizer(nn.Module):
     def _check(self, images: Tensor) -> None:
         if images.dtype != torch.uint8:
             raise TypeError(f"images must be uint8, 0 to 255, not {images.dtype}: the model normalises them itself")
-        if images.shape[1] != self.in_channels:
+        if images.shape[1] not in (1, self.in_channels):
             raise ModelConfigError("model.in_channels", f"{self.in_channels}, but the images have {images.shape[1]} channels")
         stride = self.backbone.stride
         if min(images.shape[-2:]) < stride:

@@ -30,6 +30,7 @@ from trainers.task import SequenceTask
 WEIGHTS, CONFIG, VOCAB, DATA = "model.safetensors", "config.yaml", "vocab.json", "data.json"
 STATE, METRICS, CARD = "trainer_state.pt", "metrics.json", "README.md"
 PREFIX = "checkpoint-"
+_FILES = {WEIGHTS, CONFIG, VOCAB, DATA, METRICS}  # what prediction needs
 
 
 class CheckpointError(UserError):
@@ -133,11 +134,11 @@ def find_checkpoint(uri: str) -> Storage:
         return storage
     scored = []
     for name in names:
-        if name.startswith(PREFIX) and storage.child(name, METRICS).exists():
+        if name.startswith(PREFIX) and _FILES | {STATE} <= set(storage.child(name).names()):  # a part may be left over
             metrics = json.loads(storage.child(name, METRICS).read_bytes())
             scored.append((metrics.get("val/score", -1.0), name))
     if not scored:
-        raise CheckpointError(f"No checkpoint at '{uri}': neither {WEIGHTS} nor directories {PREFIX}* are there.")
+        raise CheckpointError(f"No checkpoint at '{uri}': neither {WEIGHTS} nor whole directories {PREFIX}* are there.")
     return storage.child(max(scored)[1])
 
 
@@ -145,10 +146,13 @@ def load_checkpoint(uri: str, device: torch.device | None = None) -> LoadedCheck
     """Load the recognizer at `uri` (a checkpoint, or a run: its best) for evaluation or prediction.
 
     Raises:
-        CheckpointError: there is none, or it is incomplete or damaged.
+        CheckpointError: there is none, or it is incomplete, damaged or of an Inkray with other configuration keys.
         StorageError: its storage cannot be read.
     """
     storage = find_checkpoint(uri)
+    missing = _FILES - set(storage.names())
+    if missing:
+        raise CheckpointError(f"Checkpoint '{storage.uri}' is incomplete: it lacks {', '.join(sorted(missing))}.")
     with tempfile.TemporaryDirectory(prefix="inkray-") as scratch:
         folder = Path(scratch)
         for name in (WEIGHTS, CONFIG, VOCAB, DATA, METRICS):
@@ -161,16 +165,15 @@ def load_checkpoint(uri: str, device: torch.device | None = None) -> LoadedCheck
             model = build_recognizer(config, task, data)
             load_weights(model, folder)
             metrics = json.loads((folder / METRICS).read_text())
-        except UserError:
-            raise
         except Exception as error:
             reason = str(error).splitlines()[0][:300] if str(error) else type(error).__name__
-            raise CheckpointError(f"Checkpoint '{storage.uri}' is incomplete or damaged: {reason}") from error
+            raise CheckpointError(f"Checkpoint '{storage.uri}' is damaged: {reason}") from error
     return LoadedCheckpoint(storage.uri, model.to(device or torch.device("cpu")).eval(), config, task, data, metrics)
 
 
 def read_config(file: Path) -> TrainConfig:
     """The configuration that a checkpoint or run carries."""
     values = OmegaConf.to_container(OmegaConf.load(file))
-    assert isinstance(values, dict)
-    return config_from_dict({str(key): value for key, value in values.items()}, f"'{file}'")
+    if not isinstance(values, dict):
+        raise CheckpointError(f"its {CONFIG} is not a mapping of keys to values")
+    return config_from_dict({str(key): value for key, value in values.items()}, f"its {CONFIG}")

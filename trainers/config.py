@@ -109,6 +109,8 @@ class TrainConfig:
 def load_config(file: str | Path | None, overrides: Sequence[str] = ()) -> TrainConfig:
     """Defaults, then the YAML `file`, then `key=value` overrides, typed and checked.
 
+    A section may be the name of a YAML file that holds it: `model=configs/model/satrn_final.yaml`.
+
     Raises:
         ConfigError: a missing file, an unknown key, an ill-typed or impossible value; the message names it and what is allowed.
     """
@@ -122,8 +124,14 @@ def to_config(merged: DictConfig) -> TrainConfig:
     """The dataclass of a merged configuration, its values checked against each other."""
     config = OmegaConf.to_object(merged)
     assert isinstance(config, TrainConfig)
+    # Workers and trials work in folders of their own: a path means what it means where it was written.
+    config.data.dataset, config.runs_dir = _absolute(config.data.dataset), _absolute(config.runs_dir)
     check(config)
     return config
+
+
+def _absolute(uri: str) -> str:
+    return uri if "://" in uri else str(Path(uri).expanduser().resolve())
 
 
 def config_from_dict(values: dict[str, Any], where: str) -> TrainConfig:
@@ -145,7 +153,8 @@ def _apply(merged: DictConfig, overrides: Sequence[str], where: str) -> DictConf
     for override in overrides:
         if "=" not in override.lstrip("="):
             raise ConfigError(f"'{override}' is not an override. Write key=value, as in optim.lr=3e-4.")
-        merged = _merge(merged, OmegaConf.from_dotlist([override]), where, override.partition("=")[0])
+        update = _with_files(OmegaConf.from_dotlist([override]), Path())
+        merged = _merge(merged, update, where, override.partition("=")[0])
     return merged
 
 
@@ -163,7 +172,16 @@ def _read_yaml(file: Path) -> DictConfig:
         raise ConfigError(f"'{file}' is not valid YAML: {str(error).splitlines()[0]}") from None
     if not isinstance(loaded, DictConfig):
         raise ConfigError(f"'{file}' is not a mapping of keys to values.")
-    return loaded
+    return _with_files(loaded, file.parent)
+
+
+def _with_files(config: DictConfig, folder: Path) -> DictConfig:
+    """`config` with the files that stand for whole sections read in; their names are seen from `folder`."""
+    for section in [item.name for item in fields(TrainConfig) if is_dataclass(_node(item.name))]:
+        value = OmegaConf.to_container(config).get(section)  # type: ignore[union-attr]
+        if isinstance(value, str) and value.endswith((".yaml", ".yml")):
+            config[section] = _read_yaml(folder / value)
+    return config
 
 
 def _merge(base: DictConfig, update: DictConfig, where: str, key: str = "") -> DictConfig:
@@ -221,6 +239,12 @@ def check(config: TrainConfig) -> None:
             f"global_batch_size={config.global_batch_size} is not a multiple of scaling.num_train_workers={workers}",
         ),
         (config.optim.lr > 0, f"optim.lr={config.optim.lr}: above 0"),
+        (config.optim.max_grad_norm > 0, f"optim.max_grad_norm={config.optim.max_grad_norm}: above 0"),
+        (config.checkpoint.every_steps >= 0, f"checkpoint.every_steps={config.checkpoint.every_steps}: not negative"),
+        (config.stream.prefetch_windows >= 1, f"stream.prefetch_windows={config.stream.prefetch_windows}: at least 1"),
+        (config.stream.task_cpus > 0, f"stream.task_cpus={config.stream.task_cpus}: above 0"),
+        (config.report.examples >= 0, f"report.examples={config.report.examples}: not negative"),
+        (bool(config.data.train_split), "data.train_split is empty: name a split to train on"),
         (0 <= config.optim.warmup < 1, f"optim.warmup={config.optim.warmup}: a share, from 0 to below 1"),
         (
             0 <= config.optim.label_smoothing < 1,

@@ -6,7 +6,7 @@ import argparse
 import json
 from pathlib import Path
 
-from cluster.errors import run_command
+from cluster.errors import UserError, run_command
 from cluster.session import ray_session
 from data_pipeline.manifest import open_dataset
 from trainers.checkpoint import load_checkpoint
@@ -26,6 +26,8 @@ def main() -> int:
         "--allow-unknown-tokens", action="store_true", help="count tokens that the checkpoint was never taught as errors"
     )
     args = parser.parse_args()
+    if args.batch_size < 1:
+        raise UserError("--batch-size is at least 1.")
     dataset = open_dataset(args.dataset)
     dataset.manifest.split(args.split)
     loaded = load_checkpoint(args.checkpoint)

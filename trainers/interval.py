@@ -37,7 +37,7 @@ class Interval:
         self._images += images
         self._loss += result.loss_sum
         self._tokens += result.tokens
-        self._grad_norm += result.grad_norm
+        self._grad_norm += torch.nan_to_num(result.grad_norm, nan=0.0, posinf=0.0)  # fp16 overflows are no gradients
         self._steps += 1
         self.errors |= errors
 
@@ -46,7 +46,7 @@ class Interval:
 
         `train/loss` is nats per token over all ranks, `data/wait_share` the share of time in which ranks waited for data.
         """
-        sums = torch.stack([self._loss, torch.tensor(self._wait_s, device=self._device)])
+        sums = torch.stack([self._loss, torch.full((), self._wait_s, device=self._device)])
         ranks = 1
         if dist.is_available() and dist.is_initialized() and dist.get_world_size() > 1:
             dist.all_reduce(sums)

@@ -12,11 +12,12 @@ from typing import Any
 import ray.train
 import ray.train.torch
 import torch
+import torch.distributed as dist
 from torch import nn
 
-from cluster.errors import UserError
+from cluster.errors import user_error_in
 from data_pipeline.manifest import Dataset, open_dataset
-from data_pipeline.storage import Storage, storage_errors
+from data_pipeline.storage import Storage, StorageError, open_storage, storage_errors
 from data_pipeline.stream import EvaluationStream, Position, TrainStream
 from data_pipeline.tokenizer import Tokenizer
 from trainers.card import short_card
@@ -42,24 +43,27 @@ def train_loop_per_worker(settings: dict[str, Any]) -> None:
     config = config_from_dict(settings["config"], "the run's configuration")
     line = MonitorLine(settings["monitor"])
     try:
-        Worker(config, line, settings["run"]).run()
-    except UserError as mistake:
-        # Told before Ray sees it: a restart would only meet the same mistake again.
-        line.push("fatal", message=str(mistake))
-        line.flush()
+        Worker(config, line, settings["run"], settings["concurrent_runs"]).run()
+    except Exception as error:
+        mistake = user_error_in(error)
+        # Told before Ray sees it: a restart would only meet the same mistake again. Storage that is down may come back.
+        if mistake is not None and not (isinstance(mistake, StorageError) and mistake.transient):
+            line.push("fatal", message=str(mistake))
+            line.flush()
         raise
 
 
 class Worker:
     """One rank of a run."""
 
-    def __init__(self, config: TrainConfig, line: MonitorLine, run: Storage) -> None:
+    def __init__(self, config: TrainConfig, line: MonitorLine, run: Storage, concurrent_runs: int = 1) -> None:
         self.config, self.line, self.run_folder = config, line, run
         context = ray.train.get_context()
         self.rank, self.world_size = context.get_world_rank(), context.get_world_size()
         self.device = ray.train.torch.get_device()
         if self.device.type == "cpu":
-            torch.set_num_threads(max(1, (os.cpu_count() or 1) // context.get_local_world_size()))
+            cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+            torch.set_num_threads(max(1, cores // (context.get_local_world_size() * concurrent_runs)))
         self.dataset: Dataset = open_dataset(config.data.dataset)
         self.tokenizer = Tokenizer(self.dataset.manifest.charset)
         self.task = SequenceTask(self.tokenizer, config.optim.label_smoothing)
@@ -189,6 +193,7 @@ class Worker:
                 rank=self.rank,
                 world_size=self.world_size,
             )
+            self._share_buffers()
             self.metrics = evaluate(self.network, self.task, stream, self.device).averages("val")
         evaluated = time.monotonic()
         self._checkpoint(validated=bool(self.config.data.val_split))
@@ -203,27 +208,29 @@ class Worker:
             self.line.push("epoch", figures=figures)
         self.interval.restart()
 
+    def _share_buffers(self) -> None:
+        """Give every rank the running statistics of rank 0, which are those that a checkpoint holds."""
+        if self.world_size > 1:
+            for buffer in self.network.buffers():
+                dist.broadcast(buffer, 0)
+
     def _checkpoint(self, validated: bool) -> None:
         """Write and report a checkpoint. A report is a barrier: every rank comes here at the same step."""
         metrics = {"step": float(self.step.steps), "epoch": float(self.position.epoch)}
         metrics |= self.metrics if validated else {}
         name = f"{PREFIX}{self.step.steps:07d}-{uuid.uuid4().hex[:6]}"  # unique: a lost worker may leave an orphan
-        with storage_errors(self.run_folder), tempfile.TemporaryDirectory(prefix="inkray-checkpoint-") as scratch:
+        with tempfile.TemporaryDirectory(prefix="inkray-checkpoint-") as scratch:
             checkpoint = None
             if self.rank == 0:
-                card = short_card(self.config.name, self.dataset.manifest, metrics)
-                save_checkpoint(
-                    Path(scratch),
-                    self.network,
-                    self.config,
-                    self.tokenizer,
-                    self.data,
-                    self.step.state_dict(),
-                    self.position,
-                    metrics,
-                    card,
-                )
+                with storage_errors(open_storage(scratch)):
+                    self._save(Path(scratch), metrics)
                 checkpoint = ray.train.Checkpoint.from_directory(scratch)
-            ray.train.report(metrics, checkpoint=checkpoint, checkpoint_dir_name=name)
+            with storage_errors(self.run_folder):
+                ray.train.report(metrics, checkpoint=checkpoint, checkpoint_dir_name=name)
         if self.rank == 0:
             self.line.push("checkpoint", name=name, step=self.step.steps)
+
+    def _save(self, folder: Path, metrics: dict[str, float]) -> None:
+        card = short_card(self.config.name, self.dataset.manifest, metrics)
+        state = self.step.state_dict()
+        save_checkpoint(folder, self.network, self.config, self.tokenizer, self.data, state, self.position, metrics, card)

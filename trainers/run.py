@@ -4,14 +4,11 @@ from __future__ import annotations
 
 import datetime
 import signal
-import tempfile
 import threading
-import time
 import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import ray
@@ -26,10 +23,11 @@ from cluster.resources import WorkerResources, plan_workers
 from data_pipeline.manifest import Dataset, open_dataset
 from data_pipeline.storage import Storage, open_storage
 from data_pipeline.tokenizer import Tokenizer
-from trainers.checkpoint import CONFIG, PREFIX, VOCAB, CheckpointError, DataInfo, build_recognizer, read_config
+from trainers.checkpoint import CONFIG, DataInfo, build_recognizer
 from trainers.config import TrainConfig, to_yaml
 from trainers.loop import train_loop_per_worker
 from trainers.monitor import start_monitor
+from trainers.resume import require_same_data
 from trainers.task import SequenceTask
 from trainers.tracking import Console, History, Tracker, Wandb
 
@@ -43,37 +41,26 @@ class RunResult:
     uri: str
     stopped: bool
     history: list[dict[str, float]]
-    seconds: float
 
     @property
-    def validation(self) -> dict[str, float]:
-        """The figures of the best evaluation by `val/score`, empty if there was none."""
-        rows = [row for row in self.history if "val/score" in row]
-        return max(rows, key=lambda row: row["val/score"], default={})
+    def seconds(self) -> float:
+        """Time spent in the epochs that are done, those before a resume included; the start of the workers is not."""
+        parts = ("time/train_s", "time/evaluation_s", "time/checkpoint_s")
+        return sum(row.get(part, 0.0) for row in self.history for part in parts)
+
+    def best(self, metric: str = "val/score", mode: str = "max") -> dict[str, float]:
+        """The figures of the evaluation with the best `metric`, empty if there was none."""
+        rows = [row for row in self.history if metric in row]
+        sign = 1 if mode == "max" else -1
+        return max(rows, key=lambda row: sign * row[metric], default={})
 
 
 def new_run(config: TrainConfig) -> Storage:
     """The folder of a fresh run below `config.runs_dir`, its configuration in it: what cannot be written says so now."""
     stamp = datetime.datetime.now().strftime("%Y%m%d-%H%M%S")
     run = open_storage(config.runs_dir).child(f"{config.name}-{stamp}-{uuid.uuid4().hex[:4]}")
-    config.data.dataset = open_storage(config.data.dataset).uri  # workers have working folders of their own
     run.child(CONFIG).write_bytes(to_yaml(config).encode())
     return run
-
-
-def open_run(uri: str) -> tuple[Storage, TrainConfig]:
-    """The folder and the configuration of a run that is to be resumed.
-
-    Raises:
-        CheckpointError: there is no run at `uri`.
-    """
-    run = open_storage(uri)
-    if not run.child(CONFIG).exists():
-        raise CheckpointError(f"No run at '{uri}': there is no {CONFIG}. Give the folder that the run printed at its start.")
-    with tempfile.NamedTemporaryFile(suffix=".yaml") as file:
-        file.write(run.child(CONFIG).read_bytes())
-        file.flush()
-        return run, read_config(Path(file.name))
 
 
 def check_run(config: TrainConfig) -> Dataset:
@@ -86,7 +73,7 @@ def check_run(config: TrainConfig) -> Dataset:
     for split in (config.data.train_split, config.data.val_split, config.data.test_split):
         if split and not dataset.manifest.split(split).rows:
             raise UserError(f"Split '{split}' of '{config.data.dataset}' is empty.")
-    if config.model.in_channels != dataset.manifest.image.channels:
+    if dataset.manifest.image.channels not in (1, config.model.in_channels):  # gray may stand for all channels
         raise UserError(
             f"model.in_channels={config.model.in_channels}, but the images of '{config.data.dataset}' are "
             f"{dataset.manifest.image.colour}: set model.in_channels={dataset.manifest.image.channels}."
@@ -94,15 +81,6 @@ def check_run(config: TrainConfig) -> Dataset:
     with torch.device("meta"):
         build_recognizer(config, SequenceTask(Tokenizer(dataset.manifest.charset)), DataInfo.of(dataset.manifest))
     return dataset
-
-
-def _require_same_vocabulary(run: Storage, dataset: Dataset, config: TrainConfig) -> None:
-    """A resumed run must meet the vocabulary that it was begun with."""
-    names = [name for name in run.names() if name.startswith(PREFIX)]
-    if names and run.child(names[-1], VOCAB).exists():
-        saved = Tokenizer.from_json(run.child(names[-1], VOCAB).read_bytes())
-        current = Tokenizer(dataset.manifest.charset)
-        saved.require_same(current, f"checkpoint '{names[-1]}'", f"dataset '{config.data.dataset}'")
 
 
 def run_training(
@@ -120,10 +98,10 @@ def run_training(
         UserError: a mistake in the configuration, the data or the cluster's size.
         ray.train.TrainingFailedError: workers failed more often than `scaling.max_failures` allows.
     """
-    started = time.monotonic()
     console = console or Console()
     dataset = check_run(config)
-    _require_same_vocabulary(run, dataset, config)
+    require_same_data(run, dataset)
+    _warn_of_local_paths(console, run, dataset)
     scaling = config.scaling
     workers = plan_workers(
         scaling.num_train_workers, scaling.use_gpu, scaling.cpus_per_worker, scaling.wait_for_nodes_s, concurrent_runs
@@ -133,29 +111,35 @@ def run_training(
     if config.tracking.wandb:
         _add_wandb(tracker, config, run, dataset)
     monitor = start_monitor()
-    trainer = _trainer(config, run, workers, monitor)
+    trainer = _trainer(config, run, workers, monitor, concurrent_runs)
     try:
         stopped = _Watch(trainer, monitor, tracker, on_row).run()
     finally:
         tracker.close()
-    return RunResult(run.uri, stopped, history.rows, time.monotonic() - started)
+    return RunResult(run.uri, stopped, history.rows)
 
 
 def _add_wandb(tracker: Tracker, config: TrainConfig, run: Storage, dataset: Dataset) -> None:
-    folder = run.path if run.is_local else tempfile.mkdtemp(prefix="inkray-wandb-")
     details = {"name": dataset.manifest.name, "digest": dataset.manifest.digest}
     try:
-        tracker.add(Wandb(config, run.name, folder, details))
+        tracker.add(Wandb(config, run, details))
     except Exception as error:  # tracking is never worth a run
         tracker.console.line(f"warning: wandb is not available ({error}); set tracking.wandb=false to do without.")
 
 
-def _trainer(config: TrainConfig, run: Storage, workers: WorkerResources, monitor: Any) -> TorchTrainer:
+def _warn_of_local_paths(console: Console, run: Storage, dataset: Dataset) -> None:
+    nodes = sum(bool(node["Alive"]) for node in ray.nodes())
+    for storage in (run, dataset.storage):
+        if nodes > 1 and storage.is_local:
+            console.line(f"warning: '{storage.uri}' must be one folder shared by all {nodes} machines of the cluster.")
+
+
+def _trainer(config: TrainConfig, run: Storage, workers: WorkerResources, monitor: Any, concurrent_runs: int) -> TorchTrainer:
     parent = run.path.rpartition("/")[0]
     values = OmegaConf.to_container(OmegaConf.create(to_yaml(config)))
     return TorchTrainer(
         train_loop_per_worker,
-        train_loop_config={"config": values, "monitor": monitor, "run": run},
+        train_loop_config={"config": values, "monitor": monitor, "run": run, "concurrent_runs": concurrent_runs},
         torch_config=TorchConfig(backend="nccl" if workers.use_gpu else "gloo"),
         scaling_config=ScalingConfig(
             num_workers=workers.num_workers, use_gpu=workers.use_gpu, resources_per_worker=workers.to_ray()
@@ -190,9 +174,9 @@ class _Watch:
                 thread.join(POLL_S)
                 alive = thread.is_alive()
                 self._handle_events()
-                if signals and not self._asked_to_stop:
+                if signals:
                     self._ask_to_stop()
-                elif len(signals) > 1:
+                if len(signals) > 1:
                     raise KeyboardInterrupt
         if self._failure is not None:
             raise user_error_in(self._failure) or self._failure
@@ -205,9 +189,10 @@ class _Watch:
             self._failure = error
 
     def _ask_to_stop(self) -> None:
+        self._monitor.stop.remote()  # again and again: a monitor that was restarted has forgotten it
+        if not self._asked_to_stop:
+            self._tracker.console.line("Stopping: a checkpoint is being written. Ctrl-C again to end at once.")
         self._asked_to_stop = True
-        self._monitor.stop.remote()
-        self._tracker.console.line("Stopping: a checkpoint is being written. Ctrl-C again to end at once.")
 
     def _handle_events(self) -> None:
         try:
@@ -238,6 +223,7 @@ class _Watch:
                     self._on_row(event["figures"])
                 self._warn_of(event.get("errors") or {})
             case "checkpoint":
+                self._tracker.history.save()
                 console.line(f"Checkpoint {event['name']}")
             case "stopped":
                 self._stopped = True

@@ -100,7 +100,8 @@ class TrainStep:
         # Dropout is a function of (seed, step, rank), so a resumed run draws what the uninterrupted one would have drawn.
         torch.manual_seed((self._seed * 1_000_003 + self.steps) * 4099 + self._rank)
         self.model.train()
-        shared = torch.stack([self.task.token_count(batch), torch.tensor(float(stop), device=self.device)])
+        # torch.full fills on the device: a copy from the host would wait for the step before.
+        shared = torch.stack([self.task.token_count(batch), torch.full((), float(stop), device=self.device)])
         world_size = 1
         if self._distributed:
             dist.all_reduce(shared)
@@ -112,9 +113,11 @@ class TrainStep:
         self.scaler.scale(loss_sum * (world_size / tokens)).backward()  # DDP averages over ranks
         self.scaler.unscale_(self.optimizer)
         grad_norm = nn.utils.clip_grad_norm_(self.model.parameters(), self.max_grad_norm)
+        scale = self.scaler.get_scale() if self.scaler.is_enabled() else 1.0
         self.scaler.step(self.optimizer)
         self.scaler.update()
-        self.scheduler.step()
+        if not self.scaler.is_enabled() or self.scaler.get_scale() >= scale:  # an overflow in fp16 was no step
+            self.scheduler.step()
         self.steps += 1
         return StepResult(loss_sum.detach(), tokens, shared[1], grad_norm)
 

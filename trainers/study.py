@@ -72,12 +72,22 @@ def load_study(file: Path) -> StudyConfig:
 
 
 def arms_of(study: StudyConfig) -> list[Arm]:
-    """All runs of a study, in order."""
+    """All runs of a study, in order.
+
+    Raises:
+        UserError: two of them would have one name.
+    """
     named = dict(study.arms)
     for values in itertools.product(*study.grid.values()) if study.grid else []:
-        pairs = [f"{key}={value}" for key, value in zip(study.grid, values, strict=True)]
-        named["+".join(pair.rpartition(".")[2] for pair in pairs)] = pairs
-    return [Arm(name.replace("/", "_"), seed, overrides) for name, overrides in named.items() for seed in study.seeds]
+        pairs = list(zip(study.grid, values, strict=True))
+        name = "+".join(f"{key.rpartition('.')[2]}={value}" for key, value in pairs)
+        named[name] = [f"{key}={value}" for key, value in pairs]
+    arms = [Arm(name.replace("/", "_"), seed, overrides) for name, overrides in named.items() for seed in study.seeds]
+    if len({arm.key for arm in arms}) < len(arms):
+        raise UserError(
+            f"Study '{study.name}' has two arms of one name, or a seed twice: {', '.join(arm.key for arm in arms)}."
+        )
+    return arms
 
 
 def arm_config(study: StudyConfig, arm: Arm, runs_dir: str) -> TrainConfig:

@@ -6,6 +6,8 @@ import json
 import math
 import os
 import sys
+import tempfile
+from pathlib import Path
 from typing import Any, Protocol, TextIO
 
 from tqdm import tqdm
@@ -122,7 +124,7 @@ def epoch_line(row: dict[str, float]) -> str:
 class Wandb:
     """Weights & Biases; offline unless logged in. The run's id is its name, so a resumed run goes on where it was."""
 
-    def __init__(self, config: TrainConfig, name: str, folder: str, details: dict[str, Any]) -> None:
+    def __init__(self, config: TrainConfig, run: Storage, details: dict[str, Any]) -> None:
         import wandb
         from omegaconf import OmegaConf
 
@@ -130,23 +132,32 @@ class Wandb:
         logged_in = wandb.login(prompt=False, verify=False)
         mode: Any = os.environ.get("WANDB_MODE") or ("online" if logged_in else "offline")
         values = OmegaConf.to_container(OmegaConf.create(to_yaml(config)))
+        # wandb writes to a disk; a run elsewhere gets its files at the end.
+        self._remote = None if run.is_local else run.child("wandb")
+        self._folder = run.path if run.is_local else tempfile.mkdtemp(prefix="inkray-wandb-")
+        name = run.name
         self._run = wandb.init(
             project=config.tracking.project,
             name=name,
             id=name,
             resume="allow",
-            dir=folder,
+            dir=self._folder,
             mode=mode,
             config={**values, "dataset_info": details},  # type: ignore[dict-item]
         )
 
+        # Against our own step, not wandb's, which only rises: a restart repeats steps.
+        self._run.define_metric("*", step_metric="step")
+
     def figures(self, row: dict[str, float]) -> None:
-        """Log against the explicit step: a restart repeats steps, and the later value stands."""
-        self._run.log({key: value for key, value in row.items() if math.isfinite(value)}, step=int(row["step"]))
+        """Log a row."""
+        self._run.log({key: value for key, value in row.items() if math.isfinite(value)})
 
     def close(self) -> None:
         """Finish the run."""
         self._run.finish()
+        if self._remote is not None:
+            self._remote.copy_from(Path(self._folder) / "wandb")
 
 
 class Tracker:

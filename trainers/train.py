@@ -13,10 +13,10 @@ import argparse
 
 from cluster.errors import INTERRUPTED, UserError, run_command
 from cluster.session import ray_session
-from trainers.checkpoint import CONFIG
-from trainers.config import load_config, merge_overrides, to_yaml
+from trainers.config import load_config
 from trainers.finish import REPORT, figures_table, finish_run
-from trainers.run import check_run, new_run, open_run, run_training
+from trainers.resume import change_config, open_run
+from trainers.run import check_run, new_run, run_training
 
 
 def main() -> int:
@@ -27,7 +27,7 @@ def main() -> int:
     parser.add_argument("config", nargs="?", help="a YAML file of configs/train/; without one the defaults hold")
     parser.add_argument("overrides", nargs="*", metavar="key=value", help="dotted keys of the configuration")
     parser.add_argument("--resume", metavar="RUN", help="go on with the run in this folder, from its last checkpoint")
-    args = parser.parse_args()
+    args = parser.parse_intermixed_args()
     overrides = list(args.overrides)
     if args.config and "=" in args.config:
         overrides.insert(0, args.config)
@@ -36,9 +36,7 @@ def main() -> int:
         if args.config:
             raise UserError("--resume takes its configuration from the run. Leave CONFIG out; key=value may change a value.")
         run, config = open_run(args.resume)
-        if overrides:
-            config = merge_overrides(config, overrides, "the command line")
-            run.child(CONFIG).write_bytes(to_yaml(config).encode())
+        config = change_config(run, config, overrides)
     else:
         config = load_config(args.config, overrides)
         check_run(config)

@@ -36,6 +36,8 @@ def run_study(study: StudyConfig, folder: Storage) -> str:
     configs = {arm.key: arm_config(study, arm, folder.uri) for arm in arms}
     for config in configs.values():
         check_run(config)
+    for arm in arms:
+        _require_same_arm(folder.child(arm.key), configs[arm.key])
     missing = [arm for arm in arms if not folder.child(arm.key, RESULT).exists()]
     print(f"Study {folder.uri}: {len(arms)} runs, {len(arms) - len(missing)} finished already", flush=True)
     if missing:
@@ -46,9 +48,17 @@ def run_study(study: StudyConfig, folder: Storage) -> str:
     return table
 
 
+def _require_same_arm(run: Storage, config: TrainConfig) -> None:
+    """What a folder holds of an arm must be of this configuration, else figures of two would stand in one table."""
+    if run.child(CONFIG).exists() and run.child(CONFIG).read_bytes().decode() != to_yaml(config):
+        raise UserError(
+            f"'{run.uri}' was trained with another configuration (see its {CONFIG}). Rename the study, or remove it."
+        )
+
+
 def _train(study: StudyConfig, folder: Storage, arms: list[Arm], configs: dict[str, TrainConfig]) -> None:
     concurrent = min(study.max_concurrent, len(arms))
-    trial = tune.with_parameters(_trial, folder=folder, concurrent=concurrent)
+    trial = tune.with_parameters(_trial, folder=folder, concurrent=concurrent, study=study)
     texts = {arm.key: to_yaml(configs[arm.key]) for arm in arms}
     tuner = tune.Tuner(
         # A trial only waits for its workers: it must not take the CPU that they need.
@@ -72,7 +82,7 @@ def _train(study: StudyConfig, folder: Storage, arms: list[Arm], configs: dict[s
         raise UserError(f"{len(failed)} of {len(arms)} runs failed, the others are kept: {reasons}")
 
 
-def _trial(parameters: dict[str, Any], folder: Storage, concurrent: int) -> None:
+def _trial(parameters: dict[str, Any], folder: Storage, concurrent: int, study: StudyConfig) -> None:
     from omegaconf import OmegaConf
 
     key, text = parameters["arm"]
@@ -86,7 +96,7 @@ def _trial(parameters: dict[str, Any], folder: Storage, concurrent: int) -> None
             tune.report({**row, "arm_name": key})
 
     result = run_training(config, run, console=Console(open_log()), on_row=report, concurrent_runs=concurrent)
-    record = {"seconds": result.seconds, **result.validation}
+    record = {"seconds": result.seconds, **result.best(study.metric, study.mode)}
     run.child(RESULT).write_bytes(json.dumps(record, indent=1).encode())
 
 
@@ -118,7 +128,8 @@ def result_table(study: StudyConfig, arms: list[Arm], results: dict[str, dict[st
             spread = f" ± {statistics.stdev(values):.4f}" if len(values) > 1 else ""
             cells.append(f"{statistics.mean(values):.4f}{spread}")
         minutes = statistics.mean(member["seconds"] for member in members) / 60
-        order = statistics.mean(member.get(study.metric, float("-inf")) for member in members)
+        worst = float("-inf") if study.mode == "max" else float("inf")
+        order = statistics.mean(member.get(study.metric, worst) for member in members)
         rows.append((order, f"| {name} | {len(members)} | {' | '.join(cells)} | {minutes:.1f} |"))
     rows.sort(key=lambda row: row[0], reverse=study.mode == "max")
     head = f"| arm | seeds | {' | '.join(columns)} | minutes |\n|---|---|{'---|' * (len(columns) + 1)}"

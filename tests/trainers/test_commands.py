@@ -14,7 +14,7 @@ import pytest
 from data_pipeline.manifest import MANIFEST
 from data_pipeline.storage import open_storage
 from tests.trainers.runs import SMALL, losses, small_config, train
-from trainers.run import open_run
+from trainers.resume import open_run
 
 ROOT = Path(__file__).parents[2]
 
@@ -66,12 +66,14 @@ def test_ctrl_c_writes_a_checkpoint_and_resume_goes_on_from_it(formulas: str, tm
     ("args", "parts"),
     [
         (["data.dataset=/nowhere/at/all"], ["/nowhere/at/all", "dataset.json", "synthesize"]),
+        (["data.dataset=s3://bucket/formulas"], ["s3://bucket/formulas", "http://127.0.0.1:9", "AWS_ENDPOINT_URL"]),
         (["optim.lrr=3"], ["optim.lrr", "weight_decay"]),
         (["configs/train/none.yaml"], ["configs/train/none.yaml"]),
         (["--resume", "/nowhere"], ["/nowhere", "config.yaml"]),
     ],
 )
-def test_train_refuses_with_one_message(args: list[str], parts: list[str]) -> None:
+def test_train_refuses_with_one_message(args: list[str], parts: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:9")  # nobody listens
     message = only_message(command("trainers.train", *args))
     assert all(part in message for part in parts), message
 

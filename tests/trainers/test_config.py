@@ -57,6 +57,23 @@ def test_shipped_configurations_load(file: Path) -> None:
     assert config.name
 
 
+@pytest.mark.parametrize("file", sorted((ROOT / "configs" / "model").glob("*.yaml")), ids=lambda path: path.stem)
+def test_a_model_file_stands_for_the_section(file: Path, tmp_path: Path) -> None:
+    from_command_line = load_config(None, [f"model={file}", "model.decoder.depth=5"])
+    (tmp_path / "config.yaml").write_text(f"model: {file}\n")
+    config = load_config(tmp_path / "config.yaml", ["model.decoder.depth=5"])
+    assert config == from_command_line and config.model.decoder.depth == 5
+    assert config.model.in_channels == (3 if "final" in file.stem else 1)
+    with pytest.raises(ConfigError, match=r"No configuration file 'none\.yaml'"):
+        load_config(None, ["model=none.yaml"])
+
+
+def test_paths_are_made_absolute_and_uris_left_alone(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.chdir(tmp_path)
+    config = load_config(None, ["data.dataset=d", "runs_dir=s3://bucket/runs"])
+    assert (config.data.dataset, config.runs_dir) == (str(tmp_path / "d"), "s3://bucket/runs")
+
+
 def test_yaml_round_trip() -> None:
     import yaml
 

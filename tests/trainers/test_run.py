@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import threading
 import time
@@ -23,8 +24,10 @@ from tests.trainers.runs import losses, small_config, train
 from trainers.checkpoint import METRICS, PREFIX, WEIGHTS, find_checkpoint, load_checkpoint
 from trainers.finish import finish_run
 from trainers.inputs import open_inputs
+from trainers.judge import judge_checkpoint
 from trainers.predict import part_name, predict
-from trainers.run import RunResult, open_run
+from trainers.resume import change_config, open_run
+from trainers.run import RunResult
 
 Run = tuple[Storage, RunResult, str]
 
@@ -76,6 +79,53 @@ def test_a_killed_worker_is_replaced_and_the_run_ends_as_if_nothing_had_happened
     _, result, printed = train(config)
     assert killed and f"Resumed from {PREFIX}0000" in printed
     assert losses(result) == losses(calm[1]), "same seed, same loss at every step, also where a worker was lost"
+
+
+def test_validation_in_the_run_is_that_of_the_checkpoint(calm: Run, formulas: str) -> None:
+    run, result, _ = calm
+    judged = judge_checkpoint(load_checkpoint(run.uri), open_dataset(formulas), "val").sums.averages("val")
+    assert {key: result.best()[key] for key in judged if key != "val/loss"} == pytest.approx(judged)
+
+
+@pytest.mark.parametrize("override", ["optim.lr=1e-5", "seed=7", "stream.window_row_groups=4", "model.decoder.depth=2"])
+def test_what_makes_a_run_cannot_change_when_it_is_resumed(calm: Run, override: str) -> None:
+    run, config = open_run(calm[0].uri)
+    with pytest.raises(UserError, match=f"'{override.partition('=')[0].partition('.')[0]}.*cannot change"):
+        change_config(run, config, [override])
+    assert change_config(run, config, ["tracking.log_interval=1"]) == config
+
+
+def test_other_data_stops_a_resume(calm: Run, formulas: str, tmp_path: Path) -> None:
+    manifest = json.loads((Path(formulas) / MANIFEST).read_bytes())
+    manifest["splits"]["train"]["shards"][0]["sha256"], manifest["digest"] = "0", ""
+    shutil.copytree(formulas, tmp_path / "other")
+    (tmp_path / "other" / MANIFEST).write_text(json.dumps(manifest))
+    with pytest.raises(UserError, match="is not the one that"):
+        train(small_config(str(tmp_path / "other"), tmp_path, "epochs=4"), calm[0])
+
+
+def test_a_corrupt_image_is_reported_and_a_missing_shard_ends_the_run(formulas: str, tmp_path: Path) -> None:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    shutil.copytree(formulas, tmp_path / "data")
+    manifest = open_dataset(formulas).manifest
+    for split in ("train", "val"):
+        file = tmp_path / "data" / manifest.split(split).shards[0].file
+        table = pq.read_table(file)
+        images = table.column("image").to_pylist()
+        images[3] = b"\x89PNG broken"
+        at = table.schema.get_field_index("image")
+        table = table.set_column(at, table.schema.field("image"), pa.array(images, pa.binary()))
+        pq.write_table(table, file, row_group_size=64, compression="none")
+    one_worker = ("epochs=1", "scaling.num_train_workers=1")
+    _, result, printed = train(small_config(str(tmp_path / "data"), tmp_path / "runs", *one_worker))
+    assert "is left out: not an image" in printed
+    assert (result.best()["val/count"], result.best()["val/rejected"]) == (39, 1)
+    file.unlink()  # the shard of val: met in the midst of the run
+    with pytest.raises(UserError, match=r"val/part-00000\.parquet' does not exist") as caught:
+        train(small_config(str(tmp_path / "data"), tmp_path / "runs", *one_worker))
+    assert "Traceback" not in str(caught.value)
 
 
 def test_a_report_shows_the_run(calm: Run, formulas: str) -> None:

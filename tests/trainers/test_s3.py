@@ -15,7 +15,7 @@ from tests.trainers.runs import SMALL, losses, small_config, train
 from trainers.checkpoint import PREFIX, load_checkpoint
 from trainers.config import load_config
 from trainers.finish import finish_run
-from trainers.run import open_run
+from trainers.resume import open_run
 
 CROHME = Path(__file__).parents[3] / "shared" / "data" / "crohme"
 

@@ -19,7 +19,7 @@ from data_pipeline.stream.batch import Batch
 from data_pipeline.stream.plan import Position
 from data_pipeline.tokenizer import Tokenizer
 from models import ModelConfig, build_model
-from trainers.config import OptimConfig
+from trainers.config import OptimConfig, load_config
 from trainers.optim import build_optimizer, lr_factor
 from trainers.step import TrainStep, to_device
 from trainers.task import SequenceTask
@@ -97,6 +97,17 @@ def test_the_same_seed_gives_the_same_losses_and_a_restored_step_goes_on_alike()
     assert train(other, batches) != losses, "the seed draws the dropout"
 
 
+def test_the_final_configuration_takes_a_step_on_gray_images() -> None:
+    config = load_config(None, ["model=configs/model/satrn_final.yaml"])
+    task = SequenceTask(TOKENIZER)
+    model = build_model(config.model, task.output_spec(12))
+    before = {name: parameter.detach().clone() for name, parameter in model.named_parameters()}
+    step = TrainStep(model, task, config.optim, 2, CPU)
+    result = step(to_device(batch_of(["a b", "c d a"]), CPU))
+    moved = {name.partition(".")[0] for name, new in model.named_parameters() if not torch.equal(before[name], new)}
+    assert torch.isfinite(result.loss_sum) and moved == {"backbone", "encoder", "decoder"}
+
+
 def test_rows_of_weight_zero_add_nothing_to_the_loss() -> None:
     task, model = SequenceTask(TOKENIZER), tiny_model().eval()
     batch = batch_of(["a b", "c d a", "b"], weights=[1, 0, 1])
@@ -106,7 +117,7 @@ def test_rows_of_weight_zero_add_nothing_to_the_loss() -> None:
     logits = model(kept.images[rows], kept.targets[rows, :-1], kept.widths[rows]).log_softmax(-1)
     labels = kept.targets[rows, 1:]
     expected = -logits.gather(-1, labels[..., None])[..., 0][labels != TOKENIZER.pad_id].sum()
-    assert float(task.loss_sum(model, whole)) == pytest.approx(float(expected), rel=1e-5)
+    assert float(task.loss_sum(model, whole).detach()) == pytest.approx(float(expected.detach()), rel=1e-5)
     assert int(task.token_count(whole)) == 3 + 2
 
 

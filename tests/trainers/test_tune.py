@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 from pathlib import Path
 
@@ -18,7 +19,8 @@ ROOT = Path(__file__).parents[2]
 
 
 def study_of(formulas: str, **changes: object) -> StudyConfig:
-    overrides = [*SMALL, f"data.dataset={formulas}", "epochs=1", "scaling.num_train_workers=1"]
+    # A path as users write it: a trial works in a folder of its own.
+    overrides = [*SMALL, f"data.dataset={os.path.relpath(formulas)}", "epochs=1", "scaling.num_train_workers=1"]
     study = StudyConfig(name="s", overrides=overrides, arms={"pre": [], "post": ["model.encoder.norm=post"]})
     for key, value in changes.items():
         setattr(study, key, value)
@@ -36,6 +38,10 @@ def test_arms_run_and_a_second_start_trains_only_what_is_missing(formulas: str, 
     before = results["pre"].stat().st_mtime_ns
     assert run_study(study_of(formulas), folder).count("| 1 |") == 2
     assert results["pre"].stat().st_mtime_ns == before and results["post"].exists()
+    changed = study_of(formulas)
+    changed.overrides.append("optim.lr=1e-4")
+    with pytest.raises(UserError, match="another configuration"):
+        run_study(changed, folder)
 
 
 def test_a_grid_is_the_product_of_its_values() -> None:
@@ -43,6 +49,12 @@ def test_a_grid_is_the_product_of_its_values() -> None:
     arms = arms_of(study)
     assert len(arms) == 8 and len({arm.key for arm in arms}) == 8
     assert arms[0].overrides == ["optim.lr=0.001", "model.encoder.norm=pre"]
+    assert arms[0].key == "lr=0.001+norm=pre-seed0"
+
+
+def test_two_arms_of_one_name_are_refused() -> None:
+    with pytest.raises(UserError, match="two arms of one name"):
+        arms_of(StudyConfig(arms={"a/b": [], "a_b": []}))
 
 
 def test_a_wrong_arm_is_refused_before_anything_is_trained(formulas: str, tmp_path: Path) -> None:

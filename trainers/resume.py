@@ -1,0 +1,79 @@
+"""A run that goes on: with the data, the order and the network that it was begun with."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+
+from omegaconf import OmegaConf
+
+from data_pipeline.manifest import Dataset, DatasetError
+from data_pipeline.storage import Storage, open_storage
+from data_pipeline.tokenizer import Tokenizer
+from trainers.checkpoint import CONFIG, DATA, PREFIX, VOCAB, CheckpointError, DataInfo, read_config
+from trainers.config import ConfigError, TrainConfig, merge_overrides, to_yaml
+
+# What the samples' order, the weights and the optimizer's state follow from.
+FIXED = (
+    "seed",
+    "global_batch_size",
+    "model",
+    "optim",
+    "data.train_split",
+    "stream.window_row_groups",
+    "stream.augmentation",
+)
+
+
+def open_run(uri: str) -> tuple[Storage, TrainConfig]:
+    """The folder and the configuration of the run at `uri`.
+
+    Raises:
+        CheckpointError: there is none.
+    """
+    run = open_storage(uri)
+    if not run.child(CONFIG).exists():
+        raise CheckpointError(f"No run at '{uri}': there is no {CONFIG}. Give the folder that the run printed at its start.")
+    with tempfile.TemporaryDirectory(prefix="inkray-") as scratch:
+        file = Path(scratch) / CONFIG
+        file.write_bytes(run.child(CONFIG).read_bytes())
+        return run, read_config(file)
+
+
+def change_config(run: Storage, config: TrainConfig, overrides: Sequence[str]) -> TrainConfig:
+    """The configuration of `run` with overrides, kept in its folder: where and how long it runs may change, not what it is.
+
+    Raises:
+        ConfigError: an override of a key that must stay, by name.
+    """
+    changed = merge_overrides(config, overrides, "the command line")
+    before, after = OmegaConf.structured(config), OmegaConf.structured(changed)
+    for key in FIXED:
+        if OmegaConf.select(before, key) != OmegaConf.select(after, key):
+            raise ConfigError(f"'{key}' cannot change when a run is resumed: it would not be the same run. Start a new one.")
+    if overrides:
+        run.child(CONFIG).write_bytes(to_yaml(changed).encode())
+    return changed
+
+
+def require_same_data(run: Storage, dataset: Dataset) -> None:
+    """Check that `dataset` is the one that the checkpoints of `run` were trained on, if it has any.
+
+    Raises:
+        VocabularyMismatch: its tokens are others: the difference.
+        DatasetError: its shards are others.
+    """
+    for name in (name for name in run.names() if name.startswith(PREFIX)):
+        checkpoint = run.child(name)
+        if not {VOCAB, DATA} <= set(checkpoint.names()):
+            continue  # a part that a lost worker left
+        saved = Tokenizer.from_json(checkpoint.child(VOCAB).read_bytes())
+        saved.require_same(Tokenizer(dataset.manifest.charset), f"checkpoint '{name}'", f"dataset '{dataset.storage.uri}'")
+        digest = DataInfo.from_json(checkpoint.child(DATA).read_bytes()).digest
+        if digest != dataset.manifest.digest:
+            raise DatasetError(
+                f"Dataset '{dataset.storage.uri}' ({dataset.manifest.digest[:19]}) is not the one that '{run.uri}' was begun "
+                f"with ({digest[:19]}): samples would be missed or seen twice. Start a new run."
+            )
+        return
