@@ -7,7 +7,10 @@ from typing import Any
 # Shares of one, written in percent. The last part of a key counts: `val/exact_match` is an `exact_match`.
 SHARES = {
     "exact_match": "Exact match",
+    "within_1": "≤ 1 error",
+    "within_2": "≤ 2 errors",
     "wer": "WER",
+    "source_wer": "WER of the source",
     "cer": "CER",
     "score": "Score",
     "accuracy": "Accuracy",
@@ -16,7 +19,10 @@ SHARES = {
     "mean_average_precision": "mAP",
     "wait_share": "Waiting for data",
 }
-LOWER_IS_BETTER = frozenset({"loss", "wer", "cer", "wait_share"})
+LOWER_IS_BETTER = frozenset({"loss", "wer", "source_wer", "cer", "wait_share"})
+HEADLINES = ("exact_match", "wer", "score", "accuracy", "macro_f1", "count")  # the tiles of a page, where they occur
+# The curves of a run; a source of the data (`val/printed/exact_match`) gets the first that occurs, not all.
+CURVES = ("exact_match", "accuracy", "macro_f1", "wer", "cer", "score")
 _LABELS = SHARES | {"loss": "Loss", "lr": "Learning rate", "count": "Images", "images_per_s": "Images/s"}
 
 
@@ -29,6 +35,12 @@ def label(key: str) -> str:
     """What a reader calls the figure."""
     name = last_part(key)
     return _LABELS.get(name, name.replace("_", " ").capitalize())
+
+
+def curve_label(key: str) -> str:
+    """The figure, and the source of the data where it is of one: `Exact match, printed`."""
+    source = key.split("/")[1:-1]
+    return ", ".join([label(key), *source])
 
 
 def is_share(key: str) -> bool:

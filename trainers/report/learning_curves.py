@@ -7,7 +7,7 @@ from pathlib import Path
 from matplotlib.axes import Axes
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullLocator, PercentFormatter
 
-from trainers.report.figures import is_share, label, last_part
+from trainers.report.figures import CURVES, curve_label, is_share, label, last_part
 from trainers.report.picture import INK, LINE, MUTED, PALETTE, new_figure, save
 
 History = Sequence[Mapping[str, float]]
@@ -45,7 +45,9 @@ def curve(history: History, key: str) -> Curve:
 def _panels(history: History) -> list[tuple[str, list[str]]]:
     present = [key for key in dict.fromkeys(key for row in history for key in row) if curve(history, key)[0]]
     losses = [key for key in present if last_part(key) == "loss"]
-    validation = [key for key in present if key.startswith("val/") and is_share(key)]
+    validation = [key for key in present if key.startswith("val/") and key.count("/") == 1 and last_part(key) in CURVES]
+    main = next((last_part(key) for key in validation), "")
+    validation += [key for key in present if key.startswith("val/") and key.count("/") == 2 and last_part(key) == main]
     candidates = [
         ("Loss", losses),
         ("Validation", validation),
@@ -59,7 +61,7 @@ def _panels(history: History) -> list[tuple[str, list[str]]]:
 def _draw_panel(axes: Axes, title: str, curves: Mapping[str, Curve]) -> None:
     for (key, (steps, values)), colour in zip(curves.items(), PALETTE * len(curves), strict=False):
         marker = "o" if len(steps) <= MARKED_POINTS else ""
-        name = f"{label(key)}, {key.split('/')[0]}" if last_part(key) == "loss" and "/" in key else label(key)
+        name = f"{label(key)}, {key.split('/')[0]}" if last_part(key) == "loss" and "/" in key else curve_label(key)
         axes.plot(steps, values, color=colour, linewidth=1.6, marker=marker, markersize=3, label=name)
     values = [value for _, curve_values in curves.values() for value in curve_values]
     _scale(axes, next(iter(curves)), values)

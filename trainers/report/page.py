@@ -6,7 +6,7 @@ from html import escape
 from pathlib import Path
 from typing import Any
 
-from trainers.report.figures import LOWER_IS_BETTER, columns, flattened, label, last_part, written
+from trainers.report.figures import HEADLINES, LOWER_IS_BETTER, columns, flattened, label, last_part, written
 from trainers.report.licence import licence_notice
 from trainers.report.record import Example, RunReport
 from trainers.report.token_diff import Token, mark_tokens
@@ -53,6 +53,7 @@ def _headline(report: RunReport) -> str:
         tiles = "".join(
             f'<div class="tile"><b>{escape(written(key, value))}</b><span>{escape(label(key))}, {escape(group)}</span></div>'
             for key, value in report.metrics[group].items()
+            if last_part(key) in HEADLINES
         )
         parts.append(f'<div class="tiles">{tiles}</div>')
     return f"<header>{''.join(parts)}</header>"
