@@ -13,7 +13,7 @@ import ray.data
 
 from cluster.errors import UserError
 from cluster.progress import progress
-from data_pipeline.manifest import MANIFEST, REJECTED, SCHEMA_VERSION, Manifest, Shard, Split
+from data_pipeline.manifest import MANIFEST, REJECTED, SCHEMA_VERSION, DatasetError, Manifest, Shard, Split
 from data_pipeline.shards import Rejected, Row, write_rejected, write_shard
 from data_pipeline.storage import Storage
 
@@ -53,6 +53,8 @@ def build_dataset(
 ) -> Manifest:
     """Build every chunk into a shard below `out` and write the manifest last: a dataset is there whole or not at all.
 
+    A dataset that `overwrite` replaces is removed first: none of its shards stays behind.
+
     `manifest` brings name, image policy, charset (empty: the sorted tokens that occur) and preparation; splits, digest and the
     number of rejected inputs come from what was built, which is returned.
 
@@ -63,7 +65,7 @@ def build_dataset(
     if out.child(MANIFEST).exists():
         if not overwrite:
             raise UserError(f"'{out.uri}' holds a dataset already. Choose another place, or pass --overwrite.")
-        out.child(MANIFEST).delete()
+        _remove_dataset(out)
     built: list[BuiltShard] = []
     total = sum(chunk.inputs for chunk in chunks)
     sizes = {(chunk.split, chunk.number): chunk.inputs for chunk in chunks}
@@ -92,6 +94,22 @@ def build_dataset(
     write_rejected(out.child(REJECTED), rejected)
     out.child(MANIFEST).write_bytes(finished.to_json())
     return finished
+
+
+def _remove_dataset(out: Storage) -> None:
+    """Remove a dataset's manifest, then the files that it lists, and nothing else; of a damaged one the manifest alone."""
+    file = out.child(MANIFEST)
+    try:
+        splits = Manifest.from_json(file.read_bytes(), out.uri).splits
+    except DatasetError:
+        splits = {}
+    file.delete()
+    for shard in (shard for split in splits.values() for shard in split.shards):
+        # A manifest is a file that anyone may have written: what lies elsewhere is not its own.
+        if shard.file.endswith(".parquet") and not shard.file.startswith("/") and ".." not in shard.file.split("/"):
+            out.child(shard.file).delete()
+    if splits:
+        out.child(REJECTED).delete()
 
 
 def _run(out: Storage, chunks: Sequence[Chunk], builder: Builder) -> Any:

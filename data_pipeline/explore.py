@@ -12,13 +12,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pyarrow as pa
 import pyarrow.parquet as pq
 
 from cluster.errors import UserError, run_command
-from data_pipeline.contact_sheet import contact_sheet
 from data_pipeline.images import BadImage, decode, encode_png
 from data_pipeline.manifest import REJECTED, Dataset, open_dataset
+from data_pipeline.shards import read_split
 from data_pipeline.storage import storage_errors
 
 _SORTED = {
@@ -27,16 +26,6 @@ _SORTED = {
     "longest": lambda row: -len(row["text"].split()),
     "shortest": lambda row: len(row["text"].split()),
 }
-
-
-def read_split(dataset: Dataset, split: str, columns: list[str]) -> pa.Table:
-    """The columns of all rows of a split, in the order of the files."""
-    tables = []
-    for shard in dataset.manifest.split(split).shards:
-        file = dataset.storage.child(shard.file)
-        with storage_errors(file), dataset.storage.filesystem.open_input_file(file.path) as source:
-            tables.append(pq.read_table(source, columns=columns))
-    return pa.concat_tables(tables)
 
 
 def describe(dataset: Dataset) -> str:
@@ -96,11 +85,14 @@ def main() -> int:
     dataset = open_dataset(args.dataset)
     print(describe(dataset))
     if args.sheet:
+        from data_pipeline.contact_sheet import contact_sheet  # matplotlib: for a sheet only
+
+        policy = dataset.manifest.image
         rows = read_split(dataset, args.split, ["id", "image", "text", "width"]).to_pylist()
         images, captions = [], []
         for row in choose(rows, args.where, args.count):
             try:
-                images.append(decode(row["image"], dataset.manifest.image.colour))
+                images.append(decode(row["image"], policy.colour, policy.background))
                 captions.append(row["text"])
             except BadImage as reason:
                 print(f"warning: image '{row['id']}' is left out: {reason}")

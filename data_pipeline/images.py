@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import io
+import struct
+import zlib
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
 import cv2
 import numpy as np
-from PIL import Image, UnidentifiedImageError
+from PIL import Image, ImageOps, UnidentifiedImageError
 
 # Threads of a library inside tasks that are parallel already only get in each other's way.
 cv2.setNumThreads(0)
@@ -43,8 +45,12 @@ class ImagePolicy:
         return asdict(self)
 
 
-def decode(data: bytes, colour: Literal["gray", "rgb"], max_pixels: int = MAX_PIXELS) -> np.ndarray:
+def decode(
+    data: bytes, colour: Literal["gray", "rgb"], background: int = 255, max_pixels: int = MAX_PIXELS
+) -> np.ndarray:
     """Decode PNG, JPEG or anything else that OpenCV reads into uint8, (H, W) for gray, (H, W, 3) for rgb.
+
+    What is transparent shows the grey level `background`.
 
     Raises:
         BadImage: empty, not an image, truncated, or larger than `max_pixels`.
@@ -54,10 +60,13 @@ def decode(data: bytes, colour: Literal["gray", "rgb"], max_pixels: int = MAX_PI
     try:
         with Image.open(io.BytesIO(data)) as header:
             width, height = header.size
+            transparent = header.has_transparency_data
     except (UnidentifiedImageError, OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
         raise BadImage(f"not an image: {type(error).__name__}") from None
     if width * height > max_pixels:
         raise BadImage(f"{width}x{height} pixels, more than the {max_pixels} allowed")
+    if transparent:
+        return _decode_on(background, data, colour)
     flag = cv2.IMREAD_GRAYSCALE if colour == "gray" else cv2.IMREAD_COLOR
     try:
         pixels = cv2.imdecode(np.frombuffer(data, np.uint8), flag)
@@ -66,6 +75,19 @@ def decode(data: bytes, colour: Literal["gray", "rgb"], max_pixels: int = MAX_PI
     if pixels is None:
         raise BadImage("cannot be decoded: truncated or corrupt")
     return pixels if colour == "gray" else cv2.cvtColor(pixels, cv2.COLOR_BGR2RGB)
+
+
+def _decode_on(background: int, data: bytes, colour: Literal["gray", "rgb"]) -> np.ndarray:
+    """Decode an image that is transparent in places, laid on grey level `background`. Pillow knows all kinds of them."""
+    try:
+        with Image.open(io.BytesIO(data)) as image:
+            layer = ImageOps.exif_transpose(image).convert("RGBA")
+    except (OSError, ValueError, SyntaxError, EOFError, IndexError, struct.error, zlib.error) as error:
+        raise BadImage(f"cannot be decoded: {type(error).__name__}") from None
+    paper = Image.new("RGB", layer.size, (background,) * 3)
+    paper.paste(layer, mask=layer)
+    pixels = np.array(paper)
+    return cv2.cvtColor(pixels, cv2.COLOR_RGB2GRAY) if colour == "gray" else pixels
 
 
 def encode_png(pixels: np.ndarray) -> bytes:

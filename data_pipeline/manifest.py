@@ -100,6 +100,18 @@ class Manifest:
             raise DatasetError(f"Dataset '{self.name}' has no split '{name}'. It has: {', '.join(self.splits)}.")
         return self.splits[name]
 
+    def filled_split(self, name: str) -> Split:
+        """The split `name`, for those who need rows.
+
+        Raises:
+            DatasetError: there is none, or it is empty.
+        """
+        split = self.split(name)
+        if not split.rows:
+            filled = ", ".join(other for other, part in self.splits.items() if part.rows)
+            raise DatasetError(f"Split '{name}' of dataset '{self.name}' is empty. With rows: {filled or 'none'}.")
+        return split
+
     def to_json(self) -> bytes:
         """The bytes of `dataset.json`."""
         return json.dumps(asdict(self), ensure_ascii=False, indent=1).encode()

@@ -10,8 +10,8 @@ from dataclasses import dataclass
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from data_pipeline.manifest import Shard
-from data_pipeline.storage import Storage
+from data_pipeline.manifest import Dataset, DatasetError, RowGroup, Shard
+from data_pipeline.storage import Storage, storage_errors
 
 SEQUENCE_SCHEMA = pa.schema(
     [
@@ -72,6 +72,44 @@ def write_shard(storage: Storage, file: str, rows: Sequence[Row]) -> Shard:
     groups = [ordered[start : start + ROWS_PER_GROUP] for start in range(0, len(ordered), ROWS_PER_GROUP)]
     row_groups = [(len(group), max(row.width for row in group)) for group in groups]
     return Shard(file, row_groups, len(data), hashlib.sha256(data).hexdigest())
+
+
+def read_row_group(file: pq.ParquetFile, shard: Storage, group: RowGroup, columns: list[str]) -> pa.Table:
+    """The rows of `group` from `file`, which is `shard`, opened.
+
+    Raises:
+        DatasetError: the shard is not the one that the manifest describes.
+        StorageError: it cannot be read.
+    """
+    with storage_errors(shard):
+        if group.index >= file.num_row_groups:
+            raise _not_as_described(shard, f"{file.num_row_groups} row groups, number {group.index} is missing")
+        table = file.read_row_group(group.index, columns=columns, use_threads=False)
+    if table.num_rows != group.rows:
+        raise _not_as_described(shard, f"{table.num_rows} rows in row group {group.index} instead of {group.rows}")
+    return table
+
+
+def read_split(dataset: Dataset, split: str, columns: list[str]) -> pa.Table:
+    """The columns of all rows of a split, in the order of the files.
+
+    Raises:
+        DatasetError: there is no such split, it is empty, or a shard is not as the manifest describes it.
+        StorageError: a shard is missing or cannot be read.
+    """
+    tables = []
+    for shard in dataset.manifest.filled_split(split).shards:
+        file = dataset.storage.child(shard.file)
+        with storage_errors(file), dataset.storage.filesystem.open_input_file(file.path) as source:
+            table = pq.read_table(source, columns=columns)
+        if table.num_rows != shard.rows:
+            raise _not_as_described(file, f"{table.num_rows} rows instead of {shard.rows}")
+        tables.append(table)
+    return pa.concat_tables(tables)
+
+
+def _not_as_described(shard: Storage, difference: str) -> DatasetError:
+    return DatasetError(f"Shard '{shard.uri}' is not the one that the manifest describes: {difference}. Build the dataset anew.")
 
 
 def write_rejected(storage: Storage, rejected: Sequence[Rejected]) -> None:

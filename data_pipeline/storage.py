@@ -11,6 +11,7 @@ import errno
 import os
 import posixpath
 import re
+import socket
 import uuid
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -28,9 +29,24 @@ CONNECT_TIMEOUT_S = 5
 REQUEST_TIMEOUT_S = 8  # without a byte; all attempts together stay below 30 s
 MAX_ATTEMPTS = 3
 
+# `user:password@` after any `://`, also in a query or a chain of URIs; a port and a path with an @ are not meant.
+_PASSWORD = re.compile(r"://[^/@]*:(?!\d*/)[^@]*@")
+_NETWORK_ERRNOS = {
+    getattr(errno, name)
+    for name in ("EHOSTDOWN", "EHOSTUNREACH", "ENETDOWN", "ENETRESET", "ENETUNREACH", "ETIMEDOUT", "ECONNRESET")
+}
+_BUSY_S3 = ("SLOW_DOWN", "THROTTLING", "INTERNAL_ERROR", "INTERNAL_FAILURE", "SERVICE_UNAVAILABLE")
+
 
 class StorageError(UserError):
-    """Storage that cannot be read or written, with the reason and the remedy."""
+    """Storage that cannot be read or written, with the reason and the remedy.
+
+    `missing`: there is no such file. `transient`: the network or an overloaded server, so another attempt may succeed.
+    """
+
+    def __init__(self, message: str = "", missing: bool = False, transient: bool = False) -> None:
+        super().__init__(message)
+        self.missing, self.transient = missing, transient
 
 
 @dataclass(frozen=True)
@@ -100,22 +116,32 @@ class Storage:
         """
         with storage_errors(self):
             self.make_parent()
-            if not self.is_local:  # object stores publish on close
+            renaming = _renaming(self.filesystem)
+            if not self.is_local and renaming is None:  # object stores publish on close
                 with self.filesystem.open_output_stream(self.path) as stream:
                     stream.write(data)
                 return
-            target = Path(self.path)
-            partial = target.with_name(f".{target.name}.{uuid.uuid4().hex[:8]}")
+            partial = self.path.removesuffix(self.name) + f".{self.name}.{uuid.uuid4().hex[:8]}"
             try:
-                partial.write_bytes(data)
-                os.replace(partial, target)
-            finally:
-                partial.unlink(missing_ok=True)
+                if renaming is None:
+                    Path(partial).write_bytes(data)
+                    os.replace(partial, self.path)
+                else:
+                    with self.filesystem.open_output_stream(partial) as stream:
+                        stream.write(data)
+                    _rename(renaming, partial, self.path)
+            except BaseException:
+                with contextlib.suppress(OSError):
+                    self.filesystem.delete_file(partial)
+                raise
 
     def make_parent(self) -> None:
         """Make the directory that holds this entry (object stores need none)."""
+        parent = self.path.rpartition("/")[0]
         if self.is_local:
-            Path(self.path).parent.mkdir(parents=True, exist_ok=True)
+            Path(parent).mkdir(parents=True, exist_ok=True)
+        elif parent and _renaming(self.filesystem) is not None:
+            self.filesystem.create_dir(parent, recursive=True)
 
     def delete(self) -> None:
         """Remove this directory or file, if it is there."""
@@ -134,12 +160,10 @@ class Storage:
         return folder
 
     def copy_from(self, folder: Path) -> None:
-        """Copy the local `folder` to this directory."""
-        with storage_errors(self):
-            self.make_parent()
-            if self.is_local:
-                self.filesystem.create_dir(self.path)
-            pafs.copy_files(str(folder), self.path, destination_filesystem=self.filesystem)
+        """Copy the files below the local `folder` to this directory; each appears whole."""
+        for file in sorted(folder.rglob("*")):
+            if file.is_file():
+                self.child(*file.relative_to(folder).parts).write_bytes(file.read_bytes())
 
 
 def open_storage(uri: str | os.PathLike[str]) -> Storage:
@@ -148,10 +172,16 @@ def open_storage(uri: str | os.PathLike[str]) -> Storage:
     The endpoint of S3 is the query's `endpoint_override`, else `AWS_ENDPOINT_URL_S3` or `AWS_ENDPOINT_URL`, else Amazon's.
 
     Raises:
-        StorageError: an unknown scheme or a malformed URI.
+        StorageError: an unknown scheme, a malformed URI, or one with a password in it.
     """
     text = os.fspath(uri)
     scheme, separator, _ = text.partition("://")
+    if _PASSWORD.search(text):
+        raise StorageError(
+            f"A {scheme}:// URI with a password in it is not opened: URIs stand in logs, reports and checkpoints. "
+            "Leave the password out and use an SSH agent or key (sftp), AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY (S3), "
+            f"or the environment (FSSPEC_{scheme.upper()}_PASSWORD)."
+        )
     if not separator:
         path = str(Path(text).expanduser().resolve())
         return Storage(path, pafs.LocalFileSystem(), path)
@@ -208,6 +238,28 @@ def _open_fsspec(uri: str, scheme: str) -> Storage:
     return Storage(uri.rstrip("/"), pafs.PyFileSystem(pafs.FSSpecHandler(filesystem)), path.rstrip("/"))
 
 
+def _renaming(filesystem: pafs.FileSystem) -> Any:
+    """The fsspec file system below `filesystem` if it renames files (sftp, smb, local); object stores only copy, it is None."""
+    if not isinstance(filesystem, pafs.PyFileSystem):
+        return None
+    from fsspec import AbstractFileSystem
+
+    inner = filesystem.handler.fs
+    return None if type(inner).mv is AbstractFileSystem.mv else inner
+
+
+def _rename(filesystem: Any, source: str, target: str) -> None:
+    """Rename over `target`, which the rename of some servers (SMB, HDFS) refuses, by an error or in silence."""
+    try:
+        filesystem.mv(source, target)
+    except OSError as error:
+        if error.errno != errno.EEXIST:
+            raise
+    if filesystem.exists(source):
+        filesystem.rm_file(target)
+        filesystem.mv(source, target)
+
+
 @contextlib.contextmanager
 def storage_errors(storage: Storage) -> Iterator[None]:
     """Turn what pyarrow and the operating system raise into a `StorageError` with the cause and the remedy."""
@@ -216,46 +268,63 @@ def storage_errors(storage: Storage) -> Iterator[None]:
     except StorageError:
         raise
     except (OSError, pa.ArrowException) as error:
-        raise StorageError(_explain(storage, error)) from error
+        raise _explain(storage, error) from error
 
 
-def _explain(storage: Storage, error: BaseException) -> str:
+def _explain(storage: Storage, error: BaseException) -> StorageError:
     text = str(error)
     if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
-        return f"No space left while writing '{storage.uri}'. Free some, or choose another place."
+        return StorageError(f"No space left while writing '{storage.uri}'. Free some, or choose another place.")
     if isinstance(storage.filesystem, pafs.S3FileSystem) and "AWS Error" in text:
         return _explain_s3(storage, text)
     if isinstance(error, FileNotFoundError):
-        return _no_bucket(storage) if _lacks_bucket(storage) else f"'{storage.uri}' does not exist."
+        if _lacks_bucket(storage):
+            return StorageError(_no_bucket(storage))
+        return StorageError(f"'{storage.uri}' does not exist.", missing=True)
     if isinstance(error, PermissionError):
-        return f"No permission for '{storage.uri}'. Check its owner and mode."
-    return f"Cannot use '{storage.uri}': {_first_sentence(text)}"
+        return StorageError(f"No permission for '{storage.uri}'. Check its owner and mode.")
+    return StorageError(f"Cannot use '{storage.uri}': {_first_sentence(text)}", transient=_is_network(error))
 
 
-def _explain_s3(storage: Storage, text: str) -> str:
+def _is_network(error: BaseException) -> bool:
+    if isinstance(error, (ConnectionError, TimeoutError)):
+        return True
+    if isinstance(error, socket.gaierror):
+        return error.errno == socket.EAI_AGAIN
+    return isinstance(error, OSError) and error.errno in _NETWORK_ERRNOS
+
+
+def _explain_s3(storage: Storage, text: str) -> StorageError:
     bucket, where = _bucket(storage), _where(storage)
     code = (re.search(r"AWS Error ([A-Z_]+)", text) or ["", "UNKNOWN"])[1]
-    if code == "UNKNOWN" and (named := re.search(r"\b([A-Z][A-Za-z]+(?:Bucket|Key|KeyId|Match|Denied))\b", text)):
+    if code == "UNKNOWN" and (named := re.search(r"\b([A-Z][A-Za-z]+(?:Bucket|Key|KeyId|Match|Denied|Down|Error|Unavailable|Timeout))\b", text)):
         code = re.sub(r"(?<!^)(?=[A-Z])", "_", named[1]).upper()
     if "NETWORK_CONNECTION" in code or "TIMEOUT" in code:
-        return (
+        return StorageError(
             f"No answer for {where}: the endpoint cannot be reached. "
-            "Check AWS_ENDPOINT_URL (scheme, host, port) and the network."
+            "Check AWS_ENDPOINT_URL (scheme, host, port) and the network.",
+            transient=True,
         )
+    if code in _BUSY_S3 or re.search(r"HTTP status (429|500|502|503|504)\b", text):
+        return StorageError(f"{where} cannot be served at the moment ({_first_sentence(text)}). Try again.", transient=True)
     if code == "NO_SUCH_BUCKET":
-        return _no_bucket(storage)
+        return StorageError(_no_bucket(storage))
     if code in ("INVALID_ACCESS_KEY_ID", "SIGNATURE_DOES_NOT_MATCH", "INVALID_CLIENT_TOKEN_ID"):
-        return f"The credentials for {where} are refused. Check AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY."
+        return StorageError(
+            f"The credentials for {where} are refused. Check AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY."
+        )
     if code == "ACCESS_DENIED":
-        return (
+        return StorageError(
             f"Access to {where} is denied. Check AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY "
             f"and that they may use bucket '{bucket}'."
         )
     if code in ("NO_SUCH_KEY", "RESOURCE_NOT_FOUND"):
-        return f"{where} does not exist."
+        return StorageError(f"{where} does not exist.", missing=True)
     if "HTTP status 411" in text:
-        return f"{where} refuses the client's checksums. Set AWS_REQUEST_CHECKSUM_CALCULATION=when_required."
-    return f"Cannot use {where}: {_first_sentence(text)}"
+        return StorageError(
+            f"{where} refuses the client's checksums. Set AWS_REQUEST_CHECKSUM_CALCULATION=when_required."
+        )
+    return StorageError(f"Cannot use {where}: {_first_sentence(text)}")
 
 
 def _where(storage: Storage) -> str:
@@ -281,9 +350,3 @@ def _lacks_bucket(storage: Storage) -> bool:
 
 def _first_sentence(text: str) -> str:
     return text.strip().splitlines()[0][:300] if text.strip() else "unknown error"
-
-
-def describe_free_space(folder: Path) -> str:
-    """How much space is left where `folder` is, in words."""
-    usage = os.statvfs(folder)
-    return f"{usage.f_bavail * usage.f_frsize / 2**20:.0f} MiB free"

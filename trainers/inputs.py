@@ -1,4 +1,7 @@
-"""What prediction reads: a dataset, a folder of images, or a manifest that lists them. All become rows of `id` and `image`."""
+"""What prediction reads: a dataset, a folder of images, or a manifest that lists them. All become rows of `id` and `image`.
+
+Rows of files have a column `problem`, too: why there is no image, or nothing.
+"""
 
 from __future__ import annotations
 
@@ -13,7 +16,7 @@ import ray.data
 
 from cluster.errors import UserError
 from data_pipeline.manifest import MANIFEST, open_dataset
-from data_pipeline.storage import Storage, StorageError, open_storage
+from data_pipeline.storage import Storage, StorageError, open_storage, storage_errors
 from trainers.judge import read_rows
 
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp")
@@ -28,7 +31,11 @@ class Inputs:
     _source: Any
 
     def read(self, wanted: set[str]) -> ray.data.Dataset:
-        """Rows (id, image bytes) of the `wanted` ids, in any order. A file that cannot be read has an empty image."""
+        """Rows (id, image bytes) of the `wanted` ids, in any order. A file that does not exist has that as its `problem`.
+
+        Raises (once consumed):
+            StorageError: the storage cannot be read; no row is made of that, for another attempt may succeed.
+        """
         data: ray.data.Dataset = self._source(wanted)
         return data
 
@@ -53,12 +60,13 @@ def open_inputs(uri: str, split: str) -> Inputs:
 def _is_file(storage: Storage) -> bool:
     import pyarrow.fs as pafs
 
-    return bool(storage.filesystem.get_file_info(storage.path).type == pafs.FileType.File)
+    with storage_errors(storage):
+        return bool(storage.filesystem.get_file_info(storage.path).type == pafs.FileType.File)
 
 
 def _dataset(uri: str, split: str) -> Inputs:
     dataset = open_dataset(uri)
-    part = dataset.manifest.split(split)
+    part = dataset.manifest.filled_split(split)
     ids = [row["id"] for row in read_rows(dataset, part, ["id"]).iter_rows()]
 
     def read(wanted: set[str]) -> ray.data.Dataset:
@@ -71,7 +79,8 @@ def _dataset(uri: str, split: str) -> Inputs:
 def _images_below(storage: Storage) -> list[str]:
     import pyarrow.fs as pafs
 
-    infos = storage.filesystem.get_file_info(pafs.FileSelector(storage.path, recursive=True))
+    with storage_errors(storage):
+        infos = storage.filesystem.get_file_info(pafs.FileSelector(storage.path, recursive=True))
     names = [str(PurePosixPath(info.path).relative_to(storage.path)) for info in infos if info.is_file]
     images = sorted(name for name in names if name.lower().endswith(IMAGE_SUFFIXES))
     if not images:
@@ -100,13 +109,18 @@ def _listed(file: Storage) -> tuple[Storage, list[str]]:
 
 def _files(folder: Storage, names: list[str]) -> Inputs:
     def read_bytes(batch: dict[str, np.ndarray]) -> dict[str, Any]:
-        images = []
+        images, problems = [], []
         for name in batch["id"]:
+            data, problem = b"", ""
             try:
-                images.append(folder.child(str(name)).read_bytes())
-            except StorageError:
-                images.append(b"")
-        return {"id": batch["id"], "image": images}
+                data = folder.child(str(name)).read_bytes()
+            except StorageError as error:
+                if not error.missing:
+                    raise
+                problem = "does not exist"
+            images.append(data)
+            problems.append(problem)
+        return {"id": batch["id"], "image": images, "problem": problems}
 
     def read(wanted: set[str]) -> ray.data.Dataset:
         items = [{"id": name} for name in names if name in wanted]

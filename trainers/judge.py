@@ -12,6 +12,7 @@ import ray.data
 
 from cluster.progress import progress
 from data_pipeline.manifest import Dataset, Split
+from data_pipeline.shards import read_row_group, read_split
 from data_pipeline.storage import storage_errors
 from data_pipeline.tokenizer import Tokenizer
 from trainers.checkpoint import LoadedCheckpoint
@@ -35,14 +36,16 @@ def judge_checkpoint(
     """Predict every row of `split` of `dataset` and compare.
 
     Raises:
+        DatasetError: there is no such split, or it is empty.
         VocabularyMismatch: the dataset has tokens that the checkpoint does not know.
         RuntimeError: the rows that came back are not the rows of the split, each once.
     """
     if not allow_unknown_tokens:
         theirs = Tokenizer(dataset.manifest.charset)
         loaded.task.tokenizer.require_covers(theirs, "the checkpoint", f"dataset '{dataset.storage.uri}'")
-    rows = dataset.manifest.split(split).rows
-    images = read_rows(dataset, dataset.manifest.split(split), ["id", "image", "text", "source"])
+    part = dataset.manifest.filled_split(split)
+    rows = part.rows
+    images = read_rows(dataset, part, ["id", "image", "text", "source"])
     predicted: list[dict[str, Any]] = []
     with progress(rows, "images", f"evaluate {split}") as bar:
         for row in predict_with_pool(images, loaded.uri, batch_size).iter_rows():
@@ -62,17 +65,18 @@ def judge_checkpoint(
 
 def read_rows(dataset: Dataset, split: Split, columns: list[str]) -> ray.data.Dataset:
     """The rows of a split as a Ray Data dataset, read by row groups in parallel."""
-    storage = dataset.storage
+    storage, groups = dataset.storage, split.row_groups()
 
     def read(batch: dict[str, Any]) -> Any:
         tables = []
-        for name, index in zip(batch["file"], batch["row_group"], strict=True):
-            shard = storage.child(str(name))
+        for place in batch["row_group"]:
+            group = groups[place]
+            shard = storage.child(group.file)
             with storage_errors(shard), storage.filesystem.open_input_file(shard.path) as file:
-                tables.append(pq.ParquetFile(file).read_row_group(int(index), columns=columns))
+                tables.append(read_row_group(pq.ParquetFile(file), shard, group, columns))
         return pa.concat_tables(tables)
 
-    items = [{"file": group.file, "row_group": group.index} for group in split.row_groups()]
+    items = [{"row_group": place} for place in range(len(groups))]
     blocks = min(len(items), MAX_READING_TASKS)
     return ray.data.from_items(items, override_num_blocks=blocks).map_batches(read, batch_size=None, num_cpus=0.5)
 
@@ -82,20 +86,10 @@ def commonest_answer(dataset: Dataset, train: str, test: str) -> tuple[str, Grou
 
     What a recognizer has to beat to have read anything.
     """
-    counts = Counter(text for text, _ in _texts(dataset, train))
+    counts = Counter(read_split(dataset, train, ["text"]).column("text").to_pylist())
     # Ties go to the alphabet, not to the order of the shards.
     answer = min(counts, key=lambda text: (-counts[text], text))
     sums = GroupedSums()
-    for text, source in _texts(dataset, test):
-        sums.add(answer, text, source)
+    for row in read_split(dataset, test, ["text", "source"]).to_pylist():
+        sums.add(answer, row["text"], row["source"])
     return answer, sums
-
-
-def _texts(dataset: Dataset, split: str) -> list[tuple[str, str]]:
-    rows: list[tuple[str, str]] = []
-    for shard in dataset.manifest.split(split).shards:
-        file = dataset.storage.child(shard.file)
-        with storage_errors(file), dataset.storage.filesystem.open_input_file(file.path) as source:
-            table = pq.read_table(source, columns=["text", "source"])
-        rows += zip(table.column("text").to_pylist(), table.column("source").to_pylist(), strict=True)
-    return rows

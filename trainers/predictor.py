@@ -8,7 +8,7 @@ import numpy as np
 import torch
 
 from data_pipeline.images import BadImage, decode, fit
-from data_pipeline.stream.batch import WIDTH_MULTIPLE
+from data_pipeline.stream.batch import pad_images
 from trainers.checkpoint import LoadedCheckpoint, load_checkpoint
 
 
@@ -23,21 +23,22 @@ class Predictor:
         self.device = device
 
     def __call__(self, batch: dict[str, np.ndarray]) -> dict[str, Any]:
-        """`image` (encoded bytes) of each row becomes `prediction` and `error`; the other columns pass through."""
-        images: list[np.ndarray | None] = []
-        errors: list[str] = []
-        for data in batch["image"]:
-            try:
-                images.append(self.prepare(bytes(data)))
-                errors.append("")
-            except BadImage as reason:
-                images.append(None)
-                errors.append(str(reason))
-        predictions = [""] * len(images)
-        good = [index for index, image in enumerate(images) if image is not None]
-        for index, text in zip(good, self.read([images[i] for i in good if images[i] is not None]), strict=True):  # type: ignore[misc]
+        """`image` (encoded bytes) of each row becomes `prediction` and `error`; the other columns pass through.
+
+        An optional column `problem` says why a row has no image; where it is not empty it is the row's `error`.
+        """
+        images: dict[int, np.ndarray] = {}
+        errors = [str(problem) for problem in batch.get("problem", [""] * len(batch["image"]))]
+        for index, data in enumerate(batch["image"]):
+            if not errors[index]:
+                try:
+                    images[index] = self.prepare(bytes(data))
+                except BadImage as reason:
+                    errors[index] = str(reason)
+        predictions = [""] * len(errors)
+        for index, text in zip(images, self.read(list(images.values())), strict=True):
             predictions[index] = text
-        rest = {key: values for key, values in batch.items() if key != "image"}
+        rest = {key: values for key, values in batch.items() if key not in ("image", "problem")}
         return rest | {"prediction": predictions, "error": errors}
 
     def prepare(self, data: bytes) -> np.ndarray:
@@ -47,7 +48,7 @@ class Predictor:
             BadImage: it cannot be decoded.
         """
         policy = self.loaded.data.image
-        return fit(decode(data, policy.colour), policy)
+        return fit(decode(data, policy.colour, policy.background), policy)
 
     def read(self, images: list[np.ndarray]) -> list[str]:
         """Texts of prepared images."""
@@ -58,11 +59,5 @@ class Predictor:
 
     def to_tensors(self, images: list[np.ndarray]) -> tuple[torch.Tensor, torch.Tensor]:
         """Prepared images as a padded batch uint8 (B, C, H, W) and their widths int64 (B,) on the device."""
-        policy = self.loaded.data.image
-        width = -(-max(image.shape[1] for image in images) // WIDTH_MULTIPLE) * WIDTH_MULTIPLE
-        batch = np.full((len(images), policy.channels, policy.height, width), policy.background, np.uint8)
-        for index, image in enumerate(images):
-            pixels = image.reshape(*image.shape[:2], -1)
-            batch[index, :, :, : image.shape[1]] = pixels.transpose(2, 0, 1)
-        widths = np.array([image.shape[1] for image in images], np.int64)
+        batch, widths = pad_images(images, self.loaded.data.image)
         return torch.from_numpy(batch).to(self.device), torch.from_numpy(widths).to(self.device)

@@ -14,7 +14,6 @@ import argparse
 from cluster.errors import INTERRUPTED, UserError, run_command
 from cluster.session import ray_session
 from trainers.config import load_config
-from trainers.finish import REPORT, figures_table, finish_run
 from trainers.resume import change_config, open_run
 from trainers.run import check_run, new_run, run_training
 
@@ -47,6 +46,8 @@ def main() -> int:
         if result.stopped:
             print(f"Stopped. Go on with: python -m trainers.train --resume {run.uri}")
             return INTERRUPTED
+        from trainers.finish import REPORT, figures_table, finish_run  # matplotlib: not before it is needed
+
         figures = finish_run(config, run, result)
     print(figures_table(figures))
     if config.report.enabled:

@@ -6,14 +6,15 @@ import functools
 import zlib
 from typing import Any
 
-import albumentations as A
 import cv2
 import numpy as np
 
 from data_pipeline.stream.config import Augmentation
 
 
-def _light(fill: int) -> list[Any]:
+def _light() -> list[Any]:
+    import albumentations as A  # over a second, in every command if it stood above
+
     return [
         A.Affine(
             rotate=(-2, 2),
@@ -28,7 +29,9 @@ def _light(fill: int) -> list[Any]:
     ]
 
 
-def _strong(fill: int) -> list[Any]:
+def _strong() -> list[Any]:
+    import albumentations as A
+
     return [
         A.Affine(
             rotate=(-4, 4),
@@ -49,15 +52,17 @@ _PLANS = {"light": _light, "strong": _strong}
 
 
 @functools.cache
-def _pipeline(name: Augmentation, fill: int) -> Any:
-    return A.Compose(_PLANS[name](fill))
+def _pipeline(name: Augmentation) -> Any:
+    import albumentations as A
+
+    return A.Compose(_PLANS[name]())
 
 
-def augment(pixels: np.ndarray, name: Augmentation, seed: int, epoch: int, sample_id: str, fill: int = 255) -> np.ndarray:
+def augment(pixels: np.ndarray, name: Augmentation, seed: int, epoch: int, sample_id: str) -> np.ndarray:
     """Augment a uint8 image (H, W[, 3]), keeping its size. The draw is made from (seed, epoch, sample_id) alone."""
     if name == "none":
         return pixels
-    pipeline = _pipeline(name, fill)
+    pipeline = _pipeline(name)
     key = np.random.SeedSequence([seed, epoch, zlib.crc32(sample_id.encode())]).generate_state(1)[0]
     pipeline.set_random_seed(int(key))
     return np.ascontiguousarray(pipeline(image=pixels)["image"])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -39,15 +40,22 @@ class Batch:
         return len(self.weights)
 
 
+def pad_images(images: Sequence[np.ndarray], policy: ImagePolicy) -> tuple[np.ndarray, np.ndarray]:
+    """Images of a policy, uint8 (H, W[, C]), as one padded on the right, uint8 (B, C, H, W), and their widths int64 (B,)."""
+    widths = np.array([image.shape[1] for image in images], np.int64)
+    width = -(-int(widths.max(initial=1)) // WIDTH_MULTIPLE) * WIDTH_MULTIPLE
+    padded = np.full((len(images), policy.channels, policy.height, width), policy.background, np.uint8)
+    for index, image in enumerate(images):
+        padded[index, :, :, : image.shape[1]] = image.reshape(*image.shape[:2], -1).transpose(2, 0, 1)
+    return padded, widths
+
+
 def collate(
     table: pa.Table, size: int, policy: ImagePolicy, tokenizer: Tokenizer, position: Position, global_size: int
 ) -> Batch:
     """Make a batch of `size` rows from the rows of `table` (DECODED_SCHEMA), filled up with blank rows of weight 0."""
     rows = table.to_pylist()
-    widest = max([row["width"] for row in rows], default=1)
-    width = -(-widest // WIDTH_MULTIPLE) * WIDTH_MULTIPLE
-    images = np.full((size, policy.channels, policy.height, width), policy.background, np.uint8)
-    widths = np.full(size, WIDTH_MULTIPLE, np.int64)
+    pictures = [np.full((policy.height, WIDTH_MULTIPLE, policy.channels), policy.background, np.uint8)] * size
     weights = np.zeros(size, np.float32)
     encoded = [tokenizer.encode(row["text"]) for row in rows]
     length = max([len(ids) for ids in encoded], default=2)
@@ -58,11 +66,10 @@ def collate(
         if row["error"]:
             errors[row["id"]] = row["error"]
             continue
-        pixels = np.frombuffer(row["pixels"], np.uint8).reshape(row["height"], row["width"], -1)
-        images[index, :, :, : row["width"]] = pixels.transpose(2, 0, 1)
-        widths[index] = row["width"]
+        pictures[index] = np.frombuffer(row["pixels"], np.uint8).reshape(row["height"], row["width"], -1)
         weights[index] = 1
         targets[index, : len(ids)] = ids
+    images, widths = pad_images(pictures, policy)
     return Batch(
         images=images,
         widths=widths,

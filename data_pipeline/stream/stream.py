@@ -6,6 +6,7 @@ One execution goes through all epochs of a run: an epoch's end costs nothing.
 
 from __future__ import annotations
 
+import pickle
 import queue
 import threading
 from collections.abc import Generator, Iterator, Sequence
@@ -24,7 +25,27 @@ from data_pipeline.stream.tasks import DECODED_SCHEMA, ReadWindow
 from data_pipeline.tokenizer import Tokenizer
 
 
-class TrainStream:
+class _Stream:
+    """What the streams share: the row groups of a split, and whose part of them is read."""
+
+    def __init__(
+        self, dataset: Dataset, split: str, tokenizer: Tokenizer, config: StreamConfig, rank: int, world_size: int
+    ) -> None:
+        self._dataset, self._tokenizer, self._config = dataset, tokenizer, config
+        self._groups = dataset.manifest.split(split).row_groups()
+        self._rows = sum(group.rows for group in self._groups)
+        self._rank, self._world = rank, world_size
+
+    @property
+    def rows(self) -> int:
+        """Rows of the split, over all ranks: the samples of an epoch."""
+        return self._rows
+
+    def _collate(self, table: pa.Table, size: int, position: Position, global_size: int) -> Batch:
+        return collate(table, size, self._dataset.manifest.image, self._tokenizer, position, global_size)
+
+
+class TrainStream(_Stream):
     """Batches of one rank, epoch after epoch, from any position on.
 
     Two streams with the same dataset, seed and window give the same samples in the same order, whatever the number of ranks.
@@ -42,15 +63,8 @@ class TrainStream:
         rank: int = 0,
         world_size: int = 1,
     ) -> None:
-        self._dataset, self._tokenizer, self._config = dataset, tokenizer, config
-        self._groups = dataset.manifest.split(split).row_groups()
-        self._rows = sum(group.rows for group in self._groups)
-        self._seed, self._size, self._rank, self._world = seed, global_batch_size, rank, world_size
-
-    @property
-    def rows(self) -> int:
-        """Samples in an epoch."""
-        return self._rows
+        super().__init__(dataset, split, tokenizer, config, rank, world_size)
+        self._seed, self._size = seed, global_batch_size
 
     @property
     def steps_per_epoch(self) -> int:
@@ -82,10 +96,10 @@ class TrainStream:
                 position = Position(epoch, done) if done < self._rows else Position(epoch + 1, 0)
                 table = rows.take(real)
                 _require_order(table, share, step, per_rank)
-                yield collate(table, per_rank, self._dataset.manifest.image, self._tokenizer, position, size)
+                yield self._collate(table, per_rank, position, size)
 
 
-class EvaluationStream:
+class EvaluationStream(_Stream):
     """Every row of a split exactly once, in batches of `batch_size`; ranks may differ in their number of batches."""
 
     def __init__(
@@ -99,15 +113,8 @@ class EvaluationStream:
         rank: int = 0,
         world_size: int = 1,
     ) -> None:
-        self._dataset, self._tokenizer, self._config = dataset, tokenizer, config
-        self._groups = dataset.manifest.split(split).row_groups()
-        self._rows = sum(group.rows for group in self._groups)
-        self._batch_size, self._rank, self._world = batch_size, rank, world_size
-
-    @property
-    def rows(self) -> int:
-        """Rows of the split, over all ranks."""
-        return self._rows
+        super().__init__(dataset, split, tokenizer, config, rank, world_size)
+        self._batch_size = batch_size
 
     def batches(self) -> Iterator[Batch]:
         """This rank's batches."""
@@ -124,26 +131,18 @@ class EvaluationStream:
         for first in range(0, total, self._batch_size):
             size = min(self._batch_size, total - first)
             position = Position(0, first + size)
-            yield collate(rows.take(size), size, self._dataset.manifest.image, self._tokenizer, position, size)
+            yield self._collate(rows.take(size), size, position, size)
 
 
 def _execute(entries: Sequence[tuple[Window, Share]], reader: ReadWindow, config: StreamConfig) -> Iterator[pa.Table]:
     """Run the reading tasks over `entries` in parallel and give their tables in order."""
     if not entries:
         return iter(())
-    plan = list(entries)
+    # A task gets its own entry and no other; pickled by this process a moment ago, never read from storage.
+    items = [{"entry": pickle.dumps(entry)} for entry in entries]
 
-    def read(item: dict[str, np.ndarray]) -> pa.Table:
-        tables = [reader(*plan_of(int(index))) for index in item["id"]]
-        return pa.concat_tables(tables)
-
-    plan_ref = ray.put(plan)
-    cache: dict[str, Any] = {}
-
-    def plan_of(index: int) -> tuple[Window, Share]:
-        if "plan" not in cache:
-            cache["plan"] = ray.get(plan_ref)
-        return cache["plan"][index]
+    def read(items: pa.Table) -> pa.Table:
+        return pa.concat_tables([reader(*pickle.loads(entry)) for entry in items.column("entry").to_pylist()])
 
     context = ray.data.DataContext.get_current().copy()
     context.execution_options.preserve_order = True
@@ -153,8 +152,8 @@ def _execute(entries: Sequence[tuple[Window, Share]], reader: ReadWindow, config
     context.raise_original_map_exception = True  # a missing shard is the user's to know by name, not an error of Ray's
     with ray.data.DataContext.current(context):
         # Items, not `range`: its blocks would be tasks of their own, which take the place of reading at the start.
-        dataset = ray.data.from_items([{"id": index} for index in range(len(plan))], override_num_blocks=len(plan)).map_batches(
-            read, batch_size=None, batch_format="numpy", num_cpus=config.task_cpus
+        dataset = ray.data.from_items(items, override_num_blocks=len(items)).map_batches(
+            read, batch_size=None, batch_format="pyarrow", num_cpus=config.task_cpus
         )
         batches = dataset.iter_batches(batch_size=None, batch_format="pyarrow", prefetch_batches=config.prefetch_windows)
     return iter(batches)
@@ -170,7 +169,10 @@ class _Rows:
         parts = []
         while count:
             if not self._current.num_rows:
-                self._current = next(self._tables)
+                table = next(self._tables, None)
+                if table is None:  # not a StopIteration: inside a generator that says nothing of what went wrong
+                    raise RuntimeError(f"the reading tasks ended {count} rows early")
+                self._current = table
             part = self._current.slice(0, count)
             self._current = self._current.slice(part.num_rows)
             parts.append(part)

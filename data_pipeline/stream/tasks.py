@@ -10,6 +10,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from data_pipeline.images import BadImage, ImagePolicy, decode
+from data_pipeline.shards import read_row_group
 from data_pipeline.storage import Storage, storage_errors
 from data_pipeline.stream.augment import augment
 from data_pipeline.stream.config import Augmentation
@@ -46,6 +47,7 @@ class ReadWindow:
 
         Raises:
             StorageError: a shard is missing or cannot be read, by name.
+            DatasetError: a shard is not as the manifest describes it, by name.
         """
         rows = window_rows(window, self.seed) if self.shuffle else sequential_rows(window)
         samples = window.start + np.arange(len(rows))
@@ -64,7 +66,7 @@ class ReadWindow:
             with storage_errors(shard):
                 if group.file not in files:
                     files[group.file] = pq.ParquetFile(self.storage.filesystem.open_input_file(shard.path), pre_buffer=True)
-                tables[place] = files[group.file].read_row_group(group.index, columns=_COLUMNS, use_threads=False)
+            tables[place] = read_row_group(files[group.file], shard, group, _COLUMNS)
         for place, row in rows:
             table = tables[place]
             yield tuple(table.column(name)[int(row)].as_py() for name in _COLUMNS)
@@ -72,10 +74,10 @@ class ReadWindow:
     def _decode(self, epoch: int, sample: int, sample_id: str, image: bytes, text: str, source: str) -> dict[str, object]:
         policy, error = self.image, ""
         try:
-            pixels = decode(image, policy.colour)
+            pixels = decode(image, policy.colour, policy.background)
             if pixels.shape[0] != policy.height or pixels.shape[1] > policy.width:
                 raise BadImage(f"{pixels.shape[1]}x{pixels.shape[0]} pixels, not the dataset's {policy.width}x{policy.height}")
-            pixels = augment(pixels, self.augmentation, self.seed, epoch, sample_id, policy.background)
+            pixels = augment(pixels, self.augmentation, self.seed, epoch, sample_id)
         except BadImage as reason:
             pixels, error = np.full((policy.height, 1), policy.background, np.uint8), str(reason)
         return {

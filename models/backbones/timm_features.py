@@ -7,7 +7,6 @@ import difflib
 from itertools import pairwise
 from typing import Any
 
-import timm
 import torch
 from torch import Tensor, nn
 
@@ -42,6 +41,8 @@ class TimmFeatures(Backbone):
 
 
 def _create(config: TimmConfig, in_channels: int) -> Any:
+    import timm  # here, not above: it takes a second, and the small configuration does without
+
     if not timm.is_model(config.name):
         close = difflib.get_close_matches(config.name, timm.list_models(), n=3, cutoff=0.5)
         hint = f"; the nearest are {', '.join(close)}" if close else ""

@@ -207,5 +207,8 @@ def test_too_few_cpus_and_gpus_are_said_at_once(formulas: str, tmp_path: Path) -
 
 
 def test_the_wrong_channels_are_said_with_the_right_ones(formulas: str, tmp_path: Path) -> None:
-    with pytest.raises(UserError, match=r"set model\.in_channels=1"):
-        train(small_config(formulas, tmp_path, "model.in_channels=3"))
+    manifest = json.loads((Path(formulas) / MANIFEST).read_bytes())
+    manifest["image"]["colour"], manifest["digest"] = "rgb", ""
+    (tmp_path / MANIFEST).write_text(json.dumps(manifest))
+    with pytest.raises(UserError, match=r"are rgb: set model\.in_channels=3"):
+        train(small_config(str(tmp_path), tmp_path / "runs"))
