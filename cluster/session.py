@@ -24,7 +24,8 @@ OBJECT_STORE_BYTES = 2 * 2**30  # of a private session; a cluster's nodes bring 
 LOCAL = "local"
 ROOT = Path(__file__).resolve().parents[1]
 # Of the code's folder, what no worker imports. "/": there and not below, for `configs/data` is another thing than `data`.
-NOT_SHIPPED = [".*", "/runs", "/data", "/wandb", "/tests", "/benchmarks", "/docs", "__pycache__", "*.egg-info"]
+# ".?*": `.git`, `.venv` and caches; ".*" would match the folder itself.
+NOT_SHIPPED = [".?*", "/runs", "/data", "/wandb", "/tests", "/benchmarks", "/docs", "__pycache__", "*.egg-info"]
 # Where a store is: the nodes cannot know. Who may use it they know themselves, keys are never sent.
 FORWARDED = ("AWS_ENDPOINT_URL", "AWS_ENDPOINT_URL_S3", "AWS_REGION", "AWS_DEFAULT_REGION")
 
@@ -97,15 +98,19 @@ def _make_token() -> None:
 def _loopback() -> Iterator[None]:
     """Let Ray take 127.0.0.1 as the address of this node, to which all its servers then bind.
 
-    On Linux it would replace that by the address of a network card, and bind to all. What says so
-    (RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER) is read but once, when Ray is imported, and would hold for joined clusters too.
+    On Linux it would replace that by the address of a network card, and bind to all. The variable that says so is read
+    but once, when Ray is imported, hence the constant; the variable itself is for the processes that Ray starts now.
     """
-    kept = ray_constants.ENABLE_RAY_CLUSTER
-    ray_constants.ENABLE_RAY_CLUSTER = False
+    kept, ray_constants.ENABLE_RAY_CLUSTER = ray_constants.ENABLE_RAY_CLUSTER, False
+    name = ray_constants.ENABLE_RAY_CLUSTERS_ENV_VAR
+    variable, os.environ[name] = os.environ.get(name), "0"
     try:
         yield
     finally:
-        ray_constants.ENABLE_RAY_CLUSTER = kept
+        ray_constants.ENABLE_RAY_CLUSTER = kept  # a cluster that is joined later is not on loopback
+        del os.environ[name]
+        if variable is not None:
+            os.environ[name] = variable
 
 
 def _cluster_environment() -> dict[str, Any]:

@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+import json
 import re
 import time
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 import ray
+from ray._private.ray_constants import AUTOSCALER_RESOURCE_REQUEST_CHANNEL
+from ray._raylet import GcsClient  # type: ignore[attr-defined]
+from ray.autoscaler.v2.sdk import get_cluster_resource_state
+from ray.experimental.internal_kv import _internal_kv_get
 
 from cluster.errors import UserError
 from cluster.resources import DATA_CPUS, MIN_CPUS_PER_WORKER, plan_workers
@@ -57,8 +63,38 @@ def test_concurrent_runs_take_equal_parts(cpus: float) -> None:
         plan_workers(1, False, cpus / 2, concurrent_runs=4)
 
 
-def test_it_waits_for_an_autoscaler_as_long_as_asked(cpus: float) -> None:
+def asked_of_the_autoscaler() -> list[dict[str, float]]:
+    """The bundles that a cluster's autoscaler is asked for at this moment, of whichever generation it is."""
+    from ray.autoscaler.v2.utils import is_autoscaler_v2
+
+    if not is_autoscaler_v2():
+        return list(json.loads(_internal_kv_get(AUTOSCALER_RESOURCE_REQUEST_CHANNEL) or b"[]"))
+    state = get_cluster_resource_state(GcsClient(ray.get_runtime_context().gcs_address))
+    return [
+        dict(each.request.resources_bundle)
+        for constraint in state.cluster_resource_constraints
+        for each in constraint.resource_requests
+        for _ in range(each.count)
+    ]
+
+
+def test_it_asks_an_autoscaler_for_as_long_as_it_waits(cpus: float) -> None:
+    started, seen = time.monotonic(), []
+    with ThreadPoolExecutor() as pool:
+        plan = pool.submit(plan_workers, 2, True, None, wait_s=3)
+        while not plan.done():
+            seen.append(asked_of_the_autoscaler())
+            time.sleep(0.1)
+    with pytest.raises(UserError, match="needs 2 GPUs"):
+        plan.result()
+    assert time.monotonic() - started >= 3
+    assert {"CPU": 1, "GPU": 1} in max(seen, key=len) and max(seen, key=len).count({"CPU": 1, "GPU": 1}) == 2
+    assert asked_of_the_autoscaler() == []
+
+
+def test_who_waits_for_nodes_says_of_which_kind(cpus: float) -> None:
     started = time.monotonic()
-    with pytest.raises(UserError):
-        plan_workers(1, True, None, wait_s=1)
-    assert time.monotonic() - started >= 1
+    with pytest.raises(UserError, match=r"scaling\.use_gpu=true .* scaling\.use_gpu=false"):
+        plan_workers(1, None, None, wait_s=60)
+    assert time.monotonic() - started < 60  # nothing is waited for
+    assert not plan_workers(1, False, None, wait_s=60).use_gpu
