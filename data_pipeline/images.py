@@ -45,9 +45,7 @@ class ImagePolicy:
         return asdict(self)
 
 
-def decode(
-    data: bytes, colour: Literal["gray", "rgb"], background: int = 255, max_pixels: int = MAX_PIXELS
-) -> np.ndarray:
+def decode(data: bytes, colour: Literal["gray", "rgb"], background: int = 255, max_pixels: int = MAX_PIXELS) -> np.ndarray:
     """Decode PNG, JPEG or anything else that OpenCV reads into uint8, (H, W) for gray, (H, W, 3) for rgb.
 
     What is transparent shows the grey level `background`.

@@ -109,7 +109,9 @@ def read_split(dataset: Dataset, split: str, columns: list[str]) -> pa.Table:
 
 
 def _not_as_described(shard: Storage, difference: str) -> DatasetError:
-    return DatasetError(f"Shard '{shard.uri}' is not the one that the manifest describes: {difference}. Build the dataset anew.")
+    return DatasetError(
+        f"Shard '{shard.uri}' is not the one that the manifest describes: {difference}. Build the dataset anew."
+    )
 
 
 def write_rejected(storage: Storage, rejected: Sequence[Rejected]) -> None:

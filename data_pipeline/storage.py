@@ -297,7 +297,9 @@ def _is_network(error: BaseException) -> bool:
 def _explain_s3(storage: Storage, text: str) -> StorageError:
     bucket, where = _bucket(storage), _where(storage)
     code = (re.search(r"AWS Error ([A-Z_]+)", text) or ["", "UNKNOWN"])[1]
-    if code == "UNKNOWN" and (named := re.search(r"\b([A-Z][A-Za-z]+(?:Bucket|Key|KeyId|Match|Denied|Down|Error|Unavailable|Timeout))\b", text)):
+    if code == "UNKNOWN" and (
+        named := re.search(r"\b([A-Z][A-Za-z]+(?:Bucket|Key|KeyId|Match|Denied|Down|Error|Unavailable|Timeout))\b", text)
+    ):
         code = re.sub(r"(?<!^)(?=[A-Z])", "_", named[1]).upper()
     if "NETWORK_CONNECTION" in code or "TIMEOUT" in code:
         return StorageError(
@@ -310,9 +312,7 @@ def _explain_s3(storage: Storage, text: str) -> StorageError:
     if code == "NO_SUCH_BUCKET":
         return StorageError(_no_bucket(storage))
     if code in ("INVALID_ACCESS_KEY_ID", "SIGNATURE_DOES_NOT_MATCH", "INVALID_CLIENT_TOKEN_ID"):
-        return StorageError(
-            f"The credentials for {where} are refused. Check AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY."
-        )
+        return StorageError(f"The credentials for {where} are refused. Check AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY.")
     if code == "ACCESS_DENIED":
         return StorageError(
             f"Access to {where} is denied. Check AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY "
@@ -321,9 +321,7 @@ def _explain_s3(storage: Storage, text: str) -> StorageError:
     if code in ("NO_SUCH_KEY", "RESOURCE_NOT_FOUND"):
         return StorageError(f"{where} does not exist.", missing=True)
     if "HTTP status 411" in text:
-        return StorageError(
-            f"{where} refuses the client's checksums. Set AWS_REQUEST_CHECKSUM_CALCULATION=when_required."
-        )
+        return StorageError(f"{where} refuses the client's checksums. Set AWS_REQUEST_CHECKSUM_CALCULATION=when_required.")
     return StorageError(f"Cannot use {where}: {_first_sentence(text)}")
 
 

@@ -139,10 +139,10 @@ def _execute(entries: Sequence[tuple[Window, Share]], reader: ReadWindow, config
     if not entries:
         return iter(())
     # A task gets its own entry and no other; pickled by this process a moment ago, never read from storage.
-    items = [{"entry": pickle.dumps(entry)} for entry in entries]
+    blocks = [pa.table({"entry": pa.array([pickle.dumps(entry)], pa.binary())}) for entry in entries]
 
-    def read(items: pa.Table) -> pa.Table:
-        return pa.concat_tables([reader(*pickle.loads(entry)) for entry in items.column("entry").to_pylist()])
+    def read(block: pa.Table) -> pa.Table:
+        return pa.concat_tables([reader(*pickle.loads(entry)) for entry in block.column("entry").to_pylist()])
 
     context = ray.data.DataContext.get_current().copy()
     context.execution_options.preserve_order = True
@@ -151,8 +151,8 @@ def _execute(entries: Sequence[tuple[Window, Share]], reader: ReadWindow, config
     context.custom_execution_callback_classes = [*context.custom_execution_callback_classes, Pace]
     context.raise_original_map_exception = True  # a missing shard is the user's to know by name, not an error of Ray's
     with ray.data.DataContext.current(context):
-        # Items, not `range`: its blocks would be tasks of their own, which take the place of reading at the start.
-        dataset = ray.data.from_items(items, override_num_blocks=len(items)).map_batches(
+        # Blocks, not `range`: its blocks would be tasks of their own, which take the place of reading at the start.
+        dataset = ray.data.from_blocks(blocks).map_batches(
             read, batch_size=None, batch_format="pyarrow", num_cpus=config.task_cpus
         )
         batches = dataset.iter_batches(batch_size=None, batch_format="pyarrow", prefetch_batches=config.prefetch_windows)

@@ -5,20 +5,22 @@ from __future__ import annotations
 import itertools
 import shutil
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import pyarrow.parquet as pq
 import pytest
 
 from cluster.errors import UserError
-from data_pipeline import synthesize
+from data_pipeline import explore, synthesize
 from data_pipeline.build import Chunk, build_dataset
-from data_pipeline.explore import describe, read_split
+from data_pipeline.explore import describe
 from data_pipeline.formulas.grammar import FormulaConfig
 from data_pipeline.images import ImagePolicy, decode
-from data_pipeline.manifest import Manifest, open_dataset
+from data_pipeline.manifest import DatasetError, Manifest, open_dataset
 from data_pipeline.prepare import find_splits, prepare_crohme
-from data_pipeline.shards import ROWS_PER_GROUP, Rejected, Row
+from data_pipeline.shards import ROWS_PER_GROUP, Rejected, Row, read_split
 from data_pipeline.storage import open_storage
 from data_pipeline.stream import EvaluationStream, StreamConfig
 from data_pipeline.tokenizer import Tokenizer
@@ -185,3 +187,48 @@ def test_the_whole_of_crohme(ray_cluster: None, tmp_path: Path) -> None:
         assert {row["id"] for row in rows} == reference.keys()
         assert Counter(row["text"] == reference[row["id"]] for row in rows)[False] <= 0.005 * len(rows)
     shutil.rmtree(tmp_path / "crohme")
+
+
+def test_what_is_replaced_leaves_no_shard_behind(ray_cluster: None, tmp_path: Path) -> None:
+    folder = tmp_path / "data"
+    out, chunks = open_storage(folder), [Chunk("train", 0, 4, 0), Chunk("train", 1, 4, 4), Chunk("val", 0, 2, 8)]
+    made = build_dataset(out, EMPTY, chunks, half)
+    (folder / "notes.txt").write_text("kept")
+    (folder / "train" / "mine.parquet").write_text("kept")
+    (tmp_path / "outside.parquet").write_text("kept")
+    # A manifest may be anybody's: it cannot have files outside removed.
+    train = made.split("train")
+    train.shards.append(replace(train.shards[0], file="../outside.parquet"))
+    (folder / "dataset.json").write_bytes(made.to_json())
+    build_dataset(out, EMPTY, chunks[:1], half, overwrite=True)
+    kept = {"dataset.json", "notes.txt", "rejected.parquet", "train/mine.parquet", "train/part-00000.parquet"}
+    assert files(folder).keys() == kept and (tmp_path / "outside.parquet").exists()
+
+
+def test_a_damaged_dataset_is_overwritten_and_no_more(ray_cluster: None, tmp_path: Path) -> None:
+    out, chunks = open_storage(tmp_path), [Chunk("train", 0, 4, 0), Chunk("train", 1, 4, 4)]
+    build_dataset(out, EMPTY, chunks, half)
+    (tmp_path / "dataset.json").write_bytes(b"{damaged")
+    made = build_dataset(out, EMPTY, chunks[:1], half, overwrite=True)
+    assert open_dataset(str(tmp_path)).manifest == made
+    assert "train/part-00001.parquet" in files(tmp_path)
+
+
+def test_an_empty_split_is_said_in_one_way(ray_cluster: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from trainers.inputs import open_inputs
+    from trainers.judge import commonest_answer, judge_checkpoint
+
+    build_dataset(open_storage(tmp_path), EMPTY, [Chunk("train", 0, 2, 0), Chunk("val", 0, 1, 1)], half)
+    dataset = open_dataset(str(tmp_path))
+    message = "Split 'val' of dataset 'made up' is empty. With rows: train."
+    monkeypatch.setattr("sys.argv", ["explore", str(tmp_path), "--split", "val", "--sheet", str(tmp_path / "sheet.png")])
+    loaded = SimpleNamespace(uri="", task=SimpleNamespace(tokenizer=Tokenizer(dataset.manifest.charset)))
+    for way in (
+        explore.main,
+        lambda: judge_checkpoint(loaded, dataset, "val"),  # type: ignore[arg-type]
+        lambda: commonest_answer(dataset, "train", "val"),
+        lambda: open_inputs(str(tmp_path), "val"),
+    ):
+        with pytest.raises(DatasetError) as raised:
+            way()
+        assert str(raised.value) == message

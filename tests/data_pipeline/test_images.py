@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import io
 import struct
 import zlib
 
@@ -11,6 +12,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from PIL import Image
 
 from data_pipeline import images
 from data_pipeline.images import BadImage, ImagePolicy, decode, encode_png, fit
@@ -103,3 +105,33 @@ def test_a_large_image_keeps_its_aspect() -> None:
     fitted = fit(canvas, ImagePolicy(64, 256))
     rows, columns = np.nonzero(fitted < 128)
     assert abs(int(np.ptp(rows)) - int(np.ptp(columns))) <= 1, "the circle became an ellipse"
+
+
+def layered(suffix: str, mode: str) -> bytes:
+    """Black throughout, of which the left column is opaque, the middle one half, the right one not there."""
+    layer = Image.new("RGBA", (3, 4))
+    for x, alpha in enumerate((255, 128, 0)):
+        layer.paste((0, 0, 0, alpha), (x, 0, x + 1, 4))
+    buffer = io.BytesIO()
+    (layer.quantize(4) if mode == "P" else layer.convert(mode)).save(buffer, suffix, lossless=True)
+    return buffer.getvalue()
+
+
+@pytest.mark.parametrize(("suffix", "mode"), [("PNG", "RGBA"), ("PNG", "LA"), ("PNG", "P"), ("WEBP", "RGBA"), ("TIFF", "RGBA")])
+@pytest.mark.parametrize("background", [255, 100])
+def test_what_is_transparent_shows_the_background(suffix: str, mode: str, background: int) -> None:
+    gray = decode(layered(suffix, mode), "gray", background)
+    assert np.abs(gray[2].astype(int) - [0, background * 127 // 255, background]).max() <= 1
+    assert np.array_equal(decode(layered(suffix, mode), "rgb", background), np.stack([gray] * 3, axis=2))
+
+
+def test_an_image_on_nothing_lies_on_white_by_default() -> None:
+    assert decode(layered("PNG", "RGBA"), "gray")[:, 2].tolist() == [255] * 4
+
+
+@given(st.binary(max_size=300), st.integers(0, 200))
+def test_damage_of_a_transparent_image_raises_nothing_else(junk: bytes, place: int) -> None:
+    data = bytearray(layered("PNG", "P"))
+    data[place : place + len(junk)] = junk
+    with contextlib.suppress(BadImage):
+        assert decode(bytes(data), "gray").dtype == np.uint8

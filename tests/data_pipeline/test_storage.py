@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import pickle
 import socket
@@ -12,11 +13,14 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
+import pyarrow.fs as pafs
 import pytest
+from fsspec.implementations.dirfs import DirFileSystem
+from fsspec.implementations.local import LocalFileSystem
 
 from data_pipeline.images import ImagePolicy, encode_png
 from data_pipeline.manifest import DatasetError, Manifest, open_dataset
-from data_pipeline.storage import Storage, StorageError, open_storage
+from data_pipeline.storage import Storage, StorageError, open_storage, storage_errors
 from tests.s3 import S3Server
 
 BUCKET = "inkray-storage"
@@ -61,8 +65,9 @@ def test_what_is_written_comes_back(storage: Storage) -> None:
 
 
 def test_a_file_that_is_not_there_is_named(storage: Storage) -> None:
-    with pytest.raises(StorageError, match=r"absent\.bin'.* does not exist"):
+    with pytest.raises(StorageError, match=r"absent\.bin.* does not exist") as raised:
         storage.child("absent.bin").read_bytes()
+    assert raised.value.missing and not raised.value.transient
 
 
 def test_deleting_takes_what_lies_below(storage: Storage) -> None:
@@ -184,6 +189,7 @@ def test_an_endpoint_where_nothing_listens_is_named(s3: S3Server, monkeypatch: p
         started = time.monotonic()
         with pytest.raises(StorageError, match=f"No answer for .*http://{address}") as raised:
             open_dataset(f"s3://{BUCKET}/a{query}")
+        assert raised.value.transient and not raised.value.missing
         assert time.monotonic() - started < PROMISED_S
         assert_one_sentence(raised.value)
 
@@ -246,3 +252,135 @@ def test_a_dataset_that_does_not_fit_is_no_dataset(ray_cluster: None, tiny_disk:
         build_dataset(open_storage(tiny_disk), manifest, chunks, noise)
     assert str(user_error_in(raised.value)).startswith(f"No space left while writing '{tiny_disk}/train/part-0000")
     assert not (tiny_disk / "dataset.json").exists()
+
+
+def directory_of(root: Path, uri: str = "dir://files") -> Storage:
+    """A file system of fsspec that, as sftp, makes no directory unasked and renames."""
+    return Storage(uri, pafs.PyFileSystem(pafs.FSSpecHandler(DirFileSystem(str(root), LocalFileSystem()))), "run")
+
+
+def test_a_file_system_of_fsspec_gets_its_directories(tmp_path: Path) -> None:
+    (tmp_path / "from" / "sub").mkdir(parents=True)
+    (tmp_path / "from" / "sub" / "b").write_bytes(b"B")
+    storage = directory_of(tmp_path / "root")
+    storage.child("a", "b", "c").write_bytes(b"1")
+    storage.child("copy").copy_from(tmp_path / "from")
+    assert (tmp_path / "root" / "run" / "a" / "b" / "c").read_bytes() == b"1"
+    assert (tmp_path / "root" / "run" / "copy" / "sub" / "b").read_bytes() == b"B"
+    open_storage(f"local://{tmp_path}/x/y").child("z").write_bytes(b"2")
+    assert (tmp_path / "x" / "y" / "z").read_bytes() == b"2"
+
+
+def test_a_file_system_of_fsspec_shows_no_part_of_a_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    file = directory_of(tmp_path).child("file")
+    file.write_bytes(b"old")
+    shown: list[bytes] = []
+    opened = LocalFileSystem.open
+
+    def look_after_opening(self: LocalFileSystem, path: str, *args: object, **kwargs: object) -> object:
+        stream = opened(self, path, *args, **kwargs)
+        if kwargs.get("mode") == "wb":
+            shown.append((tmp_path / "run" / "file").read_bytes())
+        return stream
+
+    monkeypatch.setattr(LocalFileSystem, "open", look_after_opening)
+    file.write_bytes(b"new")
+    assert shown == [b"old"] and file.read_bytes() == b"new"
+
+    def lost(*_: object, **__: object) -> None:
+        raise ConnectionResetError("connection lost")
+
+    monkeypatch.setattr(DirFileSystem, "mv", lost)
+    with pytest.raises(StorageError, match="connection lost") as raised:
+        file.write_bytes(b"newer")
+    assert raised.value.transient and file.read_bytes() == b"new"
+    assert [path.name for path in (tmp_path / "run").iterdir()] == ["file"], "a part was left behind"
+
+
+@pytest.mark.parametrize("refusal", ["error", "silence"])
+def test_a_server_that_does_not_rename_over_a_file_is_served(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, refusal: str
+) -> None:
+    rename = DirFileSystem.mv
+
+    def like_smb(self: DirFileSystem, source: str, target: str) -> None:
+        if not self.exists(target):
+            rename(self, source, target)
+        elif refusal == "error":
+            raise FileExistsError(errno.EEXIST, "exists", target)
+
+    monkeypatch.setattr(DirFileSystem, "mv", like_smb)
+    file = directory_of(tmp_path).child("file")
+    file.write_bytes(b"old")
+    file.write_bytes(b"new")
+    assert file.read_bytes() == b"new" and len(list((tmp_path / "run").iterdir())) == 1
+
+
+@pytest.mark.parametrize(
+    "uri",
+    [
+        "sftp://user:sesame@host/x",
+        "sftp://user:ses@me/sesame@host/x",
+        "s3://key:sesame@bucket/x",
+        "s3://bucket/x?endpoint_override=http://user:sesame@host:1",
+        "filecache::sftp://user:sesame@host/x",
+    ],
+)
+def test_a_password_in_a_uri_is_refused_and_not_repeated(uri: str) -> None:
+    with pytest.raises(StorageError, match="password in it") as raised:
+        open_storage(uri)
+    assert "sesame" not in str(raised.value) and "SSH agent" in str(raised.value)
+    assert_one_sentence(raised.value)
+
+
+def test_an_at_sign_and_a_port_are_no_password() -> None:
+    assert open_storage("memory://folder/a:b@c").child("x").uri == "memory://folder/a:b@c/x"
+    assert open_storage("file:///a:b@c").path == "/a:b@c"
+    with pytest.raises(StorageError, match="not available"):
+        open_storage("nope://user@host:22/a@b")
+
+
+AWS = "When reading: AWS Error {} during GetObject operation: x"
+
+
+@pytest.mark.parametrize(
+    ("text", "missing", "transient"),
+    [
+        (AWS.format("SLOW_DOWN"), False, True),
+        (AWS.format("INTERNAL_FAILURE"), False, True),
+        (AWS.format("SERVICE_UNAVAILABLE"), False, True),
+        (AWS.format("NETWORK_CONNECTION"), False, True),
+        (AWS.format("REQUEST_TIMEOUT"), False, True),
+        (AWS.format("UNKNOWN (HTTP status 503)"), False, True),
+        (AWS.format("UNKNOWN") + " InternalError", False, True),
+        (AWS.format("ACCESS_DENIED"), False, False),
+        (AWS.format("NO_SUCH_BUCKET"), False, False),
+        (AWS.format("NO_SUCH_KEY"), True, False),
+    ],
+)
+def test_an_error_says_whether_to_try_again(monkeypatch: pytest.MonkeyPatch, text: str, missing: bool, transient: bool) -> None:
+    monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:1")
+    storage = open_storage("s3://bucket/file")
+    with pytest.raises(StorageError) as raised, storage_errors(storage):
+        raise OSError(text)
+    assert_one_sentence(raised.value)
+    raised.value.args = (f"{raised.value.args[0]} and advice",)
+    for error in (raised.value, pickle.loads(pickle.dumps(raised.value))):
+        assert (error.missing, error.transient) == (missing, transient)
+
+
+@pytest.mark.parametrize(
+    ("error", "missing", "transient"),
+    [
+        (FileNotFoundError("x"), True, False),
+        (PermissionError("x"), False, False),
+        (TimeoutError("x"), False, True),
+        (ConnectionRefusedError("x"), False, True),
+        (OSError(errno.EHOSTUNREACH, "x"), False, True),
+        (OSError(errno.ENOSPC, "x"), False, False),
+    ],
+)
+def test_errors_of_the_system_are_told_apart(tmp_path: Path, error: OSError, missing: bool, transient: bool) -> None:
+    with pytest.raises(StorageError) as raised, storage_errors(open_storage(tmp_path)):
+        raise error
+    assert (raised.value.missing, raised.value.transient) == (missing, transient)

@@ -10,16 +10,18 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import pyarrow.parquet as pq
 import pytest
 import ray
+from ray import cloudpickle
 
 from cluster.errors import UserError, user_error_in
 from data_pipeline.images import ImagePolicy, encode_png
-from data_pipeline.manifest import Dataset, Manifest, Split, open_dataset
-from data_pipeline.shards import Row, write_shard
+from data_pipeline.manifest import Dataset, DatasetError, Manifest, Split, open_dataset
+from data_pipeline.shards import Row, read_split, write_shard
 from data_pipeline.storage import StorageError, open_storage
 from data_pipeline.stream import EvaluationStream, Position, StreamConfig, TrainStream
-from data_pipeline.stream.batch import Batch
+from data_pipeline.stream.batch import Batch, pad_images
 from data_pipeline.tokenizer import Tokenizer
 
 CONFIG = StreamConfig(window_row_groups=2)
@@ -209,3 +211,47 @@ def test_a_slow_reader_does_not_fill_the_object_store(dataset: Dataset) -> None:
     batches.close()  # type: ignore[attr-defined]
     line = next(line for line in summary.splitlines() if line.startswith("Plasma memory usage"))
     assert int(line.split()[3]) < 400, line
+
+
+@pytest.mark.parametrize("kept", [200, 64])
+def test_a_shard_that_is_shorter_than_the_manifest_says_is_named(dataset: Dataset, tmp_path: Path, kept: int) -> None:
+    copy = tmp_path / "copy"
+    shutil.copytree(dataset.storage.path, copy)
+    shard = copy / "train" / "part-00000.parquet"
+    pq.write_table(pq.read_table(shard).slice(0, kept), shard, row_group_size=64)
+    with pytest.raises(Exception) as raised:
+        list(train_stream(open_dataset(str(copy))).batches(Position(), 1))
+    mistake = user_error_in(raised.value)
+    assert isinstance(mistake, DatasetError) and f"Shard '{shard}' is not the one that the manifest describes" in str(mistake)
+    with pytest.raises(DatasetError, match=f"{shard}.*{kept} rows instead of 300"):
+        read_split(open_dataset(str(copy)), "train", ["id"])
+
+
+def test_a_task_is_given_its_own_window_alone(dataset: Dataset, monkeypatch: pytest.MonkeyPatch) -> None:
+    """However many epochs there are, what a task is sent does not grow."""
+    sent: list[int] = []
+    put = ray.put
+
+    def measured(value: object) -> object:
+        sent.append(len(cloudpickle.dumps(value)))
+        return put(value)
+
+    monkeypatch.setattr(ray, "put", measured)
+    largest = []
+    for epochs in (1, 300):
+        sent.clear()
+        batches = train_stream(dataset).batches(Position(), epochs)
+        next(batches)
+        batches.close()  # type: ignore[attr-defined]
+        largest.append(max(sent))
+    assert largest[1] < 1.2 * largest[0]
+
+
+def test_images_are_padded_to_one_width() -> None:
+    policy = ImagePolicy(4, 64, background=9)
+    batch, widths = pad_images([np.full((4, 40), 1, np.uint8), np.full((4, 3, 1), 2, np.uint8)], policy)
+    assert batch.shape == (2, 1, 4, 64) and widths.tolist() == [40, 3]
+    assert (batch[0, 0, :, :40] == 1).all() and (batch[0, 0, :, 40:] == 9).all() and (batch[1, 0, :, 3:] == 9).all()
+    coloured = np.arange(4 * 5 * 3, dtype=np.uint8).reshape(4, 5, 3)
+    batch, _ = pad_images([coloured], ImagePolicy(4, 64, "rgb"))
+    assert batch.shape == (1, 3, 4, 32) and np.array_equal(batch[0, :, :, :5].transpose(1, 2, 0), coloured)
