@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from collections.abc import Callable
 from pathlib import Path
 
 from data_pipeline.storage import Storage
@@ -32,11 +33,13 @@ def small_config(dataset: str, runs_dir: str | Path, *overrides: str) -> TrainCo
     return load_config(None, [*SMALL, f"data.dataset={dataset}", f"runs_dir={runs_dir}", *overrides])
 
 
-def train(config: TrainConfig, run: Storage | None = None) -> tuple[Storage, RunResult, str]:
+def train(
+    config: TrainConfig, run: Storage | None = None, on_row: Callable[[dict[str, float]], None] | None = None
+) -> tuple[Storage, RunResult, str]:
     """Train in the connected session; returns the run's folder, the result and what was printed."""
     folder = run or new_run(config)
     printed = io.StringIO()
-    result = run_training(config, folder, Console(printed))
+    result = run_training(config, folder, Console(printed), on_row)
     return folder, result, printed.getvalue()
 
 

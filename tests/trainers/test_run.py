@@ -6,8 +6,6 @@ import json
 import os
 import shutil
 import signal
-import threading
-import time
 from pathlib import Path
 
 import numpy as np
@@ -30,12 +28,13 @@ from trainers.resume import change_config, open_run
 from trainers.run import RunResult
 
 Run = tuple[Storage, RunResult, str]
+EPOCHS = 8  # of 15 steps
 
 
 @pytest.fixture(scope="module")
 def calm(formulas: str, tmp_path_factory: pytest.TempPathFactory) -> Run:
-    """Three epochs without trouble."""
-    return train(small_config(formulas, tmp_path_factory.mktemp("runs"), "epochs=3"))
+    """A run without trouble."""
+    return train(small_config(formulas, tmp_path_factory.mktemp("runs"), f"epochs={EPOCHS}"))
 
 
 def checkpoints(run: Storage) -> list[str]:
@@ -45,14 +44,14 @@ def checkpoints(run: Storage) -> list[str]:
 def test_a_run_learns_logs_and_keeps_best_and_last(calm: Run, formulas: str) -> None:
     run, result, printed = calm
     steps = losses(result)
-    assert list(steps) == list(range(1, 46)) and not result.stopped
-    assert np.mean([steps[s] for s in range(41, 46)]) < np.mean([steps[s] for s in range(1, 6)]) - 0.5
+    assert list(steps) == list(range(1, 15 * EPOCHS + 1)) and not result.stopped
+    assert np.mean([steps[s] for s in list(steps)[-5:]]) < np.mean([steps[s] for s in range(1, 6)]) - 0.5
     epochs = [row for row in result.history if "val/score" in row]
-    assert [row["val/count"] for row in epochs] == [40, 40, 40], "evaluation reads each row once"
+    assert [row["val/count"] for row in epochs] == [40] * EPOCHS, "evaluation reads each row once"
     assert "images/s wait" in printed and "2 workers on cpu" in printed
     kept = checkpoints(run)
     best = max(epochs, key=lambda row: (row["val/score"], row["step"]))
-    assert 1 <= len(kept) <= 2 and any(name.startswith(f"{PREFIX}0000045") for name in kept)
+    assert 1 <= len(kept) <= 2 and any(name.startswith(f"{PREFIX}{15 * EPOCHS:07d}") for name in kept)
     assert json.loads(find_checkpoint(run.uri).child(METRICS).read_bytes())["val/score"] == best["val/score"]
     rows = [json.loads(line) for line in run.child("metrics.jsonl").read_bytes().splitlines()]
     assert rows == result.history
@@ -61,22 +60,15 @@ def test_a_run_learns_logs_and_keeps_best_and_last(calm: Run, formulas: str) -> 
 def test_a_killed_worker_is_replaced_and_the_run_ends_as_if_nothing_had_happened(
     calm: Run, formulas: str, tmp_path: Path
 ) -> None:
-    config = small_config(formulas, tmp_path, "epochs=3")
     killed: list[int] = []
 
-    def kill_one() -> None:
-        from trainers.run import POLL_S
+    def kill_one(row: dict[str, float]) -> None:
+        if row["step"] >= 50 and not killed:  # in the midst of the fourth epoch; half of the run is yet to come
+            processes = psutil.Process().children(recursive=True)
+            killed.append(next(p.pid for p in processes if "RayTrainWorker" in " ".join(p.cmdline())))
+            os.kill(killed[0], signal.SIGKILL)
 
-        while not list(tmp_path.glob(f"*/{PREFIX}0000015*/{WEIGHTS}")):
-            time.sleep(POLL_S)
-        time.sleep(0.3)  # into the second epoch
-        workers = [p for p in psutil.Process().children(recursive=True) if "RayTrainWorker" in " ".join(p.cmdline())]
-        killed.append(workers[0].pid)
-        os.kill(workers[0].pid, signal.SIGKILL)
-
-    killer = threading.Thread(target=kill_one, daemon=True)
-    killer.start()
-    _, result, printed = train(config)
+    _, result, printed = train(small_config(formulas, tmp_path, f"epochs={EPOCHS}"), on_row=kill_one)
     assert killed and f"Resumed from {PREFIX}0000" in printed
     assert losses(result) == losses(calm[1]), "same seed, same loss at every step, also where a worker was lost"
 
@@ -184,7 +176,7 @@ def test_a_checkpoint_predicts_with_nothing_else(calm: Run, tmp_path: Path) -> N
     source = find_checkpoint(calm[0].uri)
     folder = source.copy_to(tmp_path / "copy")
     loaded = load_checkpoint(str(folder))
-    assert loaded.task.tokenizer.charset and loaded.config.epochs == 3
+    assert loaded.task.tokenizer.charset and loaded.config.epochs == EPOCHS
     weights = load_file(folder / WEIGHTS)
     assert sum(array.size for array in weights.values()) == sum(t.numel() for t in loaded.model.state_dict().values())
 
