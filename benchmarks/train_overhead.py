@@ -62,7 +62,7 @@ def plain_loop(config: TrainConfig, batches: list[Batch]) -> tuple[list[float], 
         scheduler.step()
         images += len(batch)
         count = int((targets[:, 1:] != tokenizer.pad_id).sum())
-        loss_sum, tokens = loss_sum + float(loss) * count, tokens + count
+        loss_sum, tokens = loss_sum + float(loss.detach()) * count, tokens + count
         if step % INTERVAL == 0:
             speeds.append(images / (time.perf_counter() - started))
             last_loss = loss_sum / tokens
