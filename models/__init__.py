@@ -1,7 +1,7 @@
 """Networks that read images, in plain torch: tensors and plain ints in, logits and token ids out."""
 
 from models.config import BackboneConfig, DecoderConfig, EncoderConfig, ModelConfig, SmallCnnConfig, TimmConfig
-from models.decoding import Decoding, Generation
+from models.decoding import Candidates, Decoding, Generation
 from models.errors import ModelConfigError
 from models.recognizer import Recognizer, build_model
 from models.spec import OutputSpec

@@ -1,18 +1,39 @@
-"""Configuration of a recognizer. The defaults are the small configuration (configs/model/satrn_small.yaml)."""
+"""Configuration of a recognizer: every part, and every switch of it. The defaults are configs/model/satrn_small.yaml."""
 
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Any, Literal
 
-BackboneName = Literal["small_cnn", "timm"]
-EncoderName = Literal["satrn"]
-DecoderName = Literal["transformer"]
-NormPlacement = Literal["pre", "post"]
-AttentionScale = Literal["head", "width"]
-Initialization = Literal["default", "normal", "xavier"]
+BackboneName = Literal["small_cnn", "timm", "densenet", "aster_cnn", "convnet6", "resnetv2", "swin"]
+RectifierName = Literal["none", "tps"]
+EncoderName = Literal["none", "bilstm", "transformer"]
+DecoderName = Literal["none", "transformer", "rnn"]
+CtcHeadName = Literal["none", "linear"]
+
+NormPlacement = Literal["pre", "post", "rezero"]
+Activation = Literal["relu", "leaky_relu", "gelu"]
+Initialization = Literal["default", "kaiming", "normal", "xavier"]
+
+ConvNorm = Literal["batch", "instance", "layer"]
+Convolution = Literal["standard", "separable"]
+PoolingPlan = Literal["height_1", "height_4", "height_8", "height_8_of_128"]
+
 EncoderAttention = Literal["standard", "residual"]
-FeedForwardKind = Literal["linear", "conv"]
-PositionKind = Literal["sinusoid", "adaptive"]
+Projections = Literal["separate", "shared"]
+AttentionScale = Literal["head", "width"]
+FeedForwardKind = Literal["linear", "conv", "separable"]
+PositionKind = Literal["none", "sinusoid_1d", "sinusoid_2d", "learned", "adaptive", "adaptive_whole"]
+PositionProjection = Literal["none", "linear"]
+SequenceNorm = Literal["none", "layer"]
+
+CellName = Literal["lstm", "gru"]
+StateNorm = Literal["none", "layer"]
+DecoderPosition = Literal["sinusoid", "learned"]
+DecoderFeedForward = Literal["linear", "gated"]
+AttentionOutput = Literal["linear", "gated"]
 CrossQuery = Literal["standard", "raw_self_attention", "target"]
+Refinement = Literal["none", "coverage"]
+Direction = Literal["forward", "both"]
+Repulsion = Literal["none", "heads"]
 
 
 @dataclass
@@ -25,13 +46,63 @@ class SmallCnnConfig:
 
 @dataclass
 class TimmConfig:
-    """Any convolutional network of timm, headless, with its own stride."""
+    """Any network of timm that gives feature maps, headless."""
 
     name: str = "resnetrs152"
     pretrained: bool = False
+    stride: int | None = None  # pixels per feature: the network is cut after the stage that has it; None: all of the network
     neck_channels: int | None = (
         None  # width of a 1x1 convolution before the projection to encoder.embed_dim; None: no such layer
     )
+    options: dict[str, Any] = field(default_factory=dict)  # further arguments of timm.create_model
+
+
+@dataclass
+class DenseNetConfig:
+    """Densely connected blocks at strides 4, 8, ... after a 7x7 stem, as formula recognizers have them."""
+
+    stem_channels: int = 48
+    blocks: int = 2  # the stride is 2 ** (blocks + 1)
+    depth: int = 16  # bottlenecks in a block
+    growth: int = 24
+    bottleneck: int = 72  # channels inside a bottleneck
+    drop_rate: float = 0.2
+
+
+@dataclass
+class AsterCnnConfig:
+    """The convolutional stack of ASTER: seven convolutions, stride 4 in width and 16 in height."""
+
+    activation: Activation = "relu"
+
+
+@dataclass
+class ConvNet6Config:
+    """Six convolutions for handwritten lines, stride 4 in width."""
+
+    norm: ConvNorm = "instance"
+    convolution: Convolution = "standard"
+    multiplier: int = 1  # depthwise channels per input channel of a separable convolution
+    pooling: PoolingPlan = "height_1"  # what is left of a height of 64 pixels (of 128 for the last)
+    gates: int = 0  # gated blocks behind the convolutions, each 8 columns narrower than its input
+    drop_rate: float = 0.15
+    gate_drop_rate: float = 0.4
+
+
+@dataclass
+class ResNetV2Config:
+    """Weight-standardised bottleneck stages with group norm, the stem of a hybrid ViT: stride 2 ** (stages + 1)."""
+
+    depths: list[int] = field(default_factory=lambda: [2, 3, 7])
+
+
+@dataclass
+class SwinConfig:
+    """A Swin transformer of timm, of any image size; stride 32."""
+
+    name: str = "swin_large_patch4_window7_224"
+    pretrained: bool = False
+    drop_path_rate: float = 0.1
 
 
 @dataclass
@@ -41,53 +112,128 @@ class BackboneConfig:
     name: BackboneName = "small_cnn"
     small_cnn: SmallCnnConfig = field(default_factory=SmallCnnConfig)
     timm: TimmConfig = field(default_factory=TimmConfig)
+    densenet: DenseNetConfig = field(default_factory=DenseNetConfig)
+    aster_cnn: AsterCnnConfig = field(default_factory=AsterCnnConfig)
+    convnet6: ConvNet6Config = field(default_factory=ConvNet6Config)
+    resnetv2: ResNetV2Config = field(default_factory=ResNetV2Config)
+    swin: SwinConfig = field(default_factory=SwinConfig)
+
+
+@dataclass
+class RectifierConfig:
+    """Straightens an image before the backbone: a thin-plate spline through predicted control points (ASTER)."""
+
+    name: RectifierName = "none"
+    control_points: int = 20  # half of them along the upper edge of the text, half along the lower
+    height: int = 32  # the size at which the control points are looked for
+    width: int = 128
+
+
+@dataclass
+class BiLstmConfig:
+    """A bidirectional LSTM over the positions, row by row."""
+
+    hidden_dim: int = 256  # of each direction
+    depth: int = 1
+    norm: SequenceNorm = "none"  # of its output
+    drop_rate: float = 0.0  # on its output
 
 
 @dataclass
 class EncoderConfig:
-    """Self-attention over the positions of the feature map."""
+    """Positions, then self-attention (transformer), an LSTM or nothing over the positions of the feature map."""
 
-    name: EncoderName = "satrn"
-    embed_dim: int = 128
+    name: EncoderName = "transformer"
+    embed_dim: int = 128  # width of the features, as the backbone gives them
+    position: PositionKind = "sinusoid_2d"  # adaptive_whole: both gates weigh the whole table, as a source system has it
+    position_projection: PositionProjection = "linear"  # a learned map behind each sinusoid table
+    position_rows: int = 8  # of a learned table
+    position_columns: int = 128
+    position_drop_rate: float = 0.0
+    bilstm: BiLstmConfig = field(default_factory=BiLstmConfig)
+    # What follows is the transformer's.
     depth: int = 1
     num_heads: int = 4
+    head_dim: int | None = None  # None: embed_dim / num_heads
     mlp_dim: int = 256
-    feed_forward: FeedForwardKind = "linear"
+    class_token: bool = False  # one more position, learned, before those of the map
+    projections: Projections = "shared"  # queries, keys and values from one linear map or from three
     attention: EncoderAttention = "standard"  # residual: scores of a layer are added to those of the next (RealFormer)
-    attention_scale: AttentionScale = "head"  # scores are divided by sqrt(head width) or sqrt(embed_dim)
-    position: PositionKind = "sinusoid"
+    attention_scale: AttentionScale = "head"  # scores are divided by sqrt(head width) or by sqrt(width of all heads)
+    feed_forward: FeedForwardKind = "linear"
+    activation: Activation = "relu"
     norm: NormPlacement = "pre"
     drop_rate: float = 0.0  # on attention probabilities
     mlp_drop_rate: float = 0.0
-    position_drop_rate: float = 0.0
     init: Initialization = "xavier"
+
+
+@dataclass
+class RnnConfig:
+    """An attention decoder: additive attention (Bahdanau et al. 2015), then a recurrent cell."""
+
+    cell: CellName = "lstm"
+    hidden_dim: int = 256
+    attention_dim: int = 256
+    attention_bias: bool = True  # biases on all three maps of the attention; false: on the query's alone
+    state_norm: StateNorm = "none"  # layer: the states are normalised and dropped out after each step
+    input_drop_rate: float = 0.0
+    state_drop_rate: float = 0.0  # where state_norm is layer
+    output_drop_rate: float = 0.0
 
 
 @dataclass
 class DecoderConfig:
-    """Causal self-attention over the tokens, cross-attention to the memory."""
+    """Token by token: a transformer or an attention RNN. `none` leaves the CTC head alone."""
 
     name: DecoderName = "transformer"
+    direction: Direction = "forward"  # both: trained left to right and right to left, with shared weights
     embed_dim: int = 128
-    depth: int = 2
+    extra_embeddings: int = 0  # embedding rows beyond num_classes that no token uses
+    init: Initialization = "xavier"
+    depth: int = 2  # layers, or cells on top of each other
+    rnn: RnnConfig = field(default_factory=RnnConfig)
+    # What follows is the transformer's.
     num_heads: int = 4
+    head_dim: int | None = None  # None: embed_dim / num_heads
     mlp_dim: int = 256
+    position: DecoderPosition = "sinusoid"
+    max_positions: int = 512  # rows of a learned position table
+    embedding_scale: bool = True  # embeddings are multiplied by sqrt(embed_dim)
+    qkv_bias: bool = True
     attention_scale: AttentionScale = "head"
+    attention_output: AttentionOutput = "linear"  # gated: a gated linear unit (attention on attention, Huang et al. 2019)
     cross_query: CrossQuery = "standard"
+    refinement: Refinement = "none"  # coverage: past alignments correct the scores (CoMER)
+    refinement_channels: int = 32
+    feed_forward: DecoderFeedForward = "linear"
+    activation: Activation = "relu"
     norm: NormPlacement = "pre"
     drop_rate: float = 0.0  # on attention probabilities, attention outputs and the position encoding
     mlp_drop_rate: float = 0.1
-    extra_embeddings: int = 0  # embedding rows beyond num_classes that no token uses
-    init: Initialization = "xavier"
+
+
+@dataclass
+class CtcConfig:
+    """A linear map from the columns of the memory to tokens; `<bos>`, which no text holds, is its blank."""
+
+    head: CtcHeadName = "none"
+    drop_rate: float = 0.0
 
 
 @dataclass
 class ModelConfig:
-    """A recognizer: backbone, encoder, decoder. Pixels enter the network as (value / 255 - pixel_mean) / pixel_std."""
+    """A recognizer: (rectifier), backbone, encoder, decoder and CTC head, at least one of the last two.
+
+    Pixels enter the network as (value / 255 - pixel_mean) / pixel_std.
+    """
 
     in_channels: int = 1
     pixel_mean: float = 1.0  # white paper becomes 0 ...
     pixel_std: float = -0.3  # ... and ink positive
+    rectifier: RectifierConfig = field(default_factory=RectifierConfig)
     backbone: BackboneConfig = field(default_factory=BackboneConfig)
     encoder: EncoderConfig = field(default_factory=EncoderConfig)
     decoder: DecoderConfig = field(default_factory=DecoderConfig)
+    ctc: CtcConfig = field(default_factory=CtcConfig)
+    repulsion: Repulsion = "none"  # heads: attention heads that grow alike are told apart by a term of the loss

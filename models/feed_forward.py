@@ -6,6 +6,7 @@ Legend: B batch, S positions, D width, h w height and width of the feature map (
 from torch import Tensor, nn
 
 from models.config import FeedForwardKind
+from models.padding import keep
 
 
 class LinearFeedForward(nn.Sequential):
@@ -46,11 +47,6 @@ class ConvMapFeedForward(nn.Module):
         x = x.transpose(1, 2).unflatten(2, size)
         x = self.project(keep(self.expand(keep(x, mask)), mask))
         return x.flatten(2).transpose(1, 2)
-
-
-def keep(x: Tensor, mask: Tensor | None) -> Tensor:
-    """(B, D, h, w) with padding set to 0, so that a convolution sees there what it sees beyond an image's border."""
-    return x if mask is None else x * mask[:, None].to(x.dtype)
 
 
 ENCODER_FEED_FORWARDS: dict[FeedForwardKind, type[LinearMapFeedForward] | type[ConvMapFeedForward]] = {

@@ -1,18 +1,25 @@
-"""Which columns of a padded batch are image.
+"""Which columns of a padded batch are image, and what padding is set to.
 
-Legend: B batch, W width in pixels, w width of a feature map.
+Legend: B batch, D width, W width in pixels, h w height and width of a feature map.
 """
 
 import torch
 from torch import Tensor
 
 
-def column_mask(widths: Tensor | None, columns: int, stride: int) -> Tensor | None:
-    """True (B, columns) where a column of a feature map of this stride covers some of an image's `widths` (B,) pixels.
+def columns_mask(columns: Tensor, width: int) -> Tensor:
+    """True (B, w) in the first `columns` (B,) of `width` columns."""
+    return torch.arange(width, device=columns.device)[None] < columns[:, None]
 
-    None means that every image is as wide as the batch. At least one column of an image is always true.
+
+def row_mask(columns: Tensor | None, width: int) -> Tensor | None:
+    """`columns_mask` as (B, 1, w), which broadcasts over the rows of a map; None where all columns are image."""
+    return None if columns is None else columns_mask(columns, width)[:, None]
+
+
+def keep(x: Tensor, mask: Tensor | None) -> Tensor:
+    """(B, D, h, w) with padding set to 0, so that a convolution sees there what it sees beyond an image's border.
+
+    `mask` is (B, h, w) or (B, 1, w), True on image.
     """
-    if widths is None:
-        return None
-    true_columns = ((widths + stride - 1) // stride).clamp(min=1)
-    return torch.arange(columns, device=widths.device)[None] < true_columns[:, None]
+    return x if mask is None else x * mask[:, None].to(x.dtype)

@@ -73,6 +73,6 @@ def _masked_mean(features: Tensor, mask: Tensor | None) -> Tensor:
 
 
 POSITIONS: dict[PositionKind, type[SinusoidPosition2d]] = {
-    "sinusoid": SinusoidPosition2d,
-    "adaptive": AdaptivePosition2d,
+    "sinusoid_2d": SinusoidPosition2d,
+    "adaptive_whole": AdaptivePosition2d,
 }

@@ -9,8 +9,7 @@ from torch import Tensor, nn
 
 from models.backbones.base import Backbone
 from models.config import SmallCnnConfig
-from models.feed_forward import keep
-from models.padding import column_mask
+from models.padding import keep, row_mask
 
 
 class ConvNorm(nn.Sequential):
@@ -57,7 +56,8 @@ class SmallCnn(Backbone):
     image in a padded batch has the features that it has alone.
     """
 
-    stride = 8
+    min_size = (8, 8)
+    key = "model.backbone.small_cnn"
 
     def __init__(self, config: SmallCnnConfig, in_channels: int, out_channels: int) -> None:
         super().__init__()
@@ -79,13 +79,13 @@ class SmallCnn(Backbone):
 
     def forward(self, images: Tensor, widths: Tensor | None = None) -> Tensor:
         """Images (B, C, H, W), true widths (B,) in pixels or None, to features (B, D, h, w)."""
-        x = keep(images, _row_mask(widths, images.shape[-1], 1))
-        for level, stage in enumerate(self.stages, start=1):
-            x = stage(x, _row_mask(widths, -(-images.shape[-1] // 2**level), 2**level))
+        columns = widths
+        x = keep(images, row_mask(columns, images.shape[-1]))
+        for stage in self.stages:
+            columns = None if columns is None else (columns + 1) // 2
+            x = stage(x, row_mask(columns, -(-x.shape[-1] // 2)))
         return self.project(x)
 
-
-def _row_mask(widths: Tensor | None, columns: int, stride: int) -> Tensor | None:
-    """`column_mask` as (B, 1, columns), which broadcasts over the rows of a map."""
-    mask = column_mask(widths, columns, stride)
-    return None if mask is None else mask[:, None]
+    def columns(self, widths: Tensor) -> Tensor:
+        """A column for every 8 pixels, the last ones may be fewer."""
+        return ((widths + 7) // 8).clamp(min=1)

@@ -24,10 +24,13 @@ class TimmFeatures(Backbone):
     the company that an image keeps.
     """
 
+    key = KEY
+
     def __init__(self, config: TimmConfig, in_channels: int, out_channels: int) -> None:
         super().__init__()
         self.net: Any = _create(config, in_channels)
         self.stride = _probe_stride(self.net, config.name, in_channels)
+        self.min_size = (self.stride, self.stride)
         self.out_channels = out_channels
         widths = [self.net.num_features, *([config.neck_channels] if config.neck_channels else []), out_channels]
         layers: list[nn.Module] = []
@@ -38,6 +41,10 @@ class TimmFeatures(Backbone):
     def forward(self, images: Tensor, widths: Tensor | None = None) -> Tensor:
         """Images (B, C, H, W) to features (B, D, h, w); `widths` has no effect."""
         return self.project(self.net.forward_features(images))
+
+    def columns(self, widths: Tensor) -> Tensor:
+        """A column for every `stride` pixels, the last ones may be fewer."""
+        return ((widths + self.stride - 1) // self.stride).clamp(min=1)
 
 
 def _create(config: TimmConfig, in_channels: int) -> Any:

@@ -1,16 +1,10 @@
-"""Decoders: tokens and memory (B, S, M) to logits.
-
-Each is built from (DecoderConfig, memory_dim, OutputSpec) and has `forward(tgt_in, memory, memory_mask)` to logits
-(B, T, V), and the same function token by token: `start(memory, memory_mask, max_length)` to a cache and
-`step(tokens, cache, need_weights)` to logits (B, V).
-"""
+"""Decoders: tokens and the memory to logits. Each is built from (DecoderConfig, width of the memory, OutputSpec)."""
 
 from collections.abc import Callable
 
 from models.choices import choose
 from models.config import DecoderConfig, DecoderName
-from models.decoders.base import Decoder
-from models.decoders.cache import DecoderCache
+from models.decoders.base import Decoder, DecoderCache
 from models.decoders.transformer import TransformerDecoder
 from models.spec import OutputSpec
 

@@ -1,24 +1,46 @@
-"""What every decoder is: one function of tokens and memory, in one pass or token by token."""
+"""What every decoder is: one function of tokens and memory, in one pass or token by token.
+
+Legend: B batch, K beams of an image, R = B * K rows (the beams of an image side by side), T target positions, S source
+positions, M width of the memory, V vocabulary.
+"""
+
+from abc import ABC, abstractmethod
 
 from torch import Tensor, nn
 
-from models.decoders.cache import DecoderCache
+from models.memory import Memory
+
+
+class DecoderCache(ABC):
+    """What a decoder keeps between the steps of incremental decoding, for R rows.
+
+    `weights` (R, S): the last step's attention to the memory (last layer, mean over heads) where it was asked for.
+    """
+
+    weights: Tensor | None = None
+
+    @abstractmethod
+    def reorder(self, rows: Tensor) -> None:
+        """Row r goes on from what row `rows[r]`, a beam of the same image, has read: int64 (R,)."""
 
 
 class Decoder(nn.Module):
-    """Tokens and memory to logits; M is the width of the memory."""
+    """Tokens and memory to logits."""
 
-    def forward(self, tgt_in: Tensor, memory: Tensor, memory_mask: Tensor | None = None) -> Tensor:
-        """`tgt_in` int64 (B, T), memory (B, S, M), `memory_mask` (B, S), True on image, to logits (B, T, V)."""
+    def forward(self, tgt_in: Tensor, memory: Memory) -> Tensor:
+        """`tgt_in` int64 (B, T) and the memory to logits (B, T, V).
+
+        PAD in `tgt_in` comes last; it changes nothing before it.
+        """
         raise NotImplementedError
 
-    def start(self, memory: Tensor, memory_mask: Tensor | None, max_length: int) -> DecoderCache:
-        """An empty cache for at most `max_length` steps over the memory."""
+    def start(self, memory: Memory, max_length: int, beams: int = 1) -> DecoderCache:
+        """An empty cache for at most `max_length` steps of `beams` rows an image; projects the memory once, for all."""
         raise NotImplementedError
 
     def step(self, tokens: Tensor, cache: DecoderCache, need_weights: bool = False) -> Tensor:
-        """Reads one token per row, int64 (B,), into the cache; logits (B, V) of the next, as `forward` gives them.
+        """Reads one token per row, int64 (R,), into the cache; logits (R, V) of the next, as `forward` gives them.
 
-        With `need_weights`, `cache.weights` is the last layer's attention to the memory (B, S), mean over heads.
+        With `need_weights`, `cache.weights` is set.
         """
         raise NotImplementedError

@@ -12,10 +12,11 @@ from torch import Tensor, nn
 from models.attention import MultiHeadAttention, attention_scale, check_heads
 from models.choices import choose
 from models.config import CrossQuery, DecoderConfig
-from models.decoders.base import Decoder
-from models.decoders.cache import DecoderCache, LayerCache
+from models.decoders.base import Decoder, DecoderCache
+from models.decoders.cache import LayerCache, TransformerCache
 from models.feed_forward import LinearFeedForward
 from models.initialization import INITIALIZERS
+from models.memory import Memory
 from models.normalization import FINAL_NORMS, RESIDUALS
 from models.positions import sinusoid
 from models.spec import OutputSpec
@@ -99,27 +100,28 @@ class TransformerDecoder(Decoder):
         self.head = nn.Linear(dim, output_spec.num_classes)
         self.apply(choose(INITIALIZERS, config.init, f"{KEY}.init"))
 
-    def forward(self, tgt_in: Tensor, memory: Tensor, memory_mask: Tensor | None = None) -> Tensor:
-        """`tgt_in` int64 (B, T), memory (B, S, M), `memory_mask` (B, S), True on image, to logits (B, T, V).
+    def forward(self, tgt_in: Tensor, memory: Memory) -> Tensor:
+        """`tgt_in` int64 (B, T) and the memory to logits (B, T, V).
 
         No mask hides PAD in `tgt_in`: PAD comes last, so that the causal mask keeps it from every token before it.
         """
-        mask = None if memory_mask is None else memory_mask[:, None, None]
+        mask = None if memory.mask is None else memory.mask[:, None, None]
         x = self._embed(tgt_in, 0)
         for layer in self.layers:
-            x = layer(x, memory, mask)
+            x = layer(x, memory.tokens, mask)
         return self.head(self.norm(x))
 
-    def start(self, memory: Tensor, memory_mask: Tensor | None, max_length: int) -> DecoderCache:
-        """An empty cache for at most `max_length` steps; projects the memory once for all of them."""
-        layers = [LayerCache.with_room(*layer.project_memory(memory), max_length) for layer in self._layers()]
-        return DecoderCache(layers, None if memory_mask is None else memory_mask[:, None, None])
+    def start(self, memory: Memory, max_length: int, beams: int = 1) -> TransformerCache:
+        """An empty cache for at most `max_length` steps of `beams` rows an image; projects the memory once, for all."""
+        layers = [LayerCache.with_room(*layer.project_memory(memory.tokens), max_length, beams) for layer in self._layers()]
+        return TransformerCache(layers, None if memory.mask is None else memory.mask[:, None, None])
 
     def step(self, tokens: Tensor, cache: DecoderCache, need_weights: bool = False) -> Tensor:
-        """Reads one token per row, int64 (B,), into the cache; logits (B, V) of the next, as `forward` gives them.
+        """Reads one token per row, int64 (R,), into the cache; logits (R, V) of the next, as `forward` gives them.
 
-        With `need_weights`, `cache.weights` is the last layer's cross-attention (B, S), mean over heads.
+        With `need_weights`, `cache.weights` is the last layer's cross-attention (R, S), mean over heads.
         """
+        assert isinstance(cache, TransformerCache)
         x = self._embed(tokens[:, None], cache.position)
         weights = None
         for layer, layer_cache in zip(self._layers(), cache.layers, strict=True):

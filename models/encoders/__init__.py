@@ -1,6 +1,6 @@
-"""Encoders: features (B, D, h, w) and a mask (B, h, w), True on image, to memory (B, S, D), S = h * w row by row.
+"""Encoders: features (B, D, h, w) and a mask (B, h, w), True on image, to the memory.
 
-Each is built from an EncoderConfig and has `embed_dim` (D).
+Each is built from an EncoderConfig.
 """
 
 from collections.abc import Callable
@@ -8,9 +8,9 @@ from collections.abc import Callable
 from models.choices import choose
 from models.config import EncoderConfig, EncoderName
 from models.encoders.base import Encoder
-from models.encoders.satrn import SatrnEncoder
+from models.encoders.transformer import TransformerEncoder
 
-ENCODERS: dict[EncoderName, Callable[[EncoderConfig], Encoder]] = {"satrn": SatrnEncoder}
+ENCODERS: dict[EncoderName, Callable[[EncoderConfig], Encoder]] = {"transformer": TransformerEncoder}
 
 
 def build_encoder(config: EncoderConfig) -> Encoder:
@@ -18,4 +18,4 @@ def build_encoder(config: EncoderConfig) -> Encoder:
     return choose(ENCODERS, config.name, "model.encoder.name")(config)
 
 
-__all__ = ["ENCODERS", "Encoder", "SatrnEncoder", "build_encoder"]
+__all__ = ["ENCODERS", "Encoder", "TransformerEncoder", "build_encoder"]

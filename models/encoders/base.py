@@ -1,13 +1,19 @@
-"""What every encoder is."""
+"""What every encoder is.
+
+Legend: B batch, D width of the features, M width of the memory, h w height and width of the feature map.
+"""
 
 from torch import Tensor, nn
 
+from models.memory import Memory
+
 
 class Encoder(nn.Module):
-    """Features to memory. `embed_dim`: D, the width of both."""
+    """Features to memory. `embed_dim`: D, the width of the features; `out_dim`: M, the width of the memory."""
 
     embed_dim: int
+    out_dim: int
 
-    def forward(self, features: Tensor, mask: Tensor | None = None) -> Tensor:
-        """Features (B, D, h, w) and `mask` (B, h, w), True on image, to memory (B, S, D), S = h * w row by row."""
+    def forward(self, features: Tensor, mask: Tensor | None = None) -> Memory:
+        """Features (B, D, h, w) and `mask` (B, h, w), True on image, to the memory."""
         raise NotImplementedError

@@ -12,13 +12,14 @@ from models.encoders.base import Encoder
 from models.errors import ModelConfigError
 from models.feed_forward import ENCODER_FEED_FORWARDS
 from models.initialization import INITIALIZERS
+from models.memory import Memory
 from models.normalization import FINAL_NORMS, RESIDUALS
 from models.positions import POSITIONS
 
 KEY = "model.encoder"
 
 
-class SatrnEncoderLayer(nn.Module):
+class TransformerEncoderLayer(nn.Module):
     """Self-attention and a feed-forward part, each with a residual connection."""
 
     def __init__(self, config: EncoderConfig) -> None:
@@ -44,7 +45,7 @@ class SatrnEncoderLayer(nn.Module):
         return self.feed_forward_residual.after(x, fed), scores
 
 
-class SatrnEncoder(Encoder):
+class TransformerEncoder(Encoder):
     """2D positions, then transformer layers over all positions of the feature map."""
 
     def __init__(self, config: EncoderConfig) -> None:
@@ -53,17 +54,17 @@ class SatrnEncoder(Encoder):
         if config.embed_dim % 2:
             raise ModelConfigError(f"{KEY}.embed_dim", f"{config.embed_dim} is odd; rows and columns take half each")
         position = choose(POSITIONS, config.position, f"{KEY}.position")
-        self.embed_dim = config.embed_dim
+        self.embed_dim = self.out_dim = config.embed_dim
         self.position = position(config.embed_dim, config.position_drop_rate)
-        self.layers = nn.ModuleList(SatrnEncoderLayer(config) for _ in range(config.depth))
+        self.layers = nn.ModuleList(TransformerEncoderLayer(config) for _ in range(config.depth))
         self.norm = choose(FINAL_NORMS, config.norm, f"{KEY}.norm")(config.embed_dim)
         self.apply(choose(INITIALIZERS, config.init, f"{KEY}.init"))
 
-    def forward(self, features: Tensor, mask: Tensor | None = None) -> Tensor:
-        """Features (B, D, h, w) and `mask` (B, h, w), True on image, to memory (B, S, D)."""
+    def forward(self, features: Tensor, mask: Tensor | None = None) -> Memory:
+        """Features (B, D, h, w) and `mask` (B, h, w), True on image, to the memory."""
         size = features.shape[-2:]
         x = self.position(features, mask).flatten(2).transpose(1, 2)
         scores = None
         for layer in self.layers:
             x, scores = layer(x, size, mask, scores)
-        return self.norm(x)
+        return Memory(self.norm(x), None if mask is None else mask.flatten(1), (size[0], size[1]))

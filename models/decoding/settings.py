@@ -1,0 +1,69 @@
+"""How to decode, and what comes of it.
+
+Legend: B batch, n candidates of an image, T emitted positions, h w height and width of the feature map.
+"""
+
+from dataclasses import dataclass
+from typing import Literal
+
+from torch import Tensor
+
+from models.errors import ModelConfigError
+from models.spec import OutputSpec
+
+DecodingMethod = Literal["greedy", "beam"]
+
+
+@dataclass(frozen=True)
+class Decoding:
+    """How to decode. A recognizer with a decoder reads with it; one without reads with its CTC head."""
+
+    method: DecodingMethod = "greedy"
+    max_length: int | None = None  # None: the output spec's; fewer tokens, EOS included, where it is given
+    beam_size: int = 5  # hypotheses an image, of method beam
+    num_best: int = 1  # candidates that are returned, at most beam_size
+    length_penalty: float = 1.0  # candidates are ranked by log-probability / length ** length_penalty
+    two_way: bool = False  # candidates of both directions, each judged by both (needs decoder.direction both)
+    ctc_weight: float = 0.0  # share of the CTC head's log-probability in the rank of candidates (needs both heads)
+    balanced: bool = False  # only texts whose groups, OutputSpec.open_ids to close_ids, are closed
+    return_attention: bool = False
+
+
+@dataclass(frozen=True)
+class Candidates:
+    """The best texts of each image, best first.
+
+    `token_ids` int64 (B, n, T): as in `Generation`; `lengths` int64 (B, n); `log_probs` (B, n): of the texts;
+    `scores` (B, n): what they are ranked by, -inf where an image has fewer candidates.
+    """
+
+    token_ids: Tensor
+    lengths: Tensor
+    log_probs: Tensor
+    scores: Tensor
+
+
+@dataclass(frozen=True)
+class Generation:
+    """What was decoded.
+
+    `token_ids` int64 (B, T): without BOS, up to and with EOS, then PAD; a row that reached the length limit has no EOS.
+    `lengths` int64 (B,): tokens before EOS. `log_probs` (B,): sum over the emitted tokens, EOS included; of a CTC head:
+    of the best path (greedy) or of all paths of the text (beam).
+    `attention` (B, T, h, w): of the decoder's last layer to the memory, mean over heads, or None; 0 after EOS.
+    `candidates`: the n best, of method beam.
+    """
+
+    token_ids: Tensor
+    lengths: Tensor
+    log_probs: Tensor
+    attention: Tensor | None = None
+    candidates: Candidates | None = None
+
+
+def length_limit(decoding: Decoding, spec: OutputSpec) -> int:
+    """The most tokens to emit. Raises ModelConfigError for one that the model cannot emit."""
+    limit = spec.max_length if decoding.max_length is None else decoding.max_length
+    if not 1 <= limit <= spec.max_length:
+        raise ModelConfigError("decoding.max_length", f"{limit} is not in 1..{spec.max_length}, the model's longest output")
+    return limit

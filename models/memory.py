@@ -1,0 +1,21 @@
+"""What an encoder hands to decoders.
+
+Legend: B batch, S source positions, M width of the memory, h w height and width of the feature map.
+"""
+
+from typing import NamedTuple
+
+from torch import Tensor
+
+
+class Memory(NamedTuple):
+    """Encoded images.
+
+    `tokens` (B, S, M): `prefix` positions that belong to no place, then the h * w of the feature map row by row;
+    `mask` (B, S): True on image, or None where every position is; `size`: (h, w).
+    """
+
+    tokens: Tensor
+    mask: Tensor | None
+    size: tuple[int, int]
+    prefix: int = 0

@@ -1,0 +1,30 @@
+"""Rectifiers: normalised images (B, C, H, W) and true widths to images of the same size.
+
+Each is built from (RectifierConfig, in_channels).
+"""
+
+from collections.abc import Callable
+
+from torch import Tensor, nn
+
+from models.choices import choose
+from models.config import RectifierConfig, RectifierName
+
+
+class NoRectifier(nn.Module):
+    """In the place of a rectifier that is off."""
+
+    def __init__(self, config: RectifierConfig, in_channels: int) -> None:
+        super().__init__()
+
+    def forward(self, images: Tensor, widths: Tensor | None = None) -> Tensor:
+        """The images as they are."""
+        return images
+
+
+RECTIFIERS: dict[RectifierName, Callable[[RectifierConfig, int], nn.Module]] = {"none": NoRectifier}
+
+
+def build_rectifier(config: RectifierConfig, in_channels: int) -> nn.Module:
+    """The configured rectifier."""
+    return choose(RECTIFIERS, config.name, "model.rectifier.name")(config, in_channels)
