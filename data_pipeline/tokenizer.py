@@ -29,6 +29,11 @@ class Tokenizer:
     def __len__(self) -> int:
         return len(self._tokens)
 
+    def groups(self) -> tuple[tuple[int, ...], tuple[int, ...]]:
+        """Ids of the tokens that open and that close a group: the braces of LaTeX, where the charset has both."""
+        pair = [token for token in ("{", "}") if token in self._ids]
+        return ((self._ids["{"],), (self._ids["}"],)) if len(pair) == 2 else ((), ())
+
     def encode(self, text: str) -> list[int]:
         """Ids of `text` between `<bos>` and `<eos>`.
 

@@ -1,16 +1,17 @@
 """Multi-head attention (Vaswani et al. 2017).
 
-Legend: B batch, T target positions, S source positions, D width, N heads, d head width (N * d = D).
+Legend: B batch, T target positions, S source positions, D width, N heads, d head width, I = N * d inner width.
 Masks are boolean, True where a key may be attended to; every query must have at least one such key.
 """
 
 from collections.abc import Callable
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from models.choices import choose
-from models.config import AttentionScale, EncoderAttention
+from models.config import AttentionOutput, AttentionScale
 from models.errors import ModelConfigError
 
 
@@ -20,57 +21,87 @@ def check_heads(embed_dim: int, num_heads: int, key: str) -> None:
         raise ModelConfigError(f"{key}.embed_dim", f"{embed_dim} is not divisible by {key}.num_heads = {num_heads}")
 
 
-def _head_scale(embed_dim: int, num_heads: int) -> float:
-    return (embed_dim // num_heads) ** -0.5
+def head_width(embed_dim: int, num_heads: int, head_dim: int | None, key: str) -> int:
+    """The width of one head: `head_dim`, or an equal share of `embed_dim`; raises ModelConfigError naming `key`."""
+    if head_dim is None:
+        check_heads(embed_dim, num_heads, key)
+        return embed_dim // num_heads
+    if num_heads < 1 or head_dim < 1:
+        raise ModelConfigError(f"{key}.head_dim", f"{head_dim} in {num_heads} heads; both must be at least 1")
+    return head_dim
 
 
-def _width_scale(embed_dim: int, num_heads: int) -> float:
-    return embed_dim**-0.5
+def _head_scale(width: int, num_heads: int) -> float:
+    return (width // num_heads) ** -0.5
+
+
+def _width_scale(width: int, num_heads: int) -> float:
+    return width**-0.5
 
 
 SCALES: dict[AttentionScale, Callable[[int, int], float]] = {"head": _head_scale, "width": _width_scale}
 
 
-def attention_scale(name: AttentionScale, embed_dim: int, num_heads: int, key: str) -> float:
-    """What scores are multiplied by; raises ModelConfigError naming `key` for an unknown rule."""
-    return choose(SCALES, name, f"{key}.attention_scale")(embed_dim, num_heads)
+def attention_scale(name: AttentionScale, width: int, num_heads: int, key: str) -> float:
+    """What scores of heads that are `width` wide together are multiplied by; raises ModelConfigError naming `key`."""
+    return choose(SCALES, name, f"{key}.attention_scale")(width, num_heads)
+
+
+def _gated_linear(inner_dim: int, embed_dim: int) -> nn.Module:
+    """Attention on attention (Huang et al. 2019), with the gate from the attended values alone."""
+    return nn.Sequential(nn.Linear(inner_dim, 2 * embed_dim), nn.GLU())
+
+
+ATTENTION_OUTPUTS: dict[AttentionOutput, Callable[[int, int], nn.Module]] = {"linear": nn.Linear, "gated": _gated_linear}
 
 
 def split_heads(x: Tensor, num_heads: int) -> Tensor:
-    """(B, T, D) to (B, N, T, d)."""
+    """(B, T, I) to (B, N, T, d)."""
     return x.unflatten(-1, (num_heads, -1)).transpose(1, 2)
 
 
 def merge_heads(x: Tensor) -> Tensor:
-    """(B, N, T, d) to (B, T, D)."""
+    """(B, N, T, d) to (B, T, I)."""
     return x.transpose(1, 2).flatten(2)
+
+
+def probabilities(scores: Tensor) -> Tensor:
+    """Softmax over the last dimension, in float32 where the scores are less exact."""
+    return scores.softmax(-1, dtype=torch.promote_types(scores.dtype, torch.float))
 
 
 class MultiHeadAttention(nn.Module):
     """Attention of queries of width `embed_dim` to a source of width `source_dim`.
 
-    Projection of the source is a step of its own (`project_source`), so that a decoder can keep keys and values.
+    `forward` is all of it in one; the other methods are its parts, for those who need the probabilities or keep keys and
+    values.
     """
 
-    def __init__(self, embed_dim: int, source_dim: int, num_heads: int, scale: float, drop_rate: float) -> None:
+    def __init__(
+        self,
+        embed_dim: int,
+        source_dim: int,
+        num_heads: int,
+        head_dim: int,
+        scale: float,
+        drop_rate: float,
+        bias: bool = True,
+        output: Callable[[int, int], nn.Module] = nn.Linear,
+    ) -> None:
         super().__init__()
+        inner_dim = num_heads * head_dim
         self.num_heads = num_heads
         self.scale = scale
         self.drop_rate = drop_rate
-        self.query = nn.Linear(embed_dim, embed_dim)
-        self.key = nn.Linear(source_dim, embed_dim)
-        self.value = nn.Linear(source_dim, embed_dim)
-        self.out = nn.Linear(embed_dim, embed_dim)
+        self.query = nn.Linear(embed_dim, inner_dim, bias)
+        self.key = nn.Linear(source_dim, inner_dim, bias)
+        self.value = nn.Linear(source_dim, inner_dim, bias)
+        self.out = output(inner_dim, embed_dim)
         self.drop = nn.Dropout(drop_rate)
 
-    def project_source(self, source: Tensor) -> tuple[Tensor, Tensor]:
-        """Source (B, S, source_dim) to keys and values, each (B, N, S, d)."""
-        return split_heads(self.key(source), self.num_heads), split_heads(self.value(source), self.num_heads)
-
-    def attend(
-        self, query: Tensor, keys: Tensor, values: Tensor, mask: Tensor | None = None, is_causal: bool = False
-    ) -> Tensor:
-        """Queries (B, T, D) over projected keys and values to (B, T, D); `mask` broadcasts to (B, N, T, S)."""
+    def forward(self, query: Tensor, source: Tensor, mask: Tensor | None = None, is_causal: bool = False) -> Tensor:
+        """Queries (B, T, D) over a source (B, S, source_dim) to (B, T, D); `mask` broadcasts to (B, N, T, S)."""
+        keys, values = self.project_source(source)
         heads = F.scaled_dot_product_attention(
             split_heads(self.query(query), self.num_heads),
             keys,
@@ -80,57 +111,21 @@ class MultiHeadAttention(nn.Module):
             is_causal=is_causal,
             scale=self.scale,
         )
-        return self.drop(self.out(merge_heads(heads)))
+        return self.output(heads)
 
-    def weights(self, query: Tensor, keys: Tensor, mask: Tensor | None = None) -> Tensor:
-        """The attention probabilities (B, T, S), mean over heads, that `attend` uses."""
+    def causal(self, x: Tensor) -> Tensor:
+        """Self-attention of (B, T, D) in which a position sees itself and those before it."""
+        return self.forward(x, x, is_causal=True)
+
+    def project_source(self, source: Tensor) -> tuple[Tensor, Tensor]:
+        """Source (B, S, source_dim) to keys and values, each (B, N, S, d)."""
+        return split_heads(self.key(source), self.num_heads), split_heads(self.value(source), self.num_heads)
+
+    def scores(self, query: Tensor, keys: Tensor, mask: Tensor | None = None) -> Tensor:
+        """What the softmax of queries (B, T, D) over keys (B, N, S, d) is taken of: (B, N, T, S), -inf where masked."""
         scores = split_heads(self.query(query), self.num_heads) * self.scale @ keys.transpose(-2, -1)
-        if mask is not None:
-            scores = scores.masked_fill(~mask, float("-inf"))
-        return scores.float().softmax(-1).mean(1)
+        return scores if mask is None else scores.masked_fill(~mask, float("-inf"))
 
-
-class SharedProjectionAttention(nn.Module):
-    """Self-attention whose queries, keys and values come from one linear map, laid out head by head."""
-
-    def __init__(self, embed_dim: int, num_heads: int, scale: float, drop_rate: float) -> None:
-        super().__init__()
-        self.num_heads = num_heads
-        self.scale = scale
-        self.drop_rate = drop_rate
-        self.qkv = nn.Linear(embed_dim, 3 * embed_dim)
-        self.out = nn.Linear(embed_dim, embed_dim)
-
-    def forward(self, x: Tensor, mask: Tensor | None, scores: Tensor | None) -> tuple[Tensor, Tensor | None]:
-        """`x` (B, S, D), `mask` (B, 1, 1, S) and the scores of the layer before (passed on) to (B, S, D) and scores."""
-        query, keys, values = split_heads(self.qkv(x), self.num_heads).chunk(3, dim=-1)
-        heads = F.scaled_dot_product_attention(
-            query,
-            keys,
-            values,
-            attn_mask=mask,
-            dropout_p=self.drop_rate if self.training else 0.0,
-            scale=self.scale,
-        )
-        return self.out(merge_heads(heads)), scores
-
-
-class ResidualAttention(SharedProjectionAttention):
-    """The same, with the scores of the layer before added to its own (RealFormer, He et al. 2021)."""
-
-    def forward(self, x: Tensor, mask: Tensor | None, scores: Tensor | None) -> tuple[Tensor, Tensor | None]:
-        """`x` (B, S, D), `mask` (B, 1, 1, S), scores (B, N, S, S) of the layer before to (B, S, D) and new scores."""
-        query, keys, values = split_heads(self.qkv(x), self.num_heads).chunk(3, dim=-1)
-        own_scores = query * self.scale @ keys.transpose(-2, -1)
-        if mask is not None:
-            own_scores = own_scores.masked_fill(~mask, float("-inf"))
-        scores = own_scores if scores is None else own_scores + scores
-        # Softmax of half-precision scores in float32: their sum over layers needs the range.
-        probabilities = F.dropout(scores.float().softmax(-1), self.drop_rate, self.training).to(values.dtype)
-        return self.out(merge_heads(probabilities @ values)), scores
-
-
-ENCODER_ATTENTIONS: dict[EncoderAttention, type[SharedProjectionAttention]] = {
-    "standard": SharedProjectionAttention,
-    "residual": ResidualAttention,
-}
+    def output(self, heads: Tensor) -> Tensor:
+        """What the heads have gathered (B, N, T, d), to (B, T, D)."""
+        return self.drop(self.out(merge_heads(heads)))

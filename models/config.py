@@ -164,6 +164,7 @@ class EncoderConfig:
     activation: Activation = "relu"
     norm: NormPlacement = "pre"
     drop_rate: float = 0.0  # on attention probabilities
+    output_drop_rate: float = 0.0  # on attention outputs
     mlp_drop_rate: float = 0.0
     init: Initialization = "xavier"
 

@@ -1,4 +1,4 @@
-"""Initialisation of the linear maps and embeddings of a transformer; convolutions and norms keep their own."""
+"""Initialisation of the linear maps and embeddings of a transformer; norms keep their own."""
 
 from collections.abc import Callable
 
@@ -11,18 +11,36 @@ def _keep_default(module: nn.Module) -> None:
     """Torch's own."""
 
 
+def _kaiming(module: nn.Module) -> None:
+    """For maps with ReLU behind them (He et al. 2015): convolutions, too."""
+    if isinstance(module, nn.Linear | nn.Conv2d):
+        nn.init.kaiming_uniform_(module.weight, mode="fan_in", nonlinearity="relu")
+        _zero_bias(module)
+    _unit_embedding(module)
+
+
 def _normal(module: nn.Module) -> None:
+    """Of deviation 0.02; convolutions keep their own."""
     if isinstance(module, nn.Linear | nn.Embedding):
         nn.init.normal_(module.weight, std=0.02)
-    if isinstance(module, nn.Linear) and module.bias is not None:
-        nn.init.zeros_(module.bias)
+    if isinstance(module, nn.Linear):
+        _zero_bias(module)
 
 
 def _xavier(module: nn.Module) -> None:
+    """Glorot and Bengio 2010; convolutions keep their own."""
     if isinstance(module, nn.Linear):
         nn.init.xavier_uniform_(module.weight)
-        if module.bias is not None:
-            nn.init.zeros_(module.bias)
+        _zero_bias(module)
+    _unit_embedding(module)
+
+
+def _zero_bias(module: nn.Linear | nn.Conv2d) -> None:
+    if module.bias is not None:
+        nn.init.zeros_(module.bias)
+
+
+def _unit_embedding(module: nn.Module) -> None:
     if isinstance(module, nn.Embedding):
         # The decoder multiplies embeddings by sqrt(width), which makes them of variance 1.
         nn.init.normal_(module.weight, std=module.embedding_dim**-0.5)
@@ -30,6 +48,7 @@ def _xavier(module: nn.Module) -> None:
 
 INITIALIZERS: dict[Initialization, Callable[[nn.Module], None]] = {
     "default": _keep_default,
+    "kaiming": _kaiming,
     "normal": _normal,
     "xavier": _xavier,
 }

@@ -1,4 +1,4 @@
-"""Where a residual branch normalises: before it (pre-norm) or after the addition (post-norm)."""
+"""The residual connections of a transformer layer: a norm before each branch, one after each sum, or a learned weight."""
 
 from collections.abc import Callable
 
@@ -11,15 +11,15 @@ from models.config import NormPlacement
 class PreNormResidual(nn.Module):
     """x + f(norm(x)) (Xiong et al. 2020): trains without a long warm-up."""
 
-    def __init__(self, dim: int) -> None:
+    def __init__(self, dim: int, sublayers: int) -> None:
         super().__init__()
-        self.norm = nn.LayerNorm(dim)
+        self.norms = nn.ModuleList(nn.LayerNorm(dim) for _ in range(sublayers))
 
-    def before(self, x: Tensor) -> Tensor:
-        """What the branch sees."""
-        return self.norm(x)
+    def before(self, index: int, x: Tensor) -> Tensor:
+        """What branch `index` sees."""
+        return self.norms[index](x)
 
-    def after(self, x: Tensor, branch: Tensor) -> Tensor:
+    def after(self, index: int, x: Tensor, branch: Tensor) -> Tensor:
         """The residual sum."""
         return x + branch
 
@@ -27,23 +27,41 @@ class PreNormResidual(nn.Module):
 class PostNormResidual(nn.Module):
     """norm(x + f(x)) (Vaswani et al. 2017)."""
 
-    def __init__(self, dim: int) -> None:
+    def __init__(self, dim: int, sublayers: int) -> None:
         super().__init__()
-        self.norm = nn.LayerNorm(dim)
+        self.norms = nn.ModuleList(nn.LayerNorm(dim) for _ in range(sublayers))
 
-    def before(self, x: Tensor) -> Tensor:
-        """What the branch sees."""
+    def before(self, index: int, x: Tensor) -> Tensor:
+        """What branch `index` sees."""
         return x
 
-    def after(self, x: Tensor, branch: Tensor) -> Tensor:
+    def after(self, index: int, x: Tensor, branch: Tensor) -> Tensor:
         """The normalised residual sum."""
-        return self.norm(x + branch)
+        return self.norms[index](x + branch)
 
 
-Residual = PreNormResidual | PostNormResidual
-RESIDUALS: dict[NormPlacement, type[PreNormResidual] | type[PostNormResidual]] = {
+class ReZeroResidual(nn.Module):
+    """x + alpha * f(x) with one alpha, 0 at first, for all branches of the layer and no norm (Bachlechner et al. 2021)."""
+
+    def __init__(self, dim: int, sublayers: int) -> None:
+        super().__init__()
+        self.alpha = nn.Parameter(torch.zeros(()))
+
+    def before(self, index: int, x: Tensor) -> Tensor:
+        """What branch `index` sees."""
+        return x
+
+    def after(self, index: int, x: Tensor, branch: Tensor) -> Tensor:
+        """The weighted residual sum."""
+        return x + self.alpha * branch
+
+
+# One module a layer, called with the index of the branch: built from the width and the number of branches.
+Residual = PreNormResidual | PostNormResidual | ReZeroResidual
+RESIDUALS: dict[NormPlacement, Callable[[int, int], Residual]] = {
     "pre": PreNormResidual,
     "post": PostNormResidual,
+    "rezero": ReZeroResidual,
 }
 
 
@@ -52,7 +70,7 @@ def _no_norm(dim: int) -> nn.Module:
 
 
 # A stack of pre-norm layers leaves its sum unnormalised, so a last norm follows it.
-FINAL_NORMS: dict[NormPlacement, Callable[[int], nn.Module]] = {"pre": nn.LayerNorm, "post": _no_norm}
+FINAL_NORMS: dict[NormPlacement, Callable[[int], nn.Module]] = {"pre": nn.LayerNorm, "post": _no_norm, "rezero": _no_norm}
 
 
 class PixelNormalize(nn.Module):

@@ -1,12 +1,18 @@
-"""Position encodings: fixed sinusoids in one and two dimensions.
+"""Position encodings of a feature map: fixed sinusoids in one and two dimensions, weighted by the image, or learned.
 
-Legend: B batch, D width, h w height and width of the feature map, T target positions.
+Legend: B batch, D width, h w height and width of the feature map.
 """
+
+from collections.abc import Callable
 
 import torch
 from torch import Tensor, nn
 
-from models.config import PositionKind
+from models.choices import choose
+from models.config import EncoderConfig, PositionKind, PositionProjection
+from models.errors import ModelConfigError
+
+KEY = "model.encoder"
 
 
 def sinusoid(length: int, dim: int, device: torch.device | None = None) -> Tensor:
@@ -17,51 +23,134 @@ def sinusoid(length: int, dim: int, device: torch.device | None = None) -> Tenso
     return torch.where(column % 2 == 0, angle.sin(), angle.cos())
 
 
-class SinusoidPosition2d(nn.Module):
-    """Adds row and column sinusoids, each half of the width and through a learned linear map (SATRN, Lee et al. 2020)."""
+def _identity(dim: int) -> nn.Module:
+    return nn.Identity()
 
-    def __init__(self, embed_dim: int, drop_rate: float) -> None:
+
+def _linear(dim: int) -> nn.Module:
+    return nn.Linear(dim, dim)
+
+
+POSITION_PROJECTIONS: dict[PositionProjection, Callable[[int], nn.Module]] = {"none": _identity, "linear": _linear}
+
+
+def _projection(config: EncoderConfig, dim: int) -> nn.Module:
+    """What a sinusoid table of width `dim` goes through."""
+    return choose(POSITION_PROJECTIONS, config.position_projection, f"{KEY}.position_projection")(dim)
+
+
+class NoPosition(nn.Module):
+    """Features as they are, dropped out."""
+
+    def __init__(self, config: EncoderConfig) -> None:
         super().__init__()
-        self.half_dim = embed_dim // 2
-        self.rows = nn.Linear(self.half_dim, self.half_dim)
-        self.columns = nn.Linear(self.half_dim, self.half_dim)
-        self.drop = nn.Dropout(drop_rate)
+        self.drop = nn.Dropout(config.position_drop_rate)
 
-    def table(self, height: int, width: int) -> Tensor:
+    def forward(self, features: Tensor, mask: Tensor | None = None) -> Tensor:
+        """Features (B, D, h, w) to the same. `mask` is not needed here."""
+        return self.drop(features)
+
+
+class SinusoidPosition1d(nn.Module):
+    """Adds the sinusoids of the columns, the same in all rows."""
+
+    def __init__(self, config: EncoderConfig) -> None:
+        super().__init__()
+        self.dim = config.embed_dim
+        self.columns = _projection(config, self.dim)
+        self.drop = nn.Dropout(config.position_drop_rate)
+
+    def forward(self, features: Tensor, mask: Tensor | None = None) -> Tensor:
+        """Features (B, D, h, w) to the same with positions. `mask` is not needed here."""
+        columns = self.columns(sinusoid(features.shape[-1], self.dim, features.device))
+        return self.drop(features + columns.t()[:, None])
+
+
+class SinusoidPosition2d(nn.Module):
+    """Adds row and column sinusoids, each half of the width and through a map of its own (SATRN, Lee et al. 2020)."""
+
+    def __init__(self, config: EncoderConfig) -> None:
+        super().__init__()
+        if config.embed_dim % 2:
+            raise ModelConfigError(f"{KEY}.embed_dim", f"{config.embed_dim} is odd; rows and columns take half each")
+        self.half_dim = config.embed_dim // 2
+        self.rows = _projection(config, self.half_dim)
+        self.columns = _projection(config, self.half_dim)
+        self.drop = nn.Dropout(config.position_drop_rate)
+
+    def table(self, height: int, width: int, device: torch.device | None = None) -> Tensor:
         """The encoding of every position, (D, h, w): the row's half first, then the column's."""
-        device = self.rows.weight.device
-        rows = self.rows(sinusoid(height, self.half_dim, device))
-        columns = self.columns(sinusoid(width, self.half_dim, device))
-        rows = rows.t()[:, :, None].expand(-1, -1, width)
-        columns = columns.t()[:, None, :].expand(-1, height, -1)
+        # Computed anew in each pass, so that a map may have any size: a fraction of a millisecond.
+        rows = self.rows(sinusoid(height, self.half_dim, device)).t()[:, :, None].expand(-1, -1, width)
+        columns = self.columns(sinusoid(width, self.half_dim, device)).t()[:, None].expand(-1, height, -1)
         return torch.cat([rows, columns])
 
     def forward(self, features: Tensor, mask: Tensor | None = None) -> Tensor:
         """Features (B, D, h, w) to the same with positions. `mask` is not needed here."""
-        return self.drop(features + self.table(*features.shape[-2:]))
+        height, width = features.shape[-2:]
+        return self.drop(features + self.table(height, width, features.device))
 
 
 class AdaptivePosition2d(SinusoidPosition2d):
     """The encoding weighted per image and channel by two gates computed from the mean feature (A2DPE of SATRN).
 
-    Both gates weigh the whole table, as in the formula recognizer that this follows; the paper lets one gate weigh the
-    rows' half and the other the columns'.
+    One gate weighs the rows' half, the other the columns'. Each gives the D/2 weights that its half needs.
     """
 
-    def __init__(self, embed_dim: int, drop_rate: float) -> None:
-        super().__init__(embed_dim, drop_rate)
-        self.gate_a = _gate(embed_dim)
-        self.gate_b = _gate(embed_dim)
+    def __init__(self, config: EncoderConfig) -> None:
+        super().__init__(config)
+        self.gate_rows = _gate(config.embed_dim, self.half_dim)
+        self.gate_columns = _gate(config.embed_dim, self.half_dim)
+
+    def forward(self, features: Tensor, mask: Tensor | None = None) -> Tensor:
+        """Features (B, D, h, w) to the same with positions; `mask` (B, h, w) leaves padding out of the mean."""
+        pooled = _masked_mean(features, mask)
+        gate = torch.cat([self.gate_rows(pooled), self.gate_columns(pooled)], 1)
+        height, width = features.shape[-2:]
+        table = self.table(height, width, features.device)
+        return self.drop(features + gate[:, :, None, None] * table)
+
+
+class AdaptiveWholePosition2d(SinusoidPosition2d):
+    """A2DPE as a source system has it: both gates weigh the whole table."""
+
+    def __init__(self, config: EncoderConfig) -> None:
+        super().__init__(config)
+        self.gate_a = _gate(config.embed_dim, config.embed_dim)
+        self.gate_b = _gate(config.embed_dim, config.embed_dim)
 
     def forward(self, features: Tensor, mask: Tensor | None = None) -> Tensor:
         """Features (B, D, h, w) to the same with positions; `mask` (B, h, w) leaves padding out of the mean."""
         pooled = _masked_mean(features, mask)
         gate = (self.gate_a(pooled) + self.gate_b(pooled))[:, :, None, None]
-        return self.drop(features + gate * self.table(*features.shape[-2:]))
+        height, width = features.shape[-2:]
+        return self.drop(features + gate * self.table(height, width, features.device))
 
 
-def _gate(dim: int) -> nn.Sequential:
-    return nn.Sequential(nn.Linear(dim, dim), nn.ReLU(), nn.Linear(dim, dim), nn.Sigmoid())
+class LearnedPosition(nn.Module):
+    """Adds a learned table (h, w, D), cut to the map's size (ViT, Dosovitskiy et al. 2021, in two dimensions)."""
+
+    def __init__(self, config: EncoderConfig) -> None:
+        super().__init__()
+        self.table = nn.Parameter(torch.empty(config.position_rows, config.position_columns, config.embed_dim))
+        nn.init.normal_(self.table, std=0.02)
+        self.drop = nn.Dropout(config.position_drop_rate)
+
+    def forward(self, features: Tensor, mask: Tensor | None = None) -> Tensor:
+        """Features (B, D, h, w) to the same with positions. `mask` is not needed here."""
+        height, width = features.shape[-2:]
+        for size, room, name in zip((height, width), self.table.shape[:2], ("rows", "columns"), strict=True):
+            if size > room:
+                raise ModelConfigError(
+                    f"{KEY}.position_{name}",
+                    f"a learned table of {room} {name} is too small for a feature map of {height}x{width} (h x w); make it "
+                    f"{size} or more and train anew, use smaller images, or a sinusoid, which takes any size",
+                )
+        return self.drop(features + self.table[:height, :width].permute(2, 0, 1))
+
+
+def _gate(dim: int, out_dim: int) -> nn.Sequential:
+    return nn.Sequential(nn.Linear(dim, dim), nn.ReLU(), nn.Linear(dim, out_dim), nn.Sigmoid())
 
 
 def _masked_mean(features: Tensor, mask: Tensor | None) -> Tensor:
@@ -72,7 +161,16 @@ def _masked_mean(features: Tensor, mask: Tensor | None) -> Tensor:
     return (features * weight).sum((2, 3)) / weight.sum((2, 3))
 
 
-POSITIONS: dict[PositionKind, type[SinusoidPosition2d]] = {
+POSITIONS: dict[PositionKind, Callable[[EncoderConfig], nn.Module]] = {
+    "none": NoPosition,
+    "sinusoid_1d": SinusoidPosition1d,
     "sinusoid_2d": SinusoidPosition2d,
-    "adaptive_whole": AdaptivePosition2d,
+    "learned": LearnedPosition,
+    "adaptive": AdaptivePosition2d,
+    "adaptive_whole": AdaptiveWholePosition2d,
 }
+
+
+def build_position(config: EncoderConfig) -> nn.Module:
+    """The configured encoding: features (B, D, h, w) and a mask (B, h, w) or None to features with positions."""
+    return choose(POSITIONS, config.position, f"{KEY}.position")(config)

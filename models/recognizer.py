@@ -21,7 +21,7 @@ from models.normalization import PixelNormalize
 from models.output import Output
 from models.padding import columns_mask
 from models.rectifiers import build_rectifier
-from models.repulsion import REPULSIONS
+from models.repulsion import REPULSIONS, check_repulsion
 from models.spec import OutputSpec
 
 
@@ -34,6 +34,8 @@ class Recognizer(nn.Module):
             raise ModelConfigError("model.pixel_std", "must not be 0")
         if config.decoder.name == "none" and config.ctc.head == "none":
             raise ModelConfigError("model.decoder.name", "none, and model.ctc.head is none, too: one of them has to read")
+        if config.decoder.name == "none" and config.decoder.direction != "forward":
+            raise ModelConfigError("model.decoder.direction", "both, but model.decoder.name is none: set it to forward")
         self.output_spec = output_spec
         self.in_channels = config.in_channels
         self.normalize = PixelNormalize(config.pixel_mean, config.pixel_std)
@@ -44,6 +46,7 @@ class Recognizer(nn.Module):
         self.ctc = build_ctc_head(config.ctc, self.encoder.out_dim, output_spec)
         self.directions = choose(DIRECTIONS, config.decoder.direction, "model.decoder.direction")
         self.repulsion = choose(REPULSIONS, config.repulsion, "model.repulsion")
+        check_repulsion(config.repulsion, self)
 
     def forward(self, images: Tensor, tgt_in: Tensor, widths: Tensor | None = None) -> Output:
         """Teacher-forced logits of every head.

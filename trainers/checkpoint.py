@@ -23,7 +23,7 @@ from data_pipeline.manifest import Manifest
 from data_pipeline.storage import Storage, open_storage
 from data_pipeline.stream.plan import Position
 from data_pipeline.tokenizer import Tokenizer
-from models import ModelConfigError, Recognizer, build_model
+from models import ModelConfigError, Recognizer, build_model, check_decoding
 from trainers.config import TrainConfig, config_from_dict, to_yaml
 from trainers.task import SequenceTask
 
@@ -78,13 +78,15 @@ class LoadedCheckpoint:
 
 
 def build_recognizer(config: TrainConfig, task: SequenceTask, data: DataInfo) -> Recognizer:
-    """The network of a configuration for the vocabulary and images of its data.
+    """The network of a configuration for the vocabulary and images of its data, able to decode as configured.
 
     Raises:
         UserError: the configuration asks for something impossible, by key.
     """
     try:
-        return build_model(config.model, task.output_spec(data.max_length))
+        model = build_model(config.model, task.output_spec(data.max_length))
+        check_decoding(model, config.decoding)
+        return model
     except ModelConfigError as error:
         raise UserError(str(error)) from None
 
@@ -161,7 +163,7 @@ def load_checkpoint(uri: str, device: torch.device | None = None) -> LoadedCheck
             config = read_config(folder / CONFIG)
             tokenizer = Tokenizer.from_json((folder / VOCAB).read_bytes())
             data = DataInfo.from_json((folder / DATA).read_bytes())
-            task = SequenceTask(tokenizer, config.optim.label_smoothing)
+            task = SequenceTask(tokenizer, config.loss, config.decoding)
             model = build_recognizer(config, task, data)
             load_weights(model, folder)
             metrics = json.loads((folder / METRICS).read_text())

@@ -12,7 +12,9 @@ from omegaconf.errors import ConfigKeyError, OmegaConfBaseException, ValidationE
 
 from cluster.errors import UserError
 from data_pipeline.stream.config import StreamConfig
-from models.config import ModelConfig
+from models import Decoding, ModelConfig, ModelConfigError
+from models.named import read_values
+from trainers.losses import LossConfig
 
 Precision = Literal["auto", "fp32", "bf16", "fp16"]
 Schedule = Literal["one_cycle", "cosine", "constant"]
@@ -42,7 +44,6 @@ class OptimConfig:
     schedule: Schedule = "one_cycle"
     warmup: float = 0.1  # share of all steps
     max_grad_norm: float = 1.0
-    label_smoothing: float = 0.0
 
 
 @dataclass
@@ -94,7 +95,9 @@ class TrainConfig:
     data: DataConfig = field(default_factory=DataConfig)
     stream: StreamConfig = field(default_factory=StreamConfig)
     model: ModelConfig = field(default_factory=ModelConfig)
+    loss: LossConfig = field(default_factory=LossConfig)
     optim: OptimConfig = field(default_factory=OptimConfig)
+    decoding: Decoding = field(default_factory=Decoding)  # of the test split and of predictions; validation is greedy
     checkpoint: CheckpointConfig = field(default_factory=CheckpointConfig)
     scaling: ScalingConfig = field(default_factory=ScalingConfig)
     tracking: TrackingConfig = field(default_factory=TrackingConfig)
@@ -109,7 +112,7 @@ class TrainConfig:
 def load_config(file: str | Path | None, overrides: Sequence[str] = ()) -> TrainConfig:
     """Defaults, then the YAML `file`, then `key=value` overrides, typed and checked.
 
-    A section may be the name of a YAML file that holds it: `model=configs/model/satrn_final.yaml`.
+    A section may be the name of a YAML file that holds it, the model also one of configs/model: `model=satrn_final`.
 
     Raises:
         ConfigError: a missing file, an unknown key, an ill-typed or impossible value; the message names it and what is allowed.
@@ -179,9 +182,22 @@ def _with_files(config: DictConfig, folder: Path) -> DictConfig:
     """`config` with the files that stand for whole sections read in; their names are seen from `folder`."""
     for section in [item.name for item in fields(TrainConfig) if is_dataclass(_node(item.name))]:
         value = OmegaConf.to_container(config).get(section)  # type: ignore[union-attr]
-        if isinstance(value, str) and value.endswith((".yaml", ".yml")):
+        if isinstance(value, str) and section == "model":
+            config[section] = _read_model(value, folder)
+        elif isinstance(value, str) and value.endswith((".yaml", ".yml")):
             config[section] = _read_yaml(folder / value)
     return config
+
+
+def _read_model(name: str, folder: Path) -> dict[str, Any]:
+    """What a model's file, seen from `folder`, or a name of configs/model states."""
+    file = folder / name
+    try:
+        values = read_values(file if file.is_file() else name)
+    except ModelConfigError as error:
+        raise ConfigError(f"{error}.") from None
+    values.pop("reference", None)  # of the summary: the data says what a model is trained for
+    return values
 
 
 def _merge(base: DictConfig, update: DictConfig, where: str, key: str = "") -> DictConfig:
@@ -247,9 +263,11 @@ def check(config: TrainConfig) -> None:
         (bool(config.data.train_split), "data.train_split is empty: name a split to train on"),
         (0 <= config.optim.warmup < 1, f"optim.warmup={config.optim.warmup}: a share, from 0 to below 1"),
         (
-            0 <= config.optim.label_smoothing < 1,
-            f"optim.label_smoothing={config.optim.label_smoothing}: from 0 to below 1",
+            0 <= config.loss.label_smoothing < 1,
+            f"loss.label_smoothing={config.loss.label_smoothing}: from 0 to below 1",
         ),
+        (0 <= config.loss.ctc_weight <= 1, f"loss.ctc_weight={config.loss.ctc_weight}: a share, from 0 to 1"),
+        (config.loss.repulsion_weight >= 0, f"loss.repulsion_weight={config.loss.repulsion_weight}: not negative"),
         (
             config.stream.window_row_groups >= 1,
             f"stream.window_row_groups={config.stream.window_row_groups}: at least 1",

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import argparse
 import json
+from dataclasses import asdict
 from pathlib import Path
 
 from cluster.errors import UserError, run_command
 from cluster.session import ray_session
 from data_pipeline.manifest import open_dataset
 from trainers.checkpoint import load_checkpoint
+from trainers.decoding_options import add_decoding_options, decoding_of
 from trainers.finish import figures_table, split_figures
 from trainers.judge import judge_checkpoint
 
@@ -25,19 +27,22 @@ def main() -> int:
     parser.add_argument(
         "--allow-unknown-tokens", action="store_true", help="count tokens that the checkpoint was never taught as errors"
     )
-    args = parser.parse_args()
+    add_decoding_options(parser)
+    args = parser.parse_intermixed_args()
     if args.batch_size < 1:
         raise UserError("--batch-size is at least 1.")
     dataset = open_dataset(args.dataset)
     dataset.manifest.split(args.split)
+    decoding = decoding_of(args.checkpoint, args.decoding)
     loaded = load_checkpoint(args.checkpoint)
     with ray_session(min_cpus=2):
-        judged = judge_checkpoint(loaded, dataset, args.split, args.batch_size, args.allow_unknown_tokens)
+        judged = judge_checkpoint(loaded, dataset, args.split, args.batch_size, args.allow_unknown_tokens, decoding)
     figures = split_figures(args.split, judged)
     print(f"{loaded.uri} on {args.dataset}: {len(judged.rows)} rows, {judged.sums.total.rejected} of them rejected")
     print(figures_table(figures))
     if args.json:
-        record = {"checkpoint": loaded.uri, "dataset": args.dataset, "digest": dataset.manifest.digest, "figures": figures}
+        record = {"checkpoint": loaded.uri, "dataset": args.dataset, "digest": dataset.manifest.digest}
+        record |= {"decoding": asdict(decoding), "figures": figures}
         args.json.write_text(json.dumps(record, indent=1))
     return 0
 

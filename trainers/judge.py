@@ -15,6 +15,7 @@ from data_pipeline.manifest import Dataset, Split
 from data_pipeline.shards import read_row_group, read_split
 from data_pipeline.storage import storage_errors
 from data_pipeline.tokenizer import Tokenizer
+from models import Decoding
 from trainers.checkpoint import LoadedCheckpoint
 from trainers.metrics import GroupedSums
 from trainers.pool import predict_with_pool
@@ -31,9 +32,14 @@ class Judged:
 
 
 def judge_checkpoint(
-    loaded: LoadedCheckpoint, dataset: Dataset, split: str, batch_size: int = 64, allow_unknown_tokens: bool = False
+    loaded: LoadedCheckpoint,
+    dataset: Dataset,
+    split: str,
+    batch_size: int = 64,
+    allow_unknown_tokens: bool = False,
+    decoding: Decoding | None = None,
 ) -> Judged:
-    """Predict every row of `split` of `dataset` and compare.
+    """Predict every row of `split` of `dataset`, decoded as the checkpoint is configured or by `decoding`, and compare.
 
     Raises:
         DatasetError: there is no such split, or it is empty.
@@ -48,7 +54,7 @@ def judge_checkpoint(
     images = read_rows(dataset, part, ["id", "image", "text", "source"])
     predicted: list[dict[str, Any]] = []
     with progress(rows, "images", f"evaluate {split}") as bar:
-        for row in predict_with_pool(images, loaded.uri, batch_size).iter_rows():
+        for row in predict_with_pool(images, loaded.uri, batch_size, decoding).iter_rows():
             predicted.append(row)
             bar.update()
     if len(predicted) != rows or len({row["id"] for row in predicted}) != rows:

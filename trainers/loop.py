@@ -66,7 +66,7 @@ class Worker:
             torch.set_num_threads(max(1, cores // (context.get_local_world_size() * concurrent_runs)))
         self.dataset: Dataset = open_dataset(config.data.dataset)
         self.tokenizer = Tokenizer(self.dataset.manifest.charset)
-        self.task = SequenceTask(self.tokenizer, config.optim.label_smoothing)
+        self.task = SequenceTask(self.tokenizer, config.loss, config.decoding)
         self.data = DataInfo.of(self.dataset.manifest)
         torch.manual_seed(config.seed)  # every rank starts from the same weights
         self.network = build_recognizer(config, self.task, self.data)

@@ -7,15 +7,21 @@ import os
 import ray
 import ray.data
 
+from models import Decoding
 from trainers.predictor import Predictor
 
 
 def predict_with_pool(
-    images: ray.data.Dataset, checkpoint: str, batch_size: int, actors: int | None = None
+    images: ray.data.Dataset,
+    checkpoint: str,
+    batch_size: int,
+    decoding: Decoding | None = None,
+    actors: int | None = None,
 ) -> ray.data.Dataset:
     """Rows with `image` (encoded bytes) become rows with `prediction` and `error`; order is not kept, so carry an id.
 
-    One actor for each GPU, or two on CPUs of this machine; `actors` says otherwise.
+    The checkpoint decodes as it is configured unless `decoding` says otherwise. One actor for each GPU, or two on CPUs of
+    this machine; `actors` says otherwise.
     """
     there = ray.cluster_resources()
     gpus = int(there.get("GPU", 0))
@@ -23,7 +29,7 @@ def predict_with_pool(
     threads = max(1, (os.cpu_count() or 1) // size) if not gpus else None
     return images.map_batches(
         Predictor,
-        fn_constructor_kwargs={"checkpoint": checkpoint, "threads": threads},
+        fn_constructor_kwargs={"checkpoint": checkpoint, "threads": threads, "decoding": decoding},
         batch_size=batch_size,
         num_cpus=0.5,
         num_gpus=1 if gpus else 0,

@@ -10,6 +10,7 @@ from __future__ import annotations
 import argparse
 import io
 import json
+from dataclasses import asdict
 from typing import Any
 
 import pyarrow as pa
@@ -19,7 +20,9 @@ from cluster.errors import UserError, run_command
 from cluster.progress import progress
 from cluster.session import ray_session
 from data_pipeline.storage import Storage, open_storage
+from models import Decoding
 from trainers.checkpoint import find_checkpoint
+from trainers.decoding_options import add_decoding_options, decoding_of
 from trainers.inputs import Inputs, open_inputs
 from trainers.pool import predict_with_pool
 
@@ -33,14 +36,26 @@ def part_name(number: int) -> str:
     return f"predictions-{number:05d}.parquet"
 
 
-def predict(checkpoint: str, inputs: Inputs, out: Storage, batch_size: int, rows_per_part: int = ROWS_PER_PART) -> int:
+def predict(
+    checkpoint: str,
+    inputs: Inputs,
+    out: Storage,
+    batch_size: int,
+    decoding: Decoding | None = None,
+    rows_per_part: int = ROWS_PER_PART,
+) -> int:
     """Predict all `inputs` into parts below `out`, those that are there already excepted. Returns the inputs with an error.
 
+    The checkpoint decodes as it is configured unless `decoding` says otherwise.
+
     Raises:
-        UserError: `out` holds the predictions of other images or of another checkpoint.
+        UserError: `out` holds predictions of other images, of another checkpoint, or decoded in another way.
     """
     uri = find_checkpoint(checkpoint).uri
-    _claim(out, {"checkpoint": uri, "images": inputs.digest, "rows_per_part": rows_per_part})
+    _claim(
+        out,
+        {"checkpoint": uri, "images": inputs.digest, "decoding": decoding and asdict(decoding), "rows_per_part": rows_per_part},
+    )
     there = set(out.names())
     ids = list(inputs.ids)
     parts = {number: ids[first : first + rows_per_part] for number, first in enumerate(range(0, len(ids), rows_per_part))}
@@ -48,7 +63,7 @@ def predict(checkpoint: str, inputs: Inputs, out: Storage, batch_size: int, rows
     waiting: dict[int, list[dict[str, Any]]] = {}
     with progress(len(ids), "images", "predict", len(ids) - len(part_of)) as bar:
         if part_of:
-            for row in predict_with_pool(inputs.read(set(part_of)), uri, batch_size).iter_rows():
+            for row in predict_with_pool(inputs.read(set(part_of)), uri, batch_size, decoding).iter_rows():
                 number = part_of.pop(row["id"])
                 rows = waiting.setdefault(number, [])
                 rows.append(row)
@@ -69,7 +84,8 @@ def _claim(out: Storage, job: dict[str, Any]) -> None:
     if file.exists():
         if json.loads(file.read_bytes()) != job:
             raise UserError(
-                f"'{out.uri}' holds predictions of other images or of another checkpoint (see its {JOB}). Choose another place."
+                f"'{out.uri}' holds predictions of other images, of another checkpoint or decoded in another way "
+                f"(see its {JOB}). Choose another place."
             )
         return
     file.write_bytes(json.dumps(job, indent=1).encode())
@@ -93,13 +109,14 @@ def main() -> int:
     parser.add_argument("out", help="folder or URI for the predictions")
     parser.add_argument("--split", default="test", help="of a dataset (default %(default)s)")
     parser.add_argument("--batch-size", type=int, default=64)
-    args = parser.parse_args()
+    add_decoding_options(parser)
+    args = parser.parse_intermixed_args()
     if args.batch_size < 1:
         raise UserError("--batch-size is at least 1.")
-    find_checkpoint(args.checkpoint)
+    decoding = decoding_of(args.checkpoint, args.decoding)
     with ray_session(min_cpus=2):
         inputs = open_inputs(args.images, args.split)
-        errors = predict(args.checkpoint, inputs, open_storage(args.out), args.batch_size)
+        errors = predict(args.checkpoint, inputs, open_storage(args.out), args.batch_size, decoding)
     print(f"{args.out}: {len(inputs.ids):,} predictions, {errors} of them images that could not be read (column error)")
     return 0
 

@@ -9,18 +9,22 @@ import torch
 
 from data_pipeline.images import BadImage, decode, fit
 from data_pipeline.stream.batch import pad_images
+from models import Decoding
 from trainers.checkpoint import LoadedCheckpoint, load_checkpoint
 
 
 class Predictor:
-    """Loads a checkpoint once and reads batches of encoded images. An actor of Ray Data, or used as it is."""
+    """Loads a checkpoint once and reads batches of encoded images. An actor of Ray Data, or used as it is.
 
-    def __init__(self, checkpoint: str, threads: int | None = None) -> None:
+    It decodes as the checkpoint is configured unless `decoding` says otherwise.
+    """
+
+    def __init__(self, checkpoint: str, threads: int | None = None, decoding: Decoding | None = None) -> None:
         if threads:
             torch.set_num_threads(threads)
         device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
         self.loaded: LoadedCheckpoint = load_checkpoint(checkpoint, device)
-        self.device = device
+        self.device, self.decoding = device, decoding
 
     def __call__(self, batch: dict[str, np.ndarray]) -> dict[str, Any]:
         """`image` (encoded bytes) of each row becomes `prediction` and `error`; the other columns pass through.
@@ -55,7 +59,7 @@ class Predictor:
         if not images:
             return []
         pixels, widths = self.to_tensors(images)
-        return self.loaded.task.predict(self.loaded.model, pixels, widths)
+        return self.loaded.task.predict(self.loaded.model, pixels, widths, self.decoding)
 
     def to_tensors(self, images: list[np.ndarray]) -> tuple[torch.Tensor, torch.Tensor]:
         """Prepared images as a padded batch uint8 (B, C, H, W) and their widths int64 (B,) on the device."""

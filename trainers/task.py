@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from data_pipeline.tokenizer import Tokenizer
 from models import Decoding, OutputSpec, Recognizer
+from trainers.losses import LossConfig, sequence_loss
 from trainers.metrics import GroupedSums
 
 if TYPE_CHECKING:
@@ -18,16 +19,18 @@ if TYPE_CHECKING:
 
 
 class SequenceTask:
-    """Image to token sequence: cross-entropy over the tokens after `<bos>`, `<eos>` included, `<pad>` not counted."""
+    """Image to token sequence: a loss over the tokens after `<bos>`, `<eos>` included, `<pad>` not counted."""
 
-    def __init__(self, tokenizer: Tokenizer, label_smoothing: float = 0.0) -> None:
+    def __init__(self, tokenizer: Tokenizer, loss: LossConfig | None = None, decoding: Decoding | None = None) -> None:
         self.tokenizer = tokenizer
-        self.label_smoothing = label_smoothing
+        self.loss = loss or LossConfig()
+        self.decoding = decoding or Decoding()
 
     def output_spec(self, max_length: int) -> OutputSpec:
         """What the network has to know of the vocabulary; `max_length` counts tokens, `<eos>` included."""
         t = self.tokenizer
-        return OutputSpec(len(t), bos_id=t.bos_id, eos_id=t.eos_id, pad_id=t.pad_id, max_length=max_length)
+        opens, closes = t.groups()
+        return OutputSpec(len(t), t.bos_id, t.eos_id, t.pad_id, max_length, open_ids=opens, close_ids=closes)
 
     def _labels(self, batch: DeviceBatch) -> Tensor:
         """tgt_out int64 (B, T - 1); rows of weight 0 are all `<pad>`."""
@@ -39,22 +42,21 @@ class SequenceTask:
         return (self._labels(batch) != self.tokenizer.pad_id).sum().float()
 
     def loss_sum(self, model: nn.Module, batch: DeviceBatch, smoothed: bool = True) -> Tensor:
-        """Cross-entropy summed over the tokens of the batch, in float32."""
-        logits = model(batch.images, batch.targets[:, :-1], batch.widths)
-        return F.cross_entropy(
-            logits.float().flatten(0, 1),
-            self._labels(batch).flatten(),
-            ignore_index=self.tokenizer.pad_id,
-            label_smoothing=self.label_smoothing if smoothed else 0.0,
-            reduction="sum",
-        )
+        """The loss summed over the tokens of the batch, in float32."""
+        tgt_in = batch.targets[:, :-1]
+        output = model(batch.images, tgt_in, batch.widths)
+        loss = self.loss if smoothed else replace(self.loss, label_smoothing=0.0, repulsion_weight=0.0)
+        return sequence_loss(output, tgt_in, self._labels(batch), self.output_spec(tgt_in.shape[1]), loss)
 
     @torch.inference_mode()
     def judge(self, model: Recognizer, batch: Batch, tensors: DeviceBatch, sums: GroupedSums) -> None:
-        """Decode a batch greedily and count its figures into `sums`. `model` is in evaluation mode."""
+        """Decode a batch greedily, as often as a run validates, and count its figures into `sums`.
+
+        `model` is in evaluation mode.
+        """
         sums.total.loss += float(self.loss_sum(model, tensors, smoothed=False))
         sums.total.loss_tokens += int(self.token_count(tensors))
-        predictions = self.predict(model, tensors.images, tensors.widths)
+        predictions = self.predict(model, tensors.images, tensors.widths, Decoding())
         for sample_id, prediction, truth, source in zip(batch.ids, predictions, batch.texts, batch.sources, strict=True):
             if sample_id in batch.errors:
                 sums.total.rejected += 1
@@ -62,7 +64,7 @@ class SequenceTask:
                 sums.add(prediction, truth, source)
 
     @torch.inference_mode()
-    def predict(self, model: Recognizer, images: Tensor, widths: Tensor) -> list[str]:
-        """Texts of images uint8 (B, C, H, W)."""
-        generation = model.generate(images, Decoding(), widths)
+    def predict(self, model: Recognizer, images: Tensor, widths: Tensor, decoding: Decoding | None = None) -> list[str]:
+        """Texts of images uint8 (B, C, H, W), decoded as configured unless `decoding` says otherwise."""
+        generation = model.generate(images, decoding or self.decoding, widths)
         return [self.tokenizer.decode(ids) for ids in generation.token_ids.tolist()]

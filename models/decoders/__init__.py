@@ -5,10 +5,16 @@ from collections.abc import Callable
 from models.choices import choose
 from models.config import DecoderConfig, DecoderName
 from models.decoders.base import Decoder, DecoderCache
+from models.decoders.none import NoDecoder
+from models.decoders.rnn import RnnDecoder
 from models.decoders.transformer import TransformerDecoder
 from models.spec import OutputSpec
 
-DECODERS: dict[DecoderName, Callable[[DecoderConfig, int, OutputSpec], Decoder]] = {"transformer": TransformerDecoder}
+DECODERS: dict[DecoderName, Callable[[DecoderConfig, int, OutputSpec], Decoder]] = {
+    "none": NoDecoder,
+    "transformer": TransformerDecoder,
+    "rnn": RnnDecoder,
+}
 
 
 def build_decoder(config: DecoderConfig, memory_dim: int, output_spec: OutputSpec) -> Decoder:
@@ -16,4 +22,4 @@ def build_decoder(config: DecoderConfig, memory_dim: int, output_spec: OutputSpe
     return choose(DECODERS, config.name, "model.decoder.name")(config, memory_dim, output_spec)
 
 
-__all__ = ["DECODERS", "Decoder", "DecoderCache", "TransformerDecoder", "build_decoder"]
+__all__ = ["DECODERS", "Decoder", "DecoderCache", "NoDecoder", "RnnDecoder", "TransformerDecoder", "build_decoder"]

@@ -27,8 +27,8 @@ class DecoderCache(ABC):
 class Decoder(nn.Module):
     """Tokens and memory to logits."""
 
-    def forward(self, tgt_in: Tensor, memory: Memory) -> Tensor:
-        """`tgt_in` int64 (B, T) and the memory to logits (B, T, V).
+    def forward(self, tgt_in: Tensor, memory: Memory) -> Tensor | None:
+        """`tgt_in` int64 (B, T) and the memory to logits (B, T, V), or None where there is no decoder.
 
         PAD in `tgt_in` comes last; it changes nothing before it.
         """

@@ -1,53 +1,140 @@
 """What a transformer decoder keeps between the steps of incremental decoding.
 
-Legend: B batch, K beams of an image, R = B * K rows, T most target positions, S source positions, N heads, d head width.
+The K beams of an image are K query positions of that image: they share its memory, and they share one store of what all
+of them have read, in which each beam sees its own history alone. So nothing is copied when beams are reordered but the
+record of who sees what.
+
+Legend: B batch, K beams of an image, R = B * K rows, P most steps, S source positions, N heads, d head width, D width.
 """
 
 from dataclasses import dataclass
 
+import torch
+import torch.nn.functional as F
 from torch import Tensor
 
+from models.attention import MultiHeadAttention, probabilities
 from models.decoders.base import DecoderCache
+from models.memory import Memory
+
+
+def _fused(attention: MultiHeadAttention, names: tuple[str, ...]) -> tuple[Tensor, Tensor | None]:
+    """Weight and bias of one linear map in place of those that `names` lists, queries scaled as scores want them."""
+    maps = [(getattr(attention, name), attention.scale if name == "query" else 1.0) for name in names]
+    weight = torch.cat([linear.weight * scale for linear, scale in maps])
+    bias = None if maps[0][0].bias is None else torch.cat([linear.bias * scale for linear, scale in maps])
+    device = weight.device.type
+    if torch.is_autocast_enabled(device):  # once instead of in every step
+        dtype = torch.get_autocast_dtype(device)
+        weight, bias = weight.to(dtype), None if bias is None else bias.to(dtype)
+    return weight, bias
+
+
+class History:
+    """How many tokens were read, and which entries of the store of an image each of its beams may see.
+
+    Beam k of an image writes entry `position * K + k`. `bias` (B, 1, K, P * K) is added to scores: 0 on a beam's own
+    history, -inf elsewhere. A single beam sees everything and has no `bias`.
+    """
+
+    def __init__(self, memory: Tensor, max_length: int, beams: int) -> None:
+        self.position = 0
+        self.beams = beams
+        self.max_length = max_length
+        self.bias: Tensor | None = None
+        if beams > 1:
+            # What a beam will write, it will see.
+            own = torch.eye(beams, dtype=torch.bool, device=memory.device).repeat(memory.shape[0], 1, max_length)
+            self.bias = torch.zeros(own.shape, device=memory.device).masked_fill(~own, float("-inf"))[:, None]
+
+    @property
+    def end(self) -> int:
+        """Entries up to and with those of the current step."""
+        return (self.position + 1) * self.beams
+
+    def hide(self, scores: Tensor) -> Tensor:
+        """Sets scores (B, N, K, end) to -inf where an entry is not of a beam's history; returns them."""
+        return scores if self.bias is None else scores.add_(self.bias[..., : self.end])
+
+    def reorder(self, rows: Tensor) -> None:
+        """Row r goes on from the history of row `rows[r]`."""
+        if self.bias is not None:
+            filled = self.bias.flatten(0, 2)[:, : self.position * self.beams]
+            filled.copy_(filled.index_select(0, rows))
+
+
+class SelfAttentionCache:
+    """Keys (B, N, d, P * K), transposed as products with few queries are fastest, and values (B, N, P * K, d)."""
+
+    def __init__(self, attention: MultiHeadAttention, memory: Tensor, history: History) -> None:
+        self.attention = attention
+        self.history = history
+        self.weight, self.bias = _fused(attention, ("query", "key", "value"))
+        heads = (memory.shape[0], attention.num_heads)
+        width, room = self.weight.shape[0] // (3 * attention.num_heads), history.max_length * history.beams
+        self.keys = self.weight.new_empty(*heads, width, room)
+        self.values = self.weight.new_empty(*heads, room, width)
+
+    def attend(self, x: Tensor) -> Tensor:
+        """One token a beam (B, K, D), which joins the history, to what it attends to, (B, K, D)."""
+        projected = F.linear(x, self.weight, self.bias).unflatten(-1, (3, self.attention.num_heads, -1))
+        query, key, value = projected.permute(2, 0, 3, 1, 4)
+        start, end = self.history.position * self.history.beams, self.history.end
+        self.keys[..., start:end] = key.transpose(-2, -1)
+        self.values[:, :, start:end] = value
+        scores = self.history.hide(query @ self.keys[..., :end])
+        heads = probabilities(scores).to(self.values.dtype) @ self.values[:, :, :end]
+        return self.attention.output(heads)
+
+
+class CrossAttentionCache:
+    """The projected memory: keys (B, N, d, S), values (B, N, S, d), and a bias (B, 1, 1, S) of -inf on padding.
+
+    `weights` (B, N, K, S): the probabilities of the step.
+    """
+
+    def __init__(self, attention: MultiHeadAttention, memory: Memory) -> None:
+        self.attention = attention
+        self.weight, self.query_bias = _fused(attention, ("query",))
+        keys, values = attention.project_source(memory.tokens)
+        self.keys, self.values = keys.transpose(-2, -1).contiguous(), values.contiguous()
+        self.bias: Tensor | None = None
+        if memory.mask is not None:
+            self.bias = torch.zeros_like(memory.mask, dtype=torch.float).masked_fill(~memory.mask, float("-inf"))[:, None, None]
+        self.weights = memory.tokens.new_zeros(0)
+
+    def attend(self, x: Tensor) -> Tensor:
+        """Queries of all beams (B, K, D) to what they attend to, (B, K, D)."""
+        query = F.linear(x, self.weight, self.query_bias).unflatten(-1, (self.attention.num_heads, -1)).transpose(1, 2)
+        scores = query @ self.keys
+        self.weights = self.weigh(scores if self.bias is None else scores.add_(self.bias))
+        return self.attention.output(self.weights.to(self.values.dtype) @ self.values)
+
+    def weigh(self, scores: Tensor) -> Tensor:
+        """Masked scores (B, N, K, S) to probabilities."""
+        return probabilities(scores)
+
+    def reorder(self, rows: Tensor) -> None:
+        """Nothing here belongs to one beam."""
 
 
 @dataclass
 class LayerCache:
-    """Keys and values of one layer: of the tokens so far, in room for all (R, N, T, d), and of the memory (B, N, S, d)."""
+    """Of one layer."""
 
-    self_keys: Tensor
-    self_values: Tensor
-    memory_keys: Tensor
-    memory_values: Tensor
-
-    @classmethod
-    def with_room(cls, memory_keys: Tensor, memory_values: Tensor, max_length: int, beams: int) -> "LayerCache":
-        """An empty cache for `max_length` tokens of each beam beside the projected memory."""
-        batch, heads, _, width = memory_keys.shape
-        room = (batch * beams, heads, max_length, width)
-        return cls(memory_keys.new_empty(room), memory_keys.new_empty(room), memory_keys, memory_values)
-
-    def append(self, keys: Tensor, values: Tensor, position: int) -> tuple[Tensor, Tensor]:
-        """Stores one token's keys and values (R, N, 1, d) at `position`; returns those of all tokens so far."""
-        self.self_keys[:, :, position] = keys[:, :, 0]
-        self.self_values[:, :, position] = values[:, :, 0]
-        return self.self_keys[:, :, : position + 1], self.self_values[:, :, : position + 1]
-
-    def reorder(self, rows: Tensor, position: int) -> None:
-        """Row r takes over the tokens before `position` of row `rows[r]`."""
-        self.self_keys[:, :, :position] = self.self_keys[rows, :, :position]
-        self.self_values[:, :, :position] = self.self_values[rows, :, :position]
+    target: SelfAttentionCache
+    memory: CrossAttentionCache
 
 
 @dataclass
 class TransformerCache(DecoderCache):
-    """The caches of all layers, the mask (B, 1, 1, S) of the memory, and how many tokens were read."""
+    """The caches of all layers and the history that they share."""
 
     layers: list[LayerCache]
-    memory_mask: Tensor | None
-    position: int = 0
-    weights: Tensor | None = None
+    history: History
 
     def reorder(self, rows: Tensor) -> None:
-        """Row r goes on from what row `rows[r]` has read."""
+        """Row r goes on from what row `rows[r]`, a beam of the same image, has read."""
+        self.history.reorder(rows)
         for layer in self.layers:
-            layer.reorder(rows, self.position)
+            layer.memory.reorder(rows)

@@ -1,24 +1,28 @@
 """The transformer decoder.
 
-Legend: B batch, T target positions, S source positions, M width of the memory, D width of the decoder, N heads, d head
-width, V vocabulary.
+Legend: B batch, K beams of an image, R = B * K rows, T target positions, S source positions, M width of the memory, D width
+of the decoder, N heads, V vocabulary.
 """
 
 from collections.abc import Callable, Iterator
+from functools import partial
 from typing import cast
 
 from torch import Tensor, nn
 
-from models.attention import MultiHeadAttention, attention_scale, check_heads
+from models.activations import ACTIVATIONS
+from models.attention import ATTENTION_OUTPUTS, MultiHeadAttention, attention_scale, head_width
 from models.choices import choose
 from models.config import CrossQuery, DecoderConfig
 from models.decoders.base import Decoder, DecoderCache
-from models.decoders.cache import LayerCache, TransformerCache
-from models.feed_forward import LinearFeedForward
+from models.decoders.cache import CrossAttentionCache, History, LayerCache, SelfAttentionCache, TransformerCache
+from models.decoders.feed_forward import FEED_FORWARDS
+from models.decoders.positions import POSITION_TABLES
+from models.decoders.refinement import REFINERS
+from models.errors import ModelConfigError
 from models.initialization import INITIALIZERS
 from models.memory import Memory
 from models.normalization import FINAL_NORMS, RESIDUALS
-from models.positions import sinusoid
 from models.spec import OutputSpec
 
 KEY = "model.decoder"
@@ -32,6 +36,9 @@ CROSS_QUERIES: dict[CrossQuery, QueryRule] = {
     "target": lambda target, attended, block: target,
 }
 
+# Queries (B, T, D) to what they attend to, (B, T, D): in one pass over all positions, or against a cache.
+Attend = Callable[[Tensor], Tensor]
+
 
 class TransformerDecoderLayer(nn.Module):
     """Causal self-attention, cross-attention to the memory, feed-forward."""
@@ -39,63 +46,41 @@ class TransformerDecoderLayer(nn.Module):
     def __init__(self, config: DecoderConfig, memory_dim: int) -> None:
         super().__init__()
         dim, heads, drop_rate = config.embed_dim, config.num_heads, config.drop_rate
-        scale = attention_scale(config.attention_scale, dim, heads, KEY)
-        residual = choose(RESIDUALS, config.norm, f"{KEY}.norm")
+        head_dim = head_width(dim, heads, config.head_dim, KEY)
+        scale = attention_scale(config.attention_scale, heads * head_dim, heads, KEY)
+        output = choose(ATTENTION_OUTPUTS, config.attention_output, f"{KEY}.attention_output")
+        feed_forward = choose(FEED_FORWARDS, config.feed_forward, f"{KEY}.feed_forward")
+        activation = choose(ACTIVATIONS, config.activation, f"{KEY}.activation")
         self.cross_query = choose(CROSS_QUERIES, config.cross_query, f"{KEY}.cross_query")
-        self.self_attention = MultiHeadAttention(dim, dim, heads, scale, drop_rate)
-        self.self_residual = residual(dim)
-        self.cross_attention = MultiHeadAttention(dim, memory_dim, heads, scale, drop_rate)
-        self.cross_residual = residual(dim)
-        self.feed_forward = LinearFeedForward(dim, config.mlp_dim, config.mlp_drop_rate)
-        self.feed_forward_residual = residual(dim)
+        self.self_attention = MultiHeadAttention(dim, dim, heads, head_dim, scale, drop_rate, config.qkv_bias, output)
+        self.cross_attention = MultiHeadAttention(dim, memory_dim, heads, head_dim, scale, drop_rate, config.qkv_bias, output)
+        self.feed_forward = feed_forward(dim, config.mlp_dim, config.mlp_drop_rate, activation)
+        self.residual = choose(RESIDUALS, config.norm, f"{KEY}.norm")(dim, 3)
 
-    def forward(self, target: Tensor, memory: Tensor, memory_mask: Tensor | None) -> Tensor:
-        """`target` (B, T, D), memory (B, S, M), `memory_mask` (B, 1, 1, S) to (B, T, D)."""
-        x = self.self_residual.before(target)
-        attended = self.self_attention.attend(x, *self.self_attention.project_source(x), is_causal=True)
-        block = self.self_residual.after(target, attended)
-        query = self.cross_residual.before(self.cross_query(target, attended, block))
-        crossed = self.cross_attention.attend(query, *self.project_memory(memory), memory_mask)
-        return self._finish(block, crossed)
-
-    def project_memory(self, memory: Tensor) -> tuple[Tensor, Tensor]:
-        """Memory (B, S, M) to the keys and values, each (B, N, S, d), that `step` attends to."""
-        return self.cross_attention.project_source(memory)
-
-    def step(
-        self, target: Tensor, cache: LayerCache, memory_mask: Tensor | None, position: int, need_weights: bool
-    ) -> tuple[Tensor, Tensor | None]:
-        """One token (B, 1, D) at `position` to (B, 1, D) and, if asked for, its cross-attention (B, S)."""
-        x = self.self_residual.before(target)
-        keys, values = cache.append(*self.self_attention.project_source(x), position)
-        attended = self.self_attention.attend(x, keys, values)
-        block = self.self_residual.after(target, attended)
-        query = self.cross_residual.before(self.cross_query(target, attended, block))
-        crossed = self.cross_attention.attend(query, cache.memory_keys, cache.memory_values, memory_mask)
-        weights = None
-        if need_weights:
-            weights = self.cross_attention.weights(query, cache.memory_keys, memory_mask)[:, 0]
-        return self._finish(block, crossed), weights
-
-    def _finish(self, block: Tensor, crossed: Tensor) -> Tensor:
-        x = self.cross_residual.after(block, crossed)
-        return self.feed_forward_residual.after(x, self.feed_forward(self.feed_forward_residual.before(x)))
+    def forward(self, target: Tensor, attend_target: Attend, attend_memory: Attend) -> Tensor:
+        """(B, T, D) to (B, T, D), through this layer's self-attention and cross-attention as the caller runs them."""
+        attended = attend_target(self.residual.before(0, target))
+        block = self.residual.after(0, target, attended)
+        crossed = attend_memory(self.residual.before(1, self.cross_query(target, attended, block)))
+        x = self.residual.after(1, block, crossed)
+        return self.residual.after(2, x, self.feed_forward(self.residual.before(2, x)))
 
 
 class TransformerDecoder(Decoder):
     """Token embedding and positions, decoder layers, and a linear map to the vocabulary."""
 
-    positions: Tensor
-
     def __init__(self, config: DecoderConfig, memory_dim: int, output_spec: OutputSpec) -> None:
         super().__init__()
-        check_heads(config.embed_dim, config.num_heads, KEY)
+        if config.depth < 1:
+            raise ModelConfigError(f"{KEY}.depth", f"{config.depth}, but a decoder has at least 1 layer")
         dim = config.embed_dim
+        self.pad_id = output_spec.pad_id
         self.embedding = nn.Embedding(output_spec.num_classes + config.extra_embeddings, dim)
-        self.embedding_scale = dim**0.5
-        self.register_buffer("positions", sinusoid(output_spec.max_length, dim), persistent=False)
+        self.embedding_scale = dim**0.5 if config.embedding_scale else 1.0
+        self.positions = choose(POSITION_TABLES, config.position, f"{KEY}.position")(config, output_spec)
         self.position_drop = nn.Dropout(config.drop_rate)
         self.layers = nn.ModuleList(TransformerDecoderLayer(config, memory_dim) for _ in range(config.depth))
+        self.refiner = choose(REFINERS, config.refinement, f"{KEY}.refinement")(config)
         self.norm = choose(FINAL_NORMS, config.norm, f"{KEY}.norm")(dim)
         self.head = nn.Linear(dim, output_spec.num_classes)
         self.apply(choose(INITIALIZERS, config.init, f"{KEY}.init"))
@@ -105,16 +90,21 @@ class TransformerDecoder(Decoder):
 
         No mask hides PAD in `tgt_in`: PAD comes last, so that the causal mask keeps it from every token before it.
         """
-        mask = None if memory.mask is None else memory.mask[:, None, None]
-        x = self._embed(tgt_in, 0)
-        for layer in self.layers:
-            x = layer(x, memory.tokens, mask)
+        x = self._embed(tgt_in, self.positions(0, tgt_in.shape[1]))
+        attend_memory = self.refiner.over(memory, tgt_in != self.pad_id)
+        for layer in self._layers():
+            x = layer(x, layer.self_attention.causal, partial(attend_memory, layer.cross_attention))
         return self.head(self.norm(x))
 
     def start(self, memory: Memory, max_length: int, beams: int = 1) -> TransformerCache:
         """An empty cache for at most `max_length` steps of `beams` rows an image; projects the memory once, for all."""
-        layers = [LayerCache.with_room(*layer.project_memory(memory.tokens), max_length, beams) for layer in self._layers()]
-        return TransformerCache(layers, None if memory.mask is None else memory.mask[:, None, None])
+        history = History(memory.tokens, max_length, beams)
+        layers: list[LayerCache] = []
+        below: CrossAttentionCache | None = None
+        for layer in self._layers():
+            below = self.refiner.cache(layer.cross_attention, memory, beams, below)
+            layers.append(LayerCache(SelfAttentionCache(layer.self_attention, memory.tokens, history), below))
+        return TransformerCache(layers, history)
 
     def step(self, tokens: Tensor, cache: DecoderCache, need_weights: bool = False) -> Tensor:
         """Reads one token per row, int64 (R,), into the cache; logits (R, V) of the next, as `forward` gives them.
@@ -122,18 +112,17 @@ class TransformerDecoder(Decoder):
         With `need_weights`, `cache.weights` is the last layer's cross-attention (R, S), mean over heads.
         """
         assert isinstance(cache, TransformerCache)
-        x = self._embed(tokens[:, None], cache.position)
-        weights = None
+        history = cache.history
+        x = self._embed(tokens.view(-1, history.beams), self.positions(history.position, 1))
         for layer, layer_cache in zip(self._layers(), cache.layers, strict=True):
-            x, weights = layer.step(x, layer_cache, cache.memory_mask, cache.position, need_weights)
-        cache.position += 1
-        cache.weights = weights
-        return self.head(self.norm(x))[:, 0]
+            x = layer(x, layer_cache.target.attend, layer_cache.memory.attend)
+        history.position += 1
+        cache.weights = cache.layers[-1].memory.weights.mean(1).flatten(0, 1) if need_weights else None
+        return self.head(self.norm(x)).flatten(0, 1)
 
     def _layers(self) -> Iterator[TransformerDecoderLayer]:
         return cast(Iterator[TransformerDecoderLayer], iter(self.layers))  # a ModuleList does not know its class
 
-    def _embed(self, tokens: Tensor, start: int) -> Tensor:
-        """Tokens (B, T), the first at position `start`, to (B, T, D)."""
-        embedded = self.embedding(tokens) * self.embedding_scale
-        return self.position_drop(embedded + self.positions[start : start + tokens.shape[1]])
+    def _embed(self, tokens: Tensor, positions: Tensor) -> Tensor:
+        """Tokens (B, T) at `positions` (T, D), or all at one (1, D), to (B, T, D)."""
+        return self.position_drop(self.embedding(tokens) * self.embedding_scale + positions)

@@ -12,9 +12,10 @@ from models.errors import ModelConfigError
 from models.spec import OutputSpec
 
 DecodingMethod = Literal["greedy", "beam"]
+MAX_LENGTH_PENALTY = 10  # beyond, float32 has no room for log-probability / length ** length_penalty
 
 
-@dataclass(frozen=True)
+@dataclass
 class Decoding:
     """How to decode. A recognizer with a decoder reads with it; one without reads with its CTC head."""
 
@@ -22,10 +23,11 @@ class Decoding:
     max_length: int | None = None  # None: the output spec's; fewer tokens, EOS included, where it is given
     beam_size: int = 5  # hypotheses an image, of method beam
     num_best: int = 1  # candidates that are returned, at most beam_size
-    length_penalty: float = 1.0  # candidates are ranked by log-probability / length ** length_penalty
+    # Candidates are ranked by log-probability / length ** length_penalty, EOS counted. No part of reading with a CTC head.
+    length_penalty: float = 1.0
     two_way: bool = False  # candidates of both directions, each judged by both (needs decoder.direction both)
     ctc_weight: float = 0.0  # share of the CTC head's log-probability in the rank of candidates (needs both heads)
-    balanced: bool = False  # only texts whose groups, OutputSpec.open_ids to close_ids, are closed
+    balanced: bool = False  # only texts whose groups, OutputSpec.open_ids[i] to close_ids[i], are closed when it ends
     return_attention: bool = False
 
 
@@ -34,7 +36,7 @@ class Candidates:
     """The best texts of each image, best first.
 
     `token_ids` int64 (B, n, T): as in `Generation`; `lengths` int64 (B, n); `log_probs` (B, n): of the texts;
-    `scores` (B, n): what they are ranked by, -inf where an image has fewer candidates.
+    `scores` (B, n): what they are ranked by, -inf where an image has fewer candidates (their rows are PAD, of length 0).
     """
 
     token_ids: Tensor
@@ -59,6 +61,22 @@ class Generation:
     log_probs: Tensor
     attention: Tensor | None = None
     candidates: Candidates | None = None
+
+
+def check_settings(decoding: Decoding) -> None:
+    """Raises ModelConfigError for settings that no model can serve."""
+    if decoding.beam_size < 1:
+        raise ModelConfigError("decoding.beam_size", f"{decoding.beam_size} is less than one hypothesis")
+    most = decoding.beam_size if decoding.method == "beam" else 1
+    if not 1 <= decoding.num_best <= most:
+        raise ModelConfigError(
+            "decoding.num_best",
+            f"{decoding.num_best} is not in 1..{most}, what method {decoding.method} finds (decoding.beam_size)",
+        )
+    if not 0 <= decoding.length_penalty <= MAX_LENGTH_PENALTY:
+        raise ModelConfigError("decoding.length_penalty", f"{decoding.length_penalty} is not in 0..{MAX_LENGTH_PENALTY}")
+    if not 0 <= decoding.ctc_weight <= 1:
+        raise ModelConfigError("decoding.ctc_weight", f"{decoding.ctc_weight} is not in 0..1")
 
 
 def length_limit(decoding: Decoding, spec: OutputSpec) -> int:

@@ -8,9 +8,15 @@ from collections.abc import Callable
 from models.choices import choose
 from models.config import EncoderConfig, EncoderName
 from models.encoders.base import Encoder
+from models.encoders.bilstm import BiLstmEncoder
+from models.encoders.none import NoEncoder
 from models.encoders.transformer import TransformerEncoder
 
-ENCODERS: dict[EncoderName, Callable[[EncoderConfig], Encoder]] = {"transformer": TransformerEncoder}
+ENCODERS: dict[EncoderName, Callable[[EncoderConfig], Encoder]] = {
+    "none": NoEncoder,
+    "bilstm": BiLstmEncoder,
+    "transformer": TransformerEncoder,
+}
 
 
 def build_encoder(config: EncoderConfig) -> Encoder:
@@ -18,4 +24,4 @@ def build_encoder(config: EncoderConfig) -> Encoder:
     return choose(ENCODERS, config.name, "model.encoder.name")(config)
 
 
-__all__ = ["ENCODERS", "Encoder", "TransformerEncoder", "build_encoder"]
+__all__ = ["ENCODERS", "BiLstmEncoder", "Encoder", "NoEncoder", "TransformerEncoder", "build_encoder"]

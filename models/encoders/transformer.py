@@ -1,22 +1,60 @@
-"""The SATRN encoder (Lee et al. 2020, "On Recognizing Texts of Arbitrary Shapes with 2D Self-Attention").
+"""The transformer encoders of SATRN (Lee et al. 2020, "On Recognizing Texts of Arbitrary Shapes with 2D Self-Attention")
+and of ViT (Dosovitskiy et al. 2021).
 
-Legend: B batch, D width, h w height and width of the feature map, S = h * w source positions, row by row.
+Legend: B batch, D width, h w height and width of the feature map, P positions before the map (0 or 1), S = P + h * w.
 """
 
+import torch
 from torch import Tensor, nn
 
-from models.attention import ENCODER_ATTENTIONS, attention_scale, check_heads
+from models.activations import ACTIVATIONS
 from models.choices import choose
 from models.config import EncoderConfig
+from models.encoders.attention import ENCODER_ATTENTIONS
 from models.encoders.base import Encoder
 from models.errors import ModelConfigError
-from models.feed_forward import ENCODER_FEED_FORWARDS
+from models.feed_forward import ENCODER_FEED_FORWARDS, OVER_THE_MAP
 from models.initialization import INITIALIZERS
 from models.memory import Memory
 from models.normalization import FINAL_NORMS, RESIDUALS
-from models.positions import POSITIONS
+from models.positions import build_position
 
 KEY = "model.encoder"
+
+
+class ClassToken(nn.Module):
+    """One learned position before those of the map, for what belongs to no place (ViT)."""
+
+    length = 1
+
+    def __init__(self, config: EncoderConfig) -> None:
+        super().__init__()
+        # The token, and beside a learned position table its row of that.
+        self.parts = nn.Parameter(torch.empty(1 + (config.position == "learned"), config.embed_dim))
+        nn.init.normal_(self.parts, std=0.02)
+        self.drop = nn.Dropout(config.position_drop_rate)
+
+    def forward(self, x: Tensor, mask: Tensor | None) -> tuple[Tensor, Tensor | None]:
+        """(B, h * w, D) and `mask` (B, h * w) to (B, S, D) and (B, S)."""
+        token = self.drop(self.parts.sum(0).expand(x.shape[0], 1, -1))
+        mask = None if mask is None else torch.cat([mask.new_ones(mask.shape[0], 1), mask], 1)
+        return torch.cat([token.to(x.dtype), x], 1), mask
+
+
+class NoClassToken(nn.Module):
+    """The positions of the map alone."""
+
+    length = 0
+
+    def __init__(self, config: EncoderConfig) -> None:
+        super().__init__()
+
+    def forward(self, x: Tensor, mask: Tensor | None) -> tuple[Tensor, Tensor | None]:
+        """(B, h * w, D) and `mask` (B, h * w) as they are."""
+        return x, mask
+
+
+CLASS_TOKENS: dict[bool, type[ClassToken] | type[NoClassToken]] = {False: NoClassToken, True: ClassToken}
 
 
 class TransformerEncoderLayer(nn.Module):
@@ -24,47 +62,51 @@ class TransformerEncoderLayer(nn.Module):
 
     def __init__(self, config: EncoderConfig) -> None:
         super().__init__()
-        dim = config.embed_dim
-        residual = choose(RESIDUALS, config.norm, f"{KEY}.norm")
         attention = choose(ENCODER_ATTENTIONS, config.attention, f"{KEY}.attention")
         feed_forward = choose(ENCODER_FEED_FORWARDS, config.feed_forward, f"{KEY}.feed_forward")
-        scale = attention_scale(config.attention_scale, dim, config.num_heads, KEY)
-        self.attention = attention(dim, config.num_heads, scale, config.drop_rate)
-        self.attention_residual = residual(dim)
-        self.feed_forward = feed_forward(dim, config.mlp_dim, config.mlp_drop_rate)
-        self.feed_forward_residual = residual(dim)
+        activation = choose(ACTIVATIONS, config.activation, f"{KEY}.activation")
+        self.attention = attention(config)
+        self.feed_forward = feed_forward(config.embed_dim, config.mlp_dim, config.mlp_drop_rate, activation)
+        self.residual = choose(RESIDUALS, config.norm, f"{KEY}.norm")(config.embed_dim, 2)
 
     def forward(
-        self, x: Tensor, size: tuple[int, int], mask: Tensor | None, scores: Tensor | None
+        self, x: Tensor, keys: Tensor | None, scores: Tensor | None, size: tuple[int, int], mask: Tensor | None
     ) -> tuple[Tensor, Tensor | None]:
-        """`x` (B, S, D), map size (h, w), `mask` (B, h, w), scores of the layer before to (B, S, D) and scores."""
-        keys = None if mask is None else mask.flatten(1)[:, None, None]
-        attended, scores = self.attention(self.attention_residual.before(x), keys, scores)
-        x = self.attention_residual.after(x, attended)
-        fed = self.feed_forward(self.feed_forward_residual.before(x), size, mask)
-        return self.feed_forward_residual.after(x, fed), scores
+        """`x` (B, S, D) to the same and the scores for the next layer.
+
+        `keys` (B, 1, 1, S) and `mask` (B, h, w) are True on image; `scores` come from the layer before; `size`: (h, w).
+        """
+        attended, scores = self.attention(self.residual.before(0, x), keys, scores)
+        x = self.residual.after(0, x, attended)
+        fed = self.feed_forward(self.residual.before(1, x), size, mask)
+        return self.residual.after(1, x, fed), scores
 
 
 class TransformerEncoder(Encoder):
-    """2D positions, then transformer layers over all positions of the feature map."""
+    """Positions, then transformer layers over all positions of the feature map."""
 
     def __init__(self, config: EncoderConfig) -> None:
         super().__init__()
-        check_heads(config.embed_dim, config.num_heads, KEY)
-        if config.embed_dim % 2:
-            raise ModelConfigError(f"{KEY}.embed_dim", f"{config.embed_dim} is odd; rows and columns take half each")
-        position = choose(POSITIONS, config.position, f"{KEY}.position")
+        if config.class_token and config.feed_forward in OVER_THE_MAP:
+            raise ModelConfigError(
+                f"{KEY}.class_token",
+                f"a class token has no place on the map that {KEY}.feed_forward = {config.feed_forward} looks at; "
+                "set one of them to false or linear",
+            )
         self.embed_dim = self.out_dim = config.embed_dim
-        self.position = position(config.embed_dim, config.position_drop_rate)
+        self.position = build_position(config)
+        self.class_token = CLASS_TOKENS[config.class_token](config)
         self.layers = nn.ModuleList(TransformerEncoderLayer(config) for _ in range(config.depth))
         self.norm = choose(FINAL_NORMS, config.norm, f"{KEY}.norm")(config.embed_dim)
         self.apply(choose(INITIALIZERS, config.init, f"{KEY}.init"))
 
     def forward(self, features: Tensor, mask: Tensor | None = None) -> Memory:
         """Features (B, D, h, w) and `mask` (B, h, w), True on image, to the memory."""
-        size = features.shape[-2:]
+        height, width = features.shape[-2:]
         x = self.position(features, mask).flatten(2).transpose(1, 2)
+        x, places = self.class_token(x, None if mask is None else mask.flatten(1))
+        keys = None if places is None else places[:, None, None]
         scores = None
         for layer in self.layers:
-            x, scores = layer(x, size, mask, scores)
-        return Memory(self.norm(x), None if mask is None else mask.flatten(1), (size[0], size[1]))
+            x, scores = layer(x, keys, scores, (height, width), mask)
+        return Memory(self.norm(x), places, (height, width), self.class_token.length)

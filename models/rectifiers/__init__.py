@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from models.choices import choose
 from models.config import RectifierConfig, RectifierName
+from models.rectifiers.tps import TpsRectifier
 
 
 class NoRectifier(nn.Module):
@@ -22,7 +23,7 @@ class NoRectifier(nn.Module):
         return images
 
 
-RECTIFIERS: dict[RectifierName, Callable[[RectifierConfig, int], nn.Module]] = {"none": NoRectifier}
+RECTIFIERS: dict[RectifierName, Callable[[RectifierConfig, int], nn.Module]] = {"none": NoRectifier, "tps": TpsRectifier}
 
 
 def build_rectifier(config: RectifierConfig, in_channels: int) -> nn.Module:

@@ -1,82 +1,111 @@
 """Tiny configurations with the structure of the shipped ones, and batches to feed them."""
 
+from collections.abc import Callable
 from dataclasses import replace
-from pathlib import Path
 
 import torch
-from omegaconf import OmegaConf
 from torch import Tensor
 
-from models import (
-    BackboneConfig,
-    ModelConfig,
-    OutputSpec,
-    Recognizer,
-    SmallCnnConfig,
-    TimmConfig,
-    build_model,
-)
+from models import ModelConfig, OutputSpec, Recognizer, build_model
+from models.named import load_named
 
-CONFIGS = Path(__file__).parents[2] / "configs" / "model"
-SPEC = OutputSpec(num_classes=13, bos_id=0, eos_id=1, pad_id=2, max_length=12)
+SPEC = OutputSpec(num_classes=13, bos_id=0, eos_id=1, pad_id=2, max_length=12, open_ids=(3,), close_ids=(4,))
+HEIGHT, WIDTH = 64, 128
 
 
 def load_config(name: str) -> ModelConfig:
-    """A shipped configuration, merged and typed as the trainers do it."""
-    merged = OmegaConf.merge(OmegaConf.structured(ModelConfig), OmegaConf.load(CONFIGS / f"{name}.yaml"))
-    config = OmegaConf.to_object(merged)
-    assert isinstance(config, ModelConfig)
-    return config
+    """A shipped configuration."""
+    return load_named(name).config
+
+
+def shrink(config: ModelConfig) -> ModelConfig:
+    """The same structure, a few thousand parameters."""
+    backbone, encoder, decoder = config.backbone, config.encoder, config.decoder
+    dim = 512 if backbone.name == "aster_cnn" else 16
+    return replace(
+        config,
+        backbone=replace(
+            backbone,
+            small_cnn=replace(backbone.small_cnn, width=4),
+            timm=replace(backbone.timm, name="test_resnet", neck_channels=backbone.timm.neck_channels and 24),
+            densenet=replace(backbone.densenet, stem_channels=8, depth=2, growth=4, bottleneck=8),
+            resnetv2=replace(backbone.resnetv2, depths=[1, 1, 1]),
+            swin=replace(backbone.swin, name="swin_tiny_patch4_window7_224"),
+        ),
+        encoder=replace(
+            encoder,
+            embed_dim=dim,
+            depth=2,
+            num_heads=4,
+            head_dim=encoder.head_dim and 3,
+            mlp_dim=24,
+            position_columns=max(encoder.position_columns, 40),
+            bilstm=replace(encoder.bilstm, hidden_dim=12),
+        ),
+        decoder=replace(
+            decoder,
+            embed_dim=16,
+            depth=1 if decoder.name == "rnn" else 2,
+            num_heads=4,
+            head_dim=decoder.head_dim and 8,
+            mlp_dim=24,
+            refinement_channels=4,
+            rnn=replace(decoder.rnn, hidden_dim=16, attention_dim=12),
+        ),
+    )
+
+
+def named(name: str) -> Callable[[], ModelConfig]:
+    """Makes the shrunken structure of a shipped configuration."""
+    return lambda: shrink(load_config(name))
+
+
+TINY: dict[str, Callable[[], ModelConfig]] = {
+    name: named(f"satrn_{name}" if name in ("small", "final") else name)
+    for name in ("small", "final", "aster", "aster_blstm", "satrn_baseline", "satrn_rezero", "vit", "seq2seq_light", "comer")
+}
 
 
 def tiny_small() -> ModelConfig:
     """The structure of the small configuration."""
-    small = ModelConfig()
-    return replace(
-        small,
-        backbone=BackboneConfig(small_cnn=SmallCnnConfig(width=4)),
-        encoder=replace(small.encoder, embed_dim=16, depth=2, mlp_dim=24),
-        decoder=replace(small.decoder, embed_dim=16, mlp_dim=24),
-    )
+    return TINY["small"]()
 
 
 def tiny_final() -> ModelConfig:
     """The structure of the final configuration, with a small network of timm's."""
-    final = load_config("satrn_final")
-    return replace(
-        final,
-        backbone=BackboneConfig(name="timm", timm=TimmConfig(name="test_resnet", neck_channels=24)),
-        encoder=replace(final.encoder, embed_dim=16, depth=2, num_heads=4, mlp_dim=24),
-        decoder=replace(final.decoder, embed_dim=32, depth=2, num_heads=4, mlp_dim=24),
-    )
-
-
-TINY = {"small": tiny_small, "final": tiny_final}
+    return TINY["final"]()
 
 
 def tiny_model(structure: str, seed: int = 0, spec: OutputSpec = SPEC) -> Recognizer:
-    """A tiny model in evaluation mode, its weights large enough for tokens to differ between steps and images."""
+    """`lively_model` of a structure of TINY."""
+    return lively_model(TINY[structure](), seed, spec)
+
+
+def lively_model(config: ModelConfig, seed: int = 0, spec: OutputSpec = SPEC) -> Recognizer:
+    """A model in evaluation mode, its weights large enough for tokens to differ between steps and images."""
     torch.manual_seed(seed)
-    model = build_model(TINY[structure](), spec).train()
+    model = build_model(config, spec).train()
     with torch.no_grad():
-        for parameter in [*model.encoder.parameters(), *model.decoder.parameters()]:
+        for parameter in [*model.encoder.parameters(), *model.decoder.parameters(), *model.ctc.parameters()]:
             if parameter.dim() > 1:
-                parameter.normal_(std=0.3)
+                parameter.normal_(std=0.3 if parameter.shape[-1] < 100 else 0.1)
+            elif parameter.numel() == 1:  # the scalar of ReZero, which starts at 0
+                parameter.fill_(0.7)
         for _ in range(8):  # batch statistics that have left their initial values
-            model.encode(random_images(model, 8, seed))
+            model(random_images(model, 4, seed), random_targets(4, 4, seed, spec))
     return model.eval()
 
 
-def random_images(model: Recognizer, batch: int, seed: int = 0, width: int = 96) -> Tensor:
+def random_images(model: Recognizer, batch: int, seed: int = 0, width: int = WIDTH) -> Tensor:
     """Images of gray blocks uint8 (batch, C, 64, width)."""
     generator = torch.Generator().manual_seed(seed)
-    blocks = torch.randint(0, 256, (batch, model.in_channels, 4, 6), dtype=torch.uint8, generator=generator)
-    return blocks.repeat_interleave(16, 2).repeat_interleave(-(-width // 6), 3)[..., :width]
+    blocks = torch.randint(0, 256, (batch, model.in_channels, 4, 8), dtype=torch.uint8, generator=generator)
+    return blocks.repeat_interleave(HEIGHT // 4, 2).repeat_interleave(-(-width // 8), 3)[..., :width]
 
 
 def random_targets(batch: int, length: int, seed: int = 0, spec: OutputSpec = SPEC) -> Tensor:
-    """BOS and random tokens (batch, length)."""
+    """BOS and random tokens that are not special (batch, length)."""
     generator = torch.Generator().manual_seed(seed)
-    tokens = torch.randint(0, spec.num_classes, (batch, length), generator=generator)
+    tokens = torch.randint(3, spec.num_classes, (batch, length), generator=generator)
     tokens[:, 0] = spec.bos_id
     return tokens

@@ -4,80 +4,85 @@ import math
 
 import pytest
 import torch
-from torch import nn
+from torch import Tensor
 
-from models.attention import MultiHeadAttention, ResidualAttention, SharedProjectionAttention, attention_scale
-from models.config import AttentionScale
+from models.attention import ATTENTION_OUTPUTS, MultiHeadAttention, attention_scale, head_width
+from models.config import AttentionOutput, AttentionScale
+from models.errors import ModelConfigError
 
-DIM, HEADS = 12, 3
+DIM, SOURCE_DIM, HEADS = 12, 5, 3
 MASK = torch.tensor([[True, True, True, False], [True, True, False, False]])[:, None, None]
 
 
-def divisor(scale: AttentionScale) -> float:
-    """What scores are divided by."""
-    return math.sqrt({"head": DIM // HEADS, "width": DIM}[scale])
+def build(scale: AttentionScale = "head", output: AttentionOutput = "linear", bias: bool = True, head_dim: int = 4,
+          drop_rate: float = 0.0, source_dim: int = SOURCE_DIM) -> MultiHeadAttention:  # fmt: skip
+    torch.manual_seed(0)
+    factor = attention_scale(scale, HEADS * head_dim, HEADS, "model.decoder")
+    return MultiHeadAttention(DIM, source_dim, HEADS, head_dim, factor, drop_rate, bias, ATTENTION_OUTPUTS[output])
 
 
 @pytest.mark.parametrize("scale", ["head", "width"])
-def test_cross_attention_is_the_definition(scale: AttentionScale) -> None:
-    torch.manual_seed(0)
-    attention = MultiHeadAttention(DIM, 5, HEADS, attention_scale(scale, DIM, HEADS, "decoder"), 0.0).eval()
-    query, source = torch.randn(2, 3, DIM), torch.randn(2, 4, 5)
-    q, k, v = attention.query(query), attention.key(source), attention.value(source)
-    outputs, weights = [], []
-    for head in range(HEADS):
-        part = slice(head * DIM // HEADS, (head + 1) * DIM // HEADS)
-        scores = torch.einsum("btd,bsd->bts", q[..., part], k[..., part]) / divisor(scale)
-        probabilities = scores.masked_fill(~MASK[:, 0], -math.inf).softmax(-1)
-        weights.append(probabilities)
-        outputs.append(torch.einsum("bts,bsd->btd", probabilities, v[..., part]))
-    keys, values = attention.project_source(source)
-    expected = attention.out(torch.cat(outputs, -1))
-    torch.testing.assert_close(attention.attend(query, keys, values, MASK), expected, rtol=1e-5, atol=1e-6)
-    torch.testing.assert_close(attention.weights(query, keys, MASK), torch.stack(weights).mean(0), rtol=1e-5, atol=1e-6)
-
-
-@pytest.mark.parametrize("scale", ["head", "width"])
-def test_residual_attention_adds_the_scores_of_the_layer_before(scale: AttentionScale) -> None:
-    torch.manual_seed(0)
-    attention = ResidualAttention(DIM, HEADS, attention_scale(scale, DIM, HEADS, "decoder"), 0.0).eval()
-    x, earlier = torch.randn(2, 4, DIM), torch.randn(2, HEADS, 4, 4)
-    # One linear map, laid out head by head: query, key and value of head 0, then of head 1, ...
-    q, k, v = attention.qkv(x).view(2, 4, HEADS, 3, DIM // HEADS).permute(3, 0, 2, 1, 4)
-    own = (torch.einsum("bntd,bnsd->bnts", q, k) / divisor(scale)).masked_fill(~MASK, -math.inf)
-    for before, expected_scores in ((None, own), (earlier, own + earlier)):
-        heads = torch.einsum("bnts,bnsd->btnd", expected_scores.softmax(-1), v).flatten(2)
-        output, scores = attention(x, MASK, before)
-        assert scores is not None
-        torch.testing.assert_close(scores, expected_scores, rtol=1e-5, atol=1e-6)
-        torch.testing.assert_close(output, attention.out(heads), rtol=1e-5, atol=1e-6)
-
-
+@pytest.mark.parametrize("output", ["linear", "gated"])
+@pytest.mark.parametrize("bias", [True, False])
+@pytest.mark.parametrize("head_dim", [4, 7])
 @pytest.mark.parametrize("mask", [None, MASK])
-def test_first_residual_layer_equals_the_standard_one(mask: torch.Tensor | None) -> None:
-    torch.manual_seed(0)
-    standard = SharedProjectionAttention(DIM, HEADS, 0.5, 0.0)
-    residual = ResidualAttention(DIM, HEADS, 0.5, 0.0)
-    residual.load_state_dict(standard.state_dict())
-    x = torch.randn(2, 4, DIM)
-    torch.testing.assert_close(residual(x, mask, None)[0], standard(x, mask, None)[0], rtol=1e-5, atol=1e-6)
+def test_attention_is_the_definition(
+    scale: AttentionScale, output: AttentionOutput, bias: bool, head_dim: int, mask: Tensor | None
+) -> None:
+    attention = build(scale, output, bias, head_dim)
+    divisor = math.sqrt({"head": head_dim, "width": HEADS * head_dim}[scale])
+    query, source = torch.randn(2, 3, DIM), torch.randn(2, 4, SOURCE_DIM)
+    q, k, v = attention.query(query), attention.key(source), attention.value(source)
+    found, all_scores = [], []
+    for head in range(HEADS):
+        part = slice(head * head_dim, (head + 1) * head_dim)
+        scores = torch.einsum("btd,bsd->bts", q[..., part], k[..., part]) / divisor
+        scores = scores if mask is None else scores.masked_fill(~mask[:, 0], -math.inf)
+        all_scores.append(scores)
+        found.append(torch.einsum("bts,bsd->btd", scores.softmax(-1), v[..., part]))
+    out = torch.cat(found, -1)
+    expected = attention.out(out)
+    if output == "gated":
+        linear = attention.out.get_submodule("0")
+        value, gate = linear(out).chunk(2, -1)
+        expected = value * gate.sigmoid()
+    torch.testing.assert_close(attention(query, source, mask), expected, rtol=1e-5, atol=1e-6)
+    keys, values = attention.project_source(source)
+    scores = attention.scores(query, keys, mask)
+    torch.testing.assert_close(scores, torch.stack(all_scores, 1), rtol=1e-5, atol=1e-6)
+    torch.testing.assert_close(attention.output(scores.softmax(-1) @ values), expected, rtol=1e-5, atol=1e-6)
 
 
-@pytest.mark.parametrize("kind", [SharedProjectionAttention, ResidualAttention])
-def test_masked_positions_have_no_influence(kind: type[SharedProjectionAttention]) -> None:
-    torch.manual_seed(0)
-    attention = kind(DIM, HEADS, 0.5, 0.0)
-    x = torch.randn(2, 4, DIM)
-    disturbed = torch.where(MASK[:, 0, 0, :, None], x, torch.randn(2, 4, DIM) * 5)
-    kept = MASK[:, 0, 0]
-    torch.testing.assert_close(attention(x, MASK, None)[0][kept], attention(disturbed, MASK, None)[0][kept])
+def test_causal_attention_sees_nothing_to_come() -> None:
+    attention = build(source_dim=DIM)
+    x = torch.randn(2, 5, DIM)
+    whole = attention.causal(x)
+    for length in range(1, 6):
+        alone = attention(x[:, length - 1 : length], x[:, :length])
+        torch.testing.assert_close(whole[:, length - 1 : length], alone, rtol=1e-5, atol=1e-6)
+
+
+def test_masked_positions_have_no_influence() -> None:
+    attention = build()
+    query, source = torch.randn(2, 3, DIM), torch.randn(2, 4, SOURCE_DIM)
+    disturbed = torch.where(MASK[:, 0, 0, :, None], source, torch.randn(2, 4, SOURCE_DIM) * 5)
+    torch.testing.assert_close(attention(query, source, MASK), attention(query, disturbed, MASK))
 
 
 def test_dropout_acts_in_training_only() -> None:
-    torch.manual_seed(0)
-    for attention in (SharedProjectionAttention(DIM, HEADS, 0.5, 0.5), ResidualAttention(DIM, HEADS, 0.5, 0.5)):
-        x = torch.randn(2, 4, DIM)
-        module: nn.Module = attention.train()
-        assert not torch.equal(module(x, None, None)[0], module(x, None, None)[0])
-        module.eval()
-        assert torch.equal(module(x, None, None)[0], module(x, None, None)[0])
+    attention = build(drop_rate=0.5).train()
+    query, source = torch.randn(2, 3, DIM), torch.randn(2, 4, SOURCE_DIM)
+    assert not torch.equal(attention(query, source), attention(query, source))
+    attention.eval()
+    assert torch.equal(attention(query, source), attention(query, source))
+
+
+def test_width_of_a_head() -> None:
+    assert head_width(12, 3, None, "model.decoder") == 4
+    assert head_width(12, 5, 7, "model.decoder") == 7
+    with pytest.raises(
+        ModelConfigError, match=r"model\.decoder\.embed_dim: 12 is not divisible by model\.decoder\.num_heads = 5"
+    ):
+        head_width(12, 5, None, "model.decoder")
+    with pytest.raises(ModelConfigError, match=r"model\.decoder\.head_dim"):
+        head_width(12, 5, 0, "model.decoder")

@@ -168,7 +168,7 @@ def test_prediction_of_a_folder_a_list_and_a_dataset(calm: Run, formulas: str, t
     assert after[0] == before[0] and after[2] == before[2] and after[1] > before[1]
     again = [row for number in range(3) for row in pq.read_table(Path(out.path) / part_name(number)).to_pylist()]
     assert again == rows
-    with pytest.raises(UserError, match="other images or of another checkpoint"):
+    with pytest.raises(UserError, match="other images, of another checkpoint"):
         predict(run.uri, open_inputs(formulas, "test"), out, batch_size=4, rows_per_part=4)
 
 

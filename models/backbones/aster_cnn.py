@@ -1,0 +1,123 @@
+"""The convolutional stack of an attention recognizer, known from CRNN (Shi et al. 2017).
+
+Legend: B batch, C channels, H W height and width in pixels, D width of the encoder (512), h w = H / 16 - 1, W / 4 + 1.
+"""
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor, nn
+
+from models.backbones.base import Backbone
+from models.choices import choose
+from models.config import Activation, AsterCnnConfig
+from models.errors import ModelConfigError
+from models.padding import columns_mask, keep, row_mask
+
+CHANNELS = 512
+ACTIVATIONS: dict[Activation, Callable[[], nn.Module]] = {
+    "relu": lambda: nn.ReLU(inplace=True),
+    "leaky_relu": lambda: nn.LeakyReLU(0.2, inplace=True),
+}
+
+
+class HalfPool(nn.Module):
+    """A 2x2 max-pool, two by two; an odd last column is left out."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.pool = nn.MaxPool2d(2)
+
+    def forward(self, x: Tensor, columns: Tensor | None) -> tuple[Tensor, Tensor | None]:
+        """(B, C, H, W) with true `columns` (B,) to (B, C, H / 2, W / 2) with 0 beyond its true columns."""
+        columns = None if columns is None else columns // 2
+        x = self.pool(x)
+        return keep(x, row_mask(columns, x.shape[-1])), columns
+
+
+class TallPool(nn.Module):
+    """A 2x2 max-pool that halves the height alone and, its border on both sides, adds a column."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.pool = nn.MaxPool2d(2, (2, 1), (0, 1))
+
+    def forward(self, x: Tensor, columns: Tensor | None) -> tuple[Tensor, Tensor | None]:
+        """(B, C, H, W) with true `columns` (B,) to (B, C, H / 2, W + 1) with 0 beyond its true columns."""
+        if columns is None:
+            return self.pool(x), None
+        # The last true column meets the border of the pool, which is below every number, not a 0 of the padding.
+        x = self.pool(fill(x, columns, float("-inf")))
+        return fill(x, columns + 1, 0.0), columns + 1
+
+
+def fill(x: Tensor, columns: Tensor, value: float) -> Tensor:
+    """(B, C, H, W) with `value` beyond the true `columns` (B,)."""
+    return x.masked_fill(~columns_mask(columns, x.shape[-1])[:, None, None], value)
+
+
+class NoPool(nn.Module):
+    """What stands where there is no pool."""
+
+    def forward(self, x: Tensor, columns: Tensor | None) -> tuple[Tensor, Tensor | None]:
+        """(B, C, H, W) with true `columns` (B,) to the same with 0 beyond them."""
+        return keep(x, row_mask(columns, x.shape[-1])), columns
+
+
+class ConvStage(nn.Module):
+    """A 3x3 convolution, a norm or none, an activation, a pool or none."""
+
+    def __init__(self, in_channels: int, out_channels: int, norm: bool, activation: nn.Module, pool: nn.Module) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(in_channels, out_channels, 3, padding=1)
+        self.norm = nn.BatchNorm2d(out_channels) if norm else nn.Identity()
+        self.activation = activation
+        self.pool = pool
+
+    def forward(self, x: Tensor, columns: Tensor | None) -> tuple[Tensor, Tensor | None]:
+        """(B, C, H, W), 0 beyond the true `columns` (B,), to (B, C', h, w) and its true columns, with 0 beyond them."""
+        return self.pool(self.activation(self.norm(self.conv(x))), columns)
+
+
+class AsterCnn(Backbone):
+    """Seven convolutions, four pools: a quarter of the width and a sixteenth of the height, nearly.
+
+    Padding beyond an image's width is set to 0 before each convolution: in evaluation an image in a padded batch has the
+    features that it has alone.
+    """
+
+    min_size = (32, 4)
+    key = "model.backbone.aster_cnn"
+
+    def __init__(self, config: AsterCnnConfig, in_channels: int, out_channels: int) -> None:
+        super().__init__()
+        if out_channels != CHANNELS:
+            raise ModelConfigError(
+                "model.encoder.embed_dim", f"{out_channels}, but aster_cnn has {CHANNELS} channels: set it to {CHANNELS}"
+            )
+        activation = choose(ACTIVATIONS, config.activation, f"{self.key}.activation")
+        self.out_channels = out_channels
+        self.stages = nn.ModuleList(
+            [
+                ConvStage(in_channels, 64, False, activation(), HalfPool()),
+                ConvStage(64, 128, False, activation(), HalfPool()),
+                ConvStage(128, 256, True, activation(), NoPool()),
+                ConvStage(256, 256, False, activation(), TallPool()),
+                ConvStage(256, 512, True, activation(), NoPool()),
+                ConvStage(512, 512, False, activation(), TallPool()),
+            ]
+        )
+        self.last = nn.Sequential(nn.Conv2d(512, 512, 2), nn.BatchNorm2d(512), activation())
+        self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+
+    def forward(self, images: Tensor, widths: Tensor | None = None) -> Tensor:
+        """Images (B, C, H, W), true widths (B,) in pixels or None, to features (B, 512, h, w)."""
+        columns = widths
+        x = keep(images, row_mask(columns, images.shape[-1]))
+        for stage in self.stages:
+            x, columns = stage(x, columns)
+        return self.last(x)
+
+    def columns(self, widths: Tensor) -> Tensor:
+        """A column for every 4 pixels, rounded down, and one more."""
+        return widths // 4 + 1

@@ -1,0 +1,116 @@
+"""Six convolutions for lines of handwriting.
+
+Legend: B batch, C channels, H W height and width in pixels, D width of the encoder, h w height and width of the features.
+"""
+
+import math
+from collections.abc import Callable
+
+import torch
+from torch import Tensor, nn
+
+from models.backbones.base import Backbone
+from models.backbones.checks import at_least, is_rate
+from models.backbones.gates import Gate
+from models.backbones.norms import NORMS
+from models.backbones.separable import CONVOLUTIONS
+from models.choices import choose
+from models.config import ConvNet6Config, ConvNorm, PoolingPlan
+from models.padding import keep, row_mask
+
+Size = tuple[int, int]
+
+KERNELS = (5, 5, 3, 3, 3, 1)
+CHANNELS = (32, 64, 128, 128, 256)  # of all but the last
+OFF: Size = (1, 1)
+# (height, width) of the max-pool behind each convolution.
+POOLING: dict[PoolingPlan, tuple[Size, ...]] = {
+    "height_1": ((2, 2), (2, 2), (2, 1), (2, 1), (2, 1), (2, 1)),
+    "height_4": ((2, 2), (2, 2), (2, 1), (2, 1), OFF, OFF),
+    "height_8": ((2, 2), (2, 2), (2, 1), OFF, OFF, OFF),
+    "height_8_of_128": ((2, 2), (2, 2), (2, 2), (2, 1), OFF, OFF),
+}
+# Convolutions are faster with the channels last; an instance norm wants its maps in one piece, and turning them costs more.
+LAYOUTS: dict[ConvNorm, torch.memory_format] = {
+    "batch": torch.channels_last,
+    "instance": torch.contiguous_format,
+    "layer": torch.channels_last,
+}
+
+
+class ConvStage(nn.Module):
+    """Convolution, norm, max-pool, ReLU (which pooling lets through, so it works on what is left)."""
+
+    def __init__(self, conv: nn.Module, norm: nn.Module, pool: Size) -> None:
+        super().__init__()
+        self.conv = conv
+        self.norm = norm
+        self.pool = nn.Identity() if pool == OFF else nn.MaxPool2d(pool)
+        self.relu = nn.ReLU()
+        self.narrows = pool[1]
+
+    def forward(self, x: Tensor, columns: Tensor | None) -> tuple[Tensor, Tensor | None]:
+        """(B, C, H, W), 0 beyond the true `columns` (B,), to (B, C', h, w) and its true columns, with 0 beyond them."""
+        normed = self.norm(self.conv(x), row_mask(columns, x.shape[-1]))
+        x = self.relu(self.pool(normed))
+        columns = None if columns is None else columns // self.narrows
+        return keep(x, row_mask(columns, x.shape[-1])), columns
+
+
+class ConvNet6(Backbone):
+    """Convolutions of 5x5, 3x3 and 1x1, each with a norm and most with a max-pool, then dropout and gates.
+
+    A height other than the plan's is fine and leaves another number of rows. Padding beyond an image's width is 0 for each
+    convolution and no part of the statistics of instance norms: in evaluation an image in a padded batch has the features
+    that it has alone.
+    """
+
+    key = "model.backbone.convnet6"
+
+    def __init__(self, config: ConvNet6Config, in_channels: int, out_channels: int) -> None:
+        super().__init__()
+        norm = choose(NORMS, config.norm, f"{self.key}.norm")
+        conv = choose(CONVOLUTIONS, config.convolution, f"{self.key}.convolution")
+        pools = choose(POOLING, config.pooling, f"{self.key}.pooling")
+        at_least(1, config.multiplier, f"{self.key}.multiplier")
+        at_least(0, config.gates, f"{self.key}.gates")
+        is_rate(config.drop_rate, f"{self.key}.drop_rate")
+        is_rate(config.gate_drop_rate, f"{self.key}.gate_drop_rate")
+        self.out_channels = out_channels
+        self.stages = nn.ModuleList(_stages(conv, norm, pools, (in_channels, *CHANNELS, out_channels), config.multiplier))
+        self.drop = nn.Dropout(config.drop_rate)
+        self.gates = nn.ModuleList(Gate(out_channels, norm, config.gate_drop_rate) for _ in range(config.gates))
+        self.stride = math.prod(width for _, width in pools)
+        self.shrinks = Gate.shrinks * config.gates
+        self.min_size = (math.prod(height for height, _ in pools), self.stride * (self.shrinks + 1))
+        self.to(memory_format=LAYOUTS[config.norm])  # type: ignore[call-overload]
+
+    def forward(self, images: Tensor, widths: Tensor | None = None) -> Tensor:
+        """Images (B, C, H, W), true widths (B,) in pixels or None, to features (B, D, h, w)."""
+        columns = widths
+        x = keep(images, row_mask(columns, images.shape[-1]))
+        for stage in self.stages:
+            x, columns = stage(x, columns)
+        x = self.drop(x)
+        for gate in self.gates:
+            columns = None if columns is None else columns - gate.shrinks
+            x = gate(x, row_mask(columns, x.shape[-1] - gate.shrinks))
+        return x
+
+    def columns(self, widths: Tensor) -> Tensor:
+        """A column for every whole `stride` of pixels, less 8 for each gate."""
+        return (widths // self.stride - self.shrinks).clamp(min=1)
+
+
+def _stages(
+    conv: Callable[..., nn.Module],
+    norm: Callable[[int], nn.Module],
+    pools: tuple[Size, ...],
+    channels: tuple[int, ...],
+    multiplier: int,
+) -> list[ConvStage]:
+    stages = []
+    for before, after, kernel, pool in zip(channels, channels[1:], KERNELS, pools, strict=False):
+        layer = conv(before, after, (kernel, kernel), (kernel // 2, kernel // 2), multiplier)
+        stages.append(ConvStage(layer, norm(after), pool))
+    return stages

@@ -1,0 +1,87 @@
+"""Densely connected convolutions (Huang et al. 2017), as formula recognizers have them.
+
+Legend: B batch, C channels, H W height and width in pixels, D width of the encoder, h w = H W / 2 ** (blocks + 1), roughly.
+"""
+
+import torch
+from torch import Tensor, nn
+
+from models.backbones.base import Backbone
+from models.backbones.checks import at_least, is_rate
+from models.config import DenseNetConfig
+from models.padding import keep, row_mask
+
+
+class NormConv(nn.Sequential):
+    """Batch normalisation, ReLU and a 1x1 convolution."""
+
+    def __init__(self, in_channels: int, out_channels: int) -> None:
+        super().__init__(
+            nn.BatchNorm2d(in_channels), nn.ReLU(inplace=True), nn.Conv2d(in_channels, out_channels, 1, bias=False)
+        )
+
+
+class Bottleneck(nn.Module):
+    """A 1x1 and a 3x3 convolution that add `growth` channels to what they see."""
+
+    def __init__(self, in_channels: int, config: DenseNetConfig) -> None:
+        super().__init__()
+        self.reduce = NormConv(in_channels, config.bottleneck)
+        self.norm = nn.BatchNorm2d(config.bottleneck)
+        self.relu = nn.ReLU(inplace=True)
+        self.conv = nn.Conv2d(config.bottleneck, config.growth, 3, padding=1, bias=False)
+        self.drop = nn.Dropout(config.drop_rate)
+
+    def forward(self, x: Tensor, mask: Tensor | None) -> Tensor:
+        """(B, C, h, w) and the mask (B, 1, w) of true columns to (B, C + growth, h, w)."""
+        inner = keep(self.relu(self.norm(self.reduce(x))), mask)
+        return torch.cat([x, self.drop(self.conv(inner))], 1)
+
+
+class DenseNetBackbone(Backbone):
+    """A 7x7 stem, then dense blocks; between two blocks a 1x1 convolution halves the channels and a mean-pool the map.
+
+    Padding beyond an image's width is set to 0 before each convolution that looks sideways: in evaluation an image in a
+    padded batch has the features that it has alone.
+    """
+
+    key = "model.backbone.densenet"
+
+    def __init__(self, config: DenseNetConfig, in_channels: int, out_channels: int) -> None:
+        super().__init__()
+        for name in ("stem_channels", "blocks", "depth", "growth", "bottleneck"):
+            at_least(1, getattr(config, name), f"{self.key}.{name}")
+        is_rate(config.drop_rate, f"{self.key}.drop_rate")
+        self.out_channels = out_channels
+        smallest = 2 ** (config.blocks + 1) - 1
+        self.min_size = (smallest, smallest)
+        channels = config.stem_channels
+        self.stem = nn.Sequential(
+            nn.Conv2d(in_channels, channels, 7, 2, 3, bias=False), nn.BatchNorm2d(channels), nn.ReLU(inplace=True)
+        )
+        self.pools = nn.ModuleList([nn.MaxPool2d(2), *(nn.AvgPool2d(2) for _ in range(config.blocks - 1))])
+        self.blocks = nn.ModuleList()
+        self.transitions = nn.ModuleList()
+        for last in [False] * (config.blocks - 1) + [True]:
+            grown = channels + config.depth * config.growth
+            self.blocks.append(nn.ModuleList(Bottleneck(c, config) for c in range(channels, grown, config.growth)))
+            channels = out_channels if last else grown // 2
+            self.transitions.append(NormConv(grown, channels))
+        self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+
+    def forward(self, images: Tensor, widths: Tensor | None = None) -> Tensor:
+        """Images (B, C, H, W), true widths (B,) in pixels or None, to features (B, D, h, w)."""
+        x = self.stem(keep(images, row_mask(widths, images.shape[-1])))
+        columns = None if widths is None else (widths + 1) // 2
+        for pool, block, transition in zip(self.pools, self.blocks, self.transitions, strict=True):
+            x = pool(x)
+            columns = None if columns is None else columns // 2
+            mask = row_mask(columns, x.shape[-1])
+            for bottleneck in block:
+                x = bottleneck(x, mask)
+            x = transition(x)
+        return x
+
+    def columns(self, widths: Tensor) -> Tensor:
+        """Half the pixels, rounded up, halved once for each block, rounded down."""
+        return ((widths + 1) // 2 // 2 ** len(self.blocks)).clamp(min=1)

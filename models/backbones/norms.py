@@ -1,0 +1,29 @@
+"""Normalisations of feature maps (B, C, H, W) whose padding a mask (B, 1, W) tells, True on image."""
+
+from collections.abc import Callable
+
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from models.backbones.instance_norm import InstanceNorm
+from models.config import ConvNorm
+
+
+class BatchNorm(nn.BatchNorm2d):
+    """Ioffe and Szegedy 2015; padding is not left out of the statistics of a training batch."""
+
+    def forward(self, input: Tensor, mask: Tensor | None = None) -> Tensor:
+        """(B, C, H, W) to (B, C, H, W)."""
+        return super().forward(input)
+
+
+class LayerNorm(nn.LayerNorm):
+    """Over the channels of each position (Ba et al. 2016), so that no position knows of the padding."""
+
+    def forward(self, input: Tensor, mask: Tensor | None = None) -> Tensor:
+        """(B, C, H, W) to (B, C, H, W)."""
+        channels_last = F.layer_norm(input.permute(0, 2, 3, 1), self.normalized_shape, self.weight, self.bias, self.eps)
+        return channels_last.permute(0, 3, 1, 2)
+
+
+NORMS: dict[ConvNorm, Callable[[int], nn.Module]] = {"batch": BatchNorm, "instance": InstanceNorm, "layer": LayerNorm}

@@ -1,0 +1,58 @@
+"""The convolutional stem of a hybrid vision transformer as a backbone.
+
+Legend: B batch, C channels, H W height and width in pixels, D width of the encoder, h w = H W / stride rounded up.
+"""
+
+from functools import partial
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from models.backbones.base import Backbone
+from models.config import ResNetV2Config
+from models.errors import ModelConfigError
+
+STAGES = 4  # the widths of further ones are not known
+
+
+class ResNetV2Backbone(Backbone):
+    """Bottleneck stages with weight-standardised convolutions and group norm after each (BiT, Kolesnikov et al. 2020).
+
+    As Dosovitskiy et al. 2021 put them before a ViT. Group norm looks at the whole map, padding included, which is paper to it:
+    batch images of one width where results must not depend on the company that an image keeps.
+    """
+
+    key = "model.backbone.resnetv2"
+
+    def __init__(self, config: ResNetV2Config, in_channels: int, out_channels: int) -> None:
+        super().__init__()
+        from timm.layers import StdConv2dSame  # here, not above: it takes a second, and the small configuration does without
+        from timm.models.resnetv2 import ResNetV2
+
+        if not 1 <= len(config.depths) <= STAGES or min(config.depths) < 1:
+            raise ModelConfigError(
+                f"{self.key}.depths", f"{config.depths} must be the numbers of blocks in 1 to {STAGES} stages, each at least 1"
+            )
+        self.net: Any = ResNetV2(
+            layers=tuple(config.depths),
+            num_classes=0,
+            global_pool="",
+            in_chans=in_channels,
+            preact=False,
+            stem_type="same",
+            conv_layer=partial(StdConv2dSame, eps=1e-8),
+        )
+        self.stride = 2 ** (len(config.depths) + 1)
+        self.min_size = (self.stride, self.stride)
+        self.out_channels = out_channels
+        self.project = nn.Conv2d(self.net.num_features, out_channels, 1)
+        self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+
+    def forward(self, images: Tensor, widths: Tensor | None = None) -> Tensor:
+        """Images (B, C, H, W) to features (B, D, h, w); `widths` has no effect."""
+        return self.project(self.net.forward_features(images))
+
+    def columns(self, widths: Tensor) -> Tensor:
+        """A column for every `stride` pixels, the last ones may be fewer."""
+        return ((widths + self.stride - 1) // self.stride).clamp(min=1)

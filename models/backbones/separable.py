@@ -1,0 +1,27 @@
+"""Convolutions by name, all built from (in_channels, out_channels, kernel, padding, multiplier)."""
+
+from collections.abc import Callable
+
+from torch import nn
+
+from models.config import Convolution
+
+Size = tuple[int, int]
+
+
+class SeparableConv(nn.Sequential):
+    """A convolution in each channel, `multiplier` times, then a 1x1 convolution across them (Chollet 2017)."""
+
+    def __init__(self, in_channels: int, out_channels: int, kernel: Size, padding: Size = (0, 0), multiplier: int = 1) -> None:
+        inner = in_channels * multiplier
+        super().__init__(
+            nn.Conv2d(in_channels, inner, kernel, padding=padding, groups=in_channels), nn.Conv2d(inner, out_channels, 1)
+        )
+
+
+def standard_conv(in_channels: int, out_channels: int, kernel: Size, padding: Size = (0, 0), multiplier: int = 1) -> nn.Module:
+    """A convolution across all channels; `multiplier` has no meaning for it."""
+    return nn.Conv2d(in_channels, out_channels, kernel, padding=padding)
+
+
+CONVOLUTIONS: dict[Convolution, Callable[..., nn.Module]] = {"standard": standard_conv, "separable": SeparableConv}

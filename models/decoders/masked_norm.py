@@ -1,0 +1,39 @@
+"""Batch normalisation (Ioffe and Szegedy 2015) of maps of which some places do not count.
+
+Legend: R maps, C channels, h w height and width.
+"""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+
+class MaskedBatchNorm(nn.Module):
+    """Batch norm whose statistics, in training, are those of the true places alone."""
+
+    running_mean: Tensor
+    running_var: Tensor
+
+    def __init__(self, channels: int, eps: float = 1e-5, momentum: float = 0.1) -> None:
+        super().__init__()
+        self.eps = eps
+        self.momentum = momentum
+        self.weight = nn.Parameter(torch.ones(channels))
+        self.bias = nn.Parameter(torch.zeros(channels))
+        self.register_buffer("running_mean", torch.zeros(channels))
+        self.register_buffer("running_var", torch.ones(channels))
+
+    def forward(self, x: Tensor, valid: Tensor | None) -> Tensor:
+        """(R, C, h, w) to the same, as exact as the parameters; `valid` (R, 1, h, w), or None: the running statistics do."""
+        x = x.to(self.weight.dtype)
+        if valid is None or not self.training:
+            return F.batch_norm(x, self.running_mean, self.running_var, self.weight, self.bias, eps=self.eps)
+        count = valid.sum().clamp(min=1)
+        mean = x.masked_fill(~valid, 0.0).sum((0, 2, 3)) / count
+        centred = x - mean[:, None, None]
+        variance = centred.masked_fill(~valid, 0.0).square().sum((0, 2, 3)) / count
+        with torch.no_grad():
+            self.running_mean.lerp_(mean, self.momentum)
+            self.running_var.lerp_(variance * count / (count - 1).clamp(min=1), self.momentum)
+        scale = self.weight * (variance + self.eps).rsqrt()
+        return centred * scale[:, None, None] + self.bias[:, None, None]

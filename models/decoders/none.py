@@ -1,0 +1,36 @@
+"""No decoder: the CTC head reads."""
+
+from torch import Tensor
+
+from models.config import DecoderConfig
+from models.decoders.base import Decoder, DecoderCache
+from models.errors import ModelConfigError
+from models.memory import Memory
+from models.spec import OutputSpec
+
+
+def _missing() -> ModelConfigError:
+    return ModelConfigError("model.decoder.name", "none: only the CTC head reads; decode with it, or configure a decoder")
+
+
+class NoDecoder(Decoder):
+    """Gives no logits and cannot be asked for tokens."""
+
+    def __init__(self, config: DecoderConfig, memory_dim: int, output_spec: OutputSpec) -> None:
+        super().__init__()
+        if config.direction != "forward":
+            raise ModelConfigError(
+                "model.decoder.direction", f"{config.direction}, but model.decoder.name is none; use forward"
+            )
+
+    def forward(self, tgt_in: Tensor, memory: Memory) -> None:
+        """None: there are no logits."""
+        return None
+
+    def start(self, memory: Memory, max_length: int, beams: int = 1) -> DecoderCache:
+        """Raises ModelConfigError."""
+        raise _missing()
+
+    def step(self, tokens: Tensor, cache: DecoderCache, need_weights: bool = False) -> Tensor:
+        """Raises ModelConfigError."""
+        raise _missing()

@@ -1,0 +1,59 @@
+"""A bidirectional LSTM over the feature map (Graves and Schmidhuber 2005; on convolutions, CRNN, Shi et al. 2017).
+
+Legend: B batch, D width, L width of one direction, h w height and width of the feature map, S = h * w.
+"""
+
+from collections.abc import Callable
+
+from torch import Tensor, nn
+from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
+
+from models.choices import choose
+from models.config import EncoderConfig, SequenceNorm
+from models.encoders.base import Encoder
+from models.errors import ModelConfigError
+from models.memory import Memory
+from models.positions import build_position
+
+KEY = "model.encoder.bilstm"
+
+
+def _no_norm(dim: int) -> nn.Module:
+    return nn.Identity()
+
+
+SEQUENCE_NORMS: dict[SequenceNorm, Callable[[int], nn.Module]] = {"none": _no_norm, "layer": nn.LayerNorm}
+
+
+class BiLstmEncoder(Encoder):
+    """Positions, then one LSTM from the first position to the last, row by row, and one back, side by side."""
+
+    def __init__(self, config: EncoderConfig) -> None:
+        super().__init__()
+        settings = config.bilstm
+        for name, value in (("hidden_dim", settings.hidden_dim), ("depth", settings.depth)):
+            if value < 1:
+                raise ModelConfigError(f"{KEY}.{name}", f"must be 1 or more, not {value}; model.encoder.name: none is no LSTM")
+        self.embed_dim = config.embed_dim
+        self.out_dim = 2 * settings.hidden_dim
+        self.position = build_position(config)
+        self.lstm = nn.LSTM(config.embed_dim, settings.hidden_dim, settings.depth, batch_first=True, bidirectional=True)
+        self.norm = choose(SEQUENCE_NORMS, settings.norm, f"{KEY}.norm")(self.out_dim)
+        self.drop = nn.Dropout(settings.drop_rate)
+
+    def forward(self, features: Tensor, mask: Tensor | None = None) -> Memory:
+        """Features (B, D, h, w) and `mask` (B, h, w), True on image, to the memory, 2 * L wide."""
+        height, width = features.shape[-2:]
+        x = self.position(features, mask).flatten(2).transpose(1, 2)
+        places = None if mask is None else mask.flatten(1)
+        x = self.lstm(x)[0] if places is None else self._read(x, places)
+        return Memory(self.drop(self.norm(x)), places, (height, width))
+
+    def _read(self, x: Tensor, places: Tensor) -> Tensor:
+        """(B, S, D) to (B, S, 2 * L), of the positions where `places` (B, S) is True as if there were no others."""
+        # A stable sort brings them to the front in their order; what is behind is not read and gives 0.
+        order = places.logical_not().byte().argsort(dim=1, stable=True)
+        x = x.take_along_dim(order[:, :, None], 1)
+        packed = pack_padded_sequence(x, places.sum(1).cpu(), batch_first=True, enforce_sorted=False)
+        x, _ = pad_packed_sequence(self.lstm(packed)[0], batch_first=True, total_length=x.shape[1])
+        return x.take_along_dim(order.argsort(1)[:, :, None], 1)

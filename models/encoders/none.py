@@ -1,0 +1,26 @@
+"""No encoder: decoders attend to the features themselves.
+
+Legend: B batch, D width, h w height and width of the feature map.
+"""
+
+from torch import Tensor
+
+from models.config import EncoderConfig
+from models.encoders.base import Encoder
+from models.memory import Memory
+from models.positions import build_position
+
+
+class NoEncoder(Encoder):
+    """Positions, then the feature map row by row."""
+
+    def __init__(self, config: EncoderConfig) -> None:
+        super().__init__()
+        self.embed_dim = self.out_dim = config.embed_dim
+        self.position = build_position(config)
+
+    def forward(self, features: Tensor, mask: Tensor | None = None) -> Memory:
+        """Features (B, D, h, w) and `mask` (B, h, w), True on image, to the memory."""
+        height, width = features.shape[-2:]
+        tokens = self.position(features, mask).flatten(2).transpose(1, 2)
+        return Memory(tokens, None if mask is None else mask.flatten(1), (height, width))

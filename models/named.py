@@ -1,0 +1,100 @@
+"""Configurations by name: the YAML files of configs/model, each with what it was made for.
+
+A file may name another as its `base` and state only what differs, and has a `reference`, its own or its base's.
+"""
+
+import difflib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from omegaconf import OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from models.config import ModelConfig
+from models.errors import ModelConfigError
+from models.spec import OutputSpec
+
+FOLDER = Path(__file__).parents[1] / "configs" / "model"
+
+
+@dataclass
+class Reference:
+    """What a configuration was made for: its vocabulary, its longest output and the size of its images in pixels."""
+
+    num_classes: int = 112
+    max_length: int = 128
+    height: int = 64
+    width: int = 256
+
+    def output_spec(self) -> OutputSpec:
+        """Of such a vocabulary, its special ids first."""
+        return OutputSpec(self.num_classes, bos_id=0, eos_id=1, pad_id=2, max_length=self.max_length)
+
+
+@dataclass(frozen=True)
+class NamedConfig:
+    """A configuration of a recognizer and what it was made for."""
+
+    name: str
+    config: ModelConfig
+    reference: Reference
+
+
+def names() -> list[str]:
+    """The configurations that Inkray ships."""
+    return sorted(file.stem for file in FOLDER.glob("*.yaml"))
+
+
+def load_named(name: str | Path) -> NamedConfig:
+    """The configuration of a shipped name or of a YAML file.
+
+    Raises:
+        ModelConfigError: no such name or file, invalid YAML, an unknown key or an ill-typed value.
+    """
+    values = read_values(name)
+    reference = _typed(Reference, values.pop("reference", {}), "reference", name)
+    return NamedConfig(Path(name).stem, _typed(ModelConfig, values, "model", name), reference)
+
+
+def read_values(name: str | Path, seen: tuple[Path, ...] = ()) -> dict[str, Any]:
+    """What a configuration states, merged over its bases, and the `reference`; not yet checked.
+
+    Raises:
+        ModelConfigError: no such name or file, invalid YAML, or bases in a circle.
+    """
+    file = _find(name)
+    if file in seen:
+        raise ModelConfigError("base", f"'{file}' is its own base")
+    try:
+        loaded = OmegaConf.to_container(OmegaConf.load(file))
+    except Exception as error:  # YAML's errors are of many classes
+        raise ModelConfigError("model", f"'{file}' is not valid YAML: {str(error).splitlines()[0]}") from error
+    if not isinstance(loaded, dict):
+        raise ModelConfigError("model", f"'{file}' is not a mapping of keys to values")
+    values = {str(key): value for key, value in loaded.items()}
+    base = values.pop("base", None)
+    if base is None:
+        return values
+    beside = file.parent / f"{base}.yaml"
+    merged = OmegaConf.merge(read_values(beside if beside.is_file() else base, (*seen, file)), values)
+    return {str(key): value for key, value in OmegaConf.to_container(merged).items()}  # type: ignore[union-attr]
+
+
+def _find(name: str | Path) -> Path:
+    """The file of a shipped name, or the file that `name` is."""
+    shipped = FOLDER / f"{name}.yaml"
+    file = shipped if shipped.is_file() else Path(name)
+    if file.suffix in (".yaml", ".yml") and file.is_file():
+        return file.resolve()
+    close = difflib.get_close_matches(Path(name).stem, names(), n=3, cutoff=0.4)
+    nearest = f"the nearest are {', '.join(close)}" if close else f"there are {', '.join(names())}"
+    raise ModelConfigError("model", f"'{name}' is neither a YAML file nor a configuration of configs/model; {nearest}")
+
+
+def _typed(kind: type, values: Any, key: str, name: str | Path) -> Any:
+    try:
+        return OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(kind), values))
+    except OmegaConfBaseException as error:
+        where = f"{key}.{error.full_key}" if error.full_key else key
+        raise ModelConfigError(where, f"in '{name}': {str(error).splitlines()[0]}") from error

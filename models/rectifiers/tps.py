@@ -1,0 +1,154 @@
+"""A thin-plate spline that straightens a line before it is read.
+
+Legend: B batch, C channels, H W height and width in pixels, K control points, G = n * m nodes of a grid over the unit
+square, n m the size at which control points are looked for. Places are (x, y) between 0 and 1 on an image's true area.
+"""
+
+from itertools import pairwise
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from models.config import RectifierConfig
+from models.errors import ModelConfigError
+from models.padding import columns_mask
+
+KEY = "model.rectifier"
+HALVINGS = 4  # pools of the localisation network
+NEARLY_ZERO = 2e-5  # spread of its last weights: at exactly 0 no gradient would pass to those before
+
+
+class TpsRectifier(nn.Module):
+    """Spatial transformer with a thin-plate spline (Jaderberg et al. 2015; Shi et al. 2018, ASTER).
+
+    A small network finds K points along the upper and the lower edge of the text; the image is resampled so that they come
+    to lie on its own edges. Before training that changes nothing, to within a tenth of a pixel or so.
+
+    Each image is rectified within its true width and as if it went on beyond its border like at it; the padding stays what
+    it was. All is computed in single precision, also under autocast: a place has more digits than half precision holds.
+    """
+
+    def __init__(self, config: RectifierConfig, in_channels: int) -> None:
+        super().__init__()
+        _check(config)
+        self.size = (config.height, config.width)
+        points = regular_points(config.control_points)
+        nodes = grid_nodes(*self.size)
+        self.localise = Localisation(in_channels, config.height, config.width, config.control_points)
+        self.register_buffer("nodes", nodes.float(), persistent=False)
+        self.register_buffer("spline", spline_matrix(points, nodes).float(), persistent=False)
+
+    nodes: Tensor
+    spline: Tensor
+
+    def forward(self, images: Tensor, widths: Tensor | None = None) -> Tensor:
+        """Images (B, C, H, W), true widths (B,) in pixels or None, to straightened images of the same size."""
+        batch, _, height, width = images.shape
+        widths = torch.full((batch,), width, device=images.device) if widths is None else widths
+        with torch.autocast(images.device.type, enabled=False):
+            pixels = images.float()
+            shifts = self.localise(self._view(pixels, widths))
+            # The spline is linear in its points and leaves all in place where they are: rounding touches the shifts alone.
+            places = (self.nodes + self.spline @ shifts).view(batch, *self.size, 2)
+            straight = sample(pixels, self._everywhere(places, height, width, widths), widths)
+        return torch.where(columns_mask(widths, width)[:, None, None], straight.to(images.dtype), images)
+
+    def _view(self, images: Tensor, widths: Tensor) -> Tensor:
+        """The true area of each image at (n, m), each value the mean of four samples, lest thin strokes be missed."""
+        rows, columns = (2 * side for side in self.size)
+        y, x = torch.meshgrid(_middles(rows, images), _middles(columns, images), indexing="ij")
+        places = torch.stack([x, y], -1).expand(len(images), -1, -1, -1)
+        return F.avg_pool2d(sample(images, places, widths), 2)
+
+    def _everywhere(self, places: Tensor, height: int, width: int, widths: Tensor) -> Tensor:
+        """Places (B, n, m, 2) at the nodes to places (B, H, W, 2) at the pixels, linear between the nodes.
+
+        The spline bends little between nodes: this is exact to a hundredth of a pixel in the mean, to a pixel at most close
+        to control points that scatter, and spares K logarithms for each pixel of each image.
+        """
+        y = _middles(height, places).expand(len(places), -1)
+        x = ((torch.arange(width, device=places.device) + 0.5) / widths[:, None]).clamp(max=1)
+        at = torch.stack([x[:, None].expand(-1, height, -1), y[..., None].expand(-1, -1, width)], -1)
+        # With align_corners the outermost nodes are at -1 and 1.
+        return F.grid_sample(places.permute(0, 3, 1, 2), 2 * at - 1, align_corners=True).permute(0, 2, 3, 1)
+
+
+class Localisation(nn.Sequential):
+    """Views (B, C, n, m) to how far the control points (B, K, 2) lie from the regular ones; at first hardly anywhere else."""
+
+    def __init__(self, in_channels: int, height: int, width: int, points: int) -> None:
+        widths = [in_channels, 16, 32, 64, 128]
+        layers: list[nn.Module] = []
+        for before, after in pairwise(widths):
+            layers += [nn.Conv2d(before, after, 3, padding=1, bias=False), nn.BatchNorm2d(after), nn.ReLU(), nn.MaxPool2d(2)]
+        places = (height >> HALVINGS) * (width >> HALVINGS)
+        last = nn.Linear(128, 2 * points)
+        nn.init.normal_(last.weight, std=NEARLY_ZERO)
+        nn.init.zeros_(last.bias)
+        layers += [nn.Flatten(), nn.Linear(widths[-1] * places, 128), nn.ReLU(), last, nn.Unflatten(1, (points, 2))]
+        super().__init__(*layers)
+
+
+def regular_points(count: int) -> Tensor:
+    """`count` places (K, 2) in double precision: half along the upper edge, half along the lower, from left to right."""
+    x = torch.linspace(0, 1, count // 2, dtype=torch.float64)
+    return torch.cat([torch.stack([x, torch.full_like(x, y)], 1) for y in (0.0, 1.0)])
+
+
+def grid_nodes(height: int, width: int) -> Tensor:
+    """Places (G, 2) of a grid whose outermost nodes lie on the edges, row by row, in double precision."""
+    y, x = (torch.linspace(0, 1, side, dtype=torch.float64) for side in (height, width))
+    return torch.cartesian_prod(y, x).flip(1)
+
+
+def spline_matrix(points: Tensor, nodes: Tensor) -> Tensor:
+    """The matrix (G, K) that takes control points to where the spline from `points` (K, 2) to them takes `nodes` (G, 2).
+
+    The spline is f(p) = a + A p + sum_k w_k U(|p - p_k|) with U(r) = r² log r² through all control points, where the w_k
+    neither shift nor tilt: sum w_k = sum w_k p_k = 0 (Bookstein 1989). That is linear in the control points.
+    """
+    count = len(points)
+    ones = torch.ones(count, 1, dtype=points.dtype)
+    plane = torch.cat([ones, points], 1)  # (K, 3)
+    system = torch.zeros(count + 3, count + 3, dtype=points.dtype)
+    system[:count, :count] = _radial(points, points)
+    system[:count, count:] = plane
+    system[count:, :count] = plane.T
+    targets = torch.eye(count + 3, count, dtype=points.dtype)
+    weights = torch.linalg.solve(system, targets)  # (K + 3, K)
+    ones = torch.ones(len(nodes), 1, dtype=nodes.dtype)
+    return torch.cat([_radial(nodes, points), ones, nodes], 1) @ weights
+
+
+def sample(images: Tensor, places: Tensor, widths: Tensor) -> Tensor:
+    """Images (B, C, H, W) of true `widths` (B,) at places (B, h, w, 2), bilinear, to (B, C, h, w).
+
+    Beyond the border, and in the padding, is what is at the border.
+    """
+    height, width = images.shape[-2:]
+    # In pixels; the middle of the first one is at 0.5.
+    x = torch.minimum((places[..., 0] * widths[:, None, None]).clamp(min=0.5), widths[:, None, None] - 0.5)
+    y = (places[..., 1] * height).clamp(0.5, height - 0.5)
+    return F.grid_sample(images, torch.stack([2 * x / width - 1, 2 * y / height - 1], -1), align_corners=False)
+
+
+def _radial(at: Tensor, points: Tensor) -> Tensor:
+    squares = (at[:, None] - points[None]).square().sum(-1)
+    return torch.xlogy(squares, squares)  # 0 at 0
+
+
+def _middles(count: int, like: Tensor) -> Tensor:
+    return (torch.arange(count, device=like.device, dtype=like.dtype) + 0.5) / count
+
+
+def _check(config: RectifierConfig) -> None:
+    if config.control_points < 4 or config.control_points % 2:
+        raise ModelConfigError(
+            f"{KEY}.control_points", f"{config.control_points} must be an even number, 4 or more: half of them for each edge"
+        )
+    for side, pixels in (("height", config.height), ("width", config.width)):
+        if pixels < 1 << HALVINGS:
+            raise ModelConfigError(
+                f"{KEY}.{side}", f"{pixels} is too small to look for control points; at least {1 << HALVINGS}"
+            )

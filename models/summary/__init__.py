@@ -1,0 +1,1 @@
+"""What a recognizer is made of and costs: `python -m models.summary`."""

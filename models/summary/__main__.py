@@ -1,0 +1,77 @@
+"""`python -m models.summary CONFIG`: what a recognizer is made of, answers and costs.
+
+CONFIG is a name of configs/model (satrn_final) or a YAML file; `--all` gives a line for each that Inkray ships. Counts are
+for the vocabulary and image size that the configuration names as its `reference`; options change them.
+"""
+
+import argparse
+import json
+import sys
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+from models.errors import ModelConfigError
+from models.named import NamedConfig, load_named, names
+from models.summary.count import Counts, count
+from models.summary.measure import Measurement, measure
+from models.summary.table import details, line, title
+
+
+def main() -> int:
+    """The command line."""
+    args = _arguments()
+    records: list[dict[str, Any]] = []
+    if args.all:
+        print(title(args.measure), flush=True)
+    for name in names() if args.all else [args.config]:
+        named = _with_reference(load_named(name), args)
+        counts = count(named, min(args.tokens, named.reference.max_length))
+        measured = measure(named, counts.tokens, args.train_batch) if args.measure or not args.all else None
+        print(line(counts, measured) if args.all else details(counts, measured), flush=True)
+        records.append(_record(counts, measured))
+    if args.json:
+        args.json.write_text(json.dumps(records, indent=1))
+    return 0
+
+
+def _arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        prog="python -m models.summary", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("config", nargs="?", help="a name of configs/model or a YAML file of a model")
+    parser.add_argument("--all", action="store_true", help="every configuration of configs/model, a line each")
+    parser.add_argument("--measure", action="store_true", help="with --all: memory and latency too, which takes minutes")
+    parser.add_argument("--json", type=Path, help="write the same figures to this file: a list with an object for each")
+    parser.add_argument("--tokens", type=_positive, default=60, help="length of the texts (default %(default)s)")
+    parser.add_argument("--train-batch", type=_positive, default=4, help="images of the training step (default %(default)s)")
+    for name in ("num-classes", "max-length", "height", "width"):
+        parser.add_argument(f"--{name}", type=_positive, help="in the place of the reference's")
+    args = parser.parse_args()
+    if bool(args.config) == args.all:
+        parser.error("give a CONFIG, or --all")
+    return args
+
+
+def _positive(text: str) -> int:
+    value = int(text)
+    if value < 1:
+        raise ValueError
+    return value
+
+
+def _with_reference(named: NamedConfig, args: argparse.Namespace) -> NamedConfig:
+    given = {key: getattr(args, key) for key in ("num_classes", "max_length", "height", "width")}
+    return replace(named, reference=replace(named.reference, **{key: value for key, value in given.items() if value}))
+
+
+def _record(counts: Counts, measured: Measurement | None) -> dict[str, Any]:
+    return asdict(counts) | ({} if measured is None else {"measured": asdict(measured)})
+
+
+if __name__ == "__main__":
+    try:
+        sys.exit(main())
+    except ModelConfigError as error:
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(2)

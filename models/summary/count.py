@@ -1,0 +1,98 @@
+"""What can be known of a recognizer without computing: its network is built on the meta device, which has no memory.
+
+Legend: C channels, H W height and width in pixels, h w height and width of the feature map, T target positions, S source
+positions, M width of the memory.
+"""
+
+import logging
+from dataclasses import dataclass, field
+
+import torch
+from torch import nn
+from torch.utils.flop_counter import FlopCounterMode
+
+from models.named import NamedConfig
+from models.recognizer import Recognizer, build_model
+
+PARTS = ("rectifier", "backbone", "encoder", "decoder", "ctc")
+
+
+@dataclass(frozen=True)
+class PartCount:
+    """Of a part: its parameters, the elements of its state dict (running statistics too), its multiply-adds."""
+
+    parameters: int
+    state_dict_elements: int
+    multiply_adds: int
+
+
+@dataclass(frozen=True)
+class Counts:
+    """Of a recognizer: the sizes of its parts and what one image costs.
+
+    `multiply_adds`: of the teacher-forced pass of one image of `image` (C, H, W) with `tokens` tokens, matrix products and
+    convolutions only. `feature_map` (D, h, w), `memory` (S, M), `logits` by head.
+    """
+
+    name: str
+    parameters: int
+    state_dict_elements: int
+    multiply_adds: int
+    tokens: int
+    image: tuple[int, int, int]
+    feature_map: tuple[int, ...]
+    memory: tuple[int, ...]
+    logits: dict[str, tuple[int, ...]]
+    parts: dict[str, PartCount] = field(default_factory=dict)
+
+
+def count(named: NamedConfig, tokens: int) -> Counts:
+    """Builds the recognizer of a configuration for its reference, runs one image through it, both on the meta device.
+
+    Raises:
+        ModelConfigError: the configuration cannot be built, or cannot take its reference.
+    """
+    reference = named.reference
+    logging.getLogger("timm").setLevel(logging.ERROR)  # its remarks on sizes are not the user's
+    with torch.device("meta"):
+        model = build_model(named.config, reference.output_spec()).eval()
+        images = torch.zeros(1, named.config.in_channels, reference.height, reference.width, dtype=torch.uint8)
+        tgt_in = torch.zeros(1, tokens, dtype=torch.long)
+    shapes: dict[str, tuple[int, ...]] = {}
+    model.backbone.register_forward_hook(lambda module, inputs, features: shapes.update(map=tuple(features.shape[1:])))
+    model.encoder.register_forward_hook(lambda module, inputs, memory: shapes.update(memory=tuple(memory.tokens.shape[1:])))
+    with torch.no_grad(), FlopCounterMode(display=False) as counter:
+        output = model(images, tgt_in)
+    heads = {"decoder": output.logits, "right to left": output.reverse_logits, "ctc": output.ctc_logits}
+    flops = {name.removeprefix("Recognizer."): sum(ops.values()) for name, ops in counter.get_flop_counts().items()}
+    return Counts(
+        name=named.name,
+        parameters=parameters(model),
+        state_dict_elements=state_dict_elements(model),
+        multiply_adds=counter.get_total_flops() // 2,
+        tokens=tokens,
+        image=(named.config.in_channels, reference.height, reference.width),
+        feature_map=shapes["map"],
+        memory=shapes["memory"],
+        logits={head: tuple(logits.shape[1:]) for head, logits in heads.items() if logits is not None},
+        parts=_parts(model, flops),
+    )
+
+
+def parameters(module: nn.Module) -> int:
+    """Numbers that are learned."""
+    return sum(parameter.numel() for parameter in module.parameters())
+
+
+def state_dict_elements(module: nn.Module) -> int:
+    """Numbers in the state dict: parameters, running statistics and their counters."""
+    return sum(tensor.numel() for tensor in module.state_dict().values())
+
+
+def _parts(model: Recognizer, flops: dict[str, int]) -> dict[str, PartCount]:
+    parts = {name: getattr(model, name) for name in PARTS}
+    return {
+        name: PartCount(parameters(part), state_dict_elements(part), flops.get(name, 0) // 2)
+        for name, part in parts.items()
+        if parameters(part) or flops.get(name, 0)
+    }

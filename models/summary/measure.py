@@ -1,0 +1,128 @@
+"""What a recognizer costs on this machine: the memory of a training step and the time to read images."""
+
+import copy
+import statistics
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import nn
+from torch.nn import functional as F
+
+from models.decoding import Decoding
+from models.named import NamedConfig
+from models.output import Output
+from models.recognizer import Recognizer, build_model
+from models.summary.peak_memory import peak_memory
+
+REPEATS = 3
+
+
+@dataclass(frozen=True)
+class Measurement:
+    """Of a recognizer with random weights on `device`.
+
+    `train_bytes`: at most alive in a step of AdamW on `train_batch` images with `tokens` tokens each: weights, gradients,
+    moments and activations in float32. `seconds`: to read so many images greedily, `tokens` tokens each.
+    """
+
+    device: str
+    threads: int
+    tokens: int
+    train_batch: int
+    train_bytes: int
+    seconds: dict[int, float]
+
+
+def measure(named: NamedConfig, tokens: int, train_batch: int = 4, batches: tuple[int, ...] = (1, 24)) -> Measurement:
+    """Builds the recognizer and runs it: seconds to minutes.
+
+    Raises:
+        ModelConfigError: the configuration cannot be built, or cannot take its reference.
+    """
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    torch.manual_seed(0)
+    model = build_model(named.config, named.reference.output_spec()).to(device)
+    seconds = {batch: _seconds_to_read(model.eval(), named, batch, tokens) for batch in batches}
+    return Measurement(
+        device=torch.cuda.get_device_name(device) if device.type == "cuda" else "CPU",
+        threads=torch.get_num_threads(),
+        tokens=tokens,
+        train_batch=train_batch,
+        train_bytes=_train_bytes(model.train(), named, train_batch, tokens),
+        seconds=seconds,
+    )
+
+
+def random_images(model: Recognizer, named: NamedConfig, batch: int) -> torch.Tensor:
+    """Noise uint8 (B, C, H, W) of the size that the configuration was made for."""
+    shape = (batch, model.in_channels, named.reference.height, named.reference.width)
+    return torch.randint(0, 256, shape, dtype=torch.uint8, device=next(model.parameters()).device)
+
+
+def random_targets(model: Recognizer, batch: int, tokens: int) -> torch.Tensor:
+    """BOS and random tokens that are not special, int64 (B, T)."""
+    spec = model.output_spec
+    ids = torch.randint(3, spec.num_classes, (batch, tokens), device=next(model.parameters()).device)
+    ids[:, 0] = spec.bos_id
+    return ids
+
+
+def never_ending(model: Recognizer) -> Recognizer:
+    """The same network with a decoder that never emits EOS, so that all texts have the length that is asked for."""
+    heads = [module.head for module in (model.decoder, model.ctc) if isinstance(getattr(module, "head", None), nn.Linear)]
+    with torch.no_grad():
+        for head in heads:
+            head.bias[model.output_spec.eos_id] = -1e4
+    return model
+
+
+def _seconds_to_read(model: Recognizer, named: NamedConfig, batch: int, tokens: int) -> float:
+    images = random_images(model, named, batch)
+    decoding = Decoding(max_length=tokens)
+    endless = never_ending(copy.deepcopy(model))
+    return median_seconds(lambda: endless.generate(images, decoding), images.device, REPEATS)
+
+
+def median_seconds(run: Callable[[], object], device: torch.device, repeats: int) -> float:
+    """Median wall time of `run` after one run that does not count."""
+    times = []
+    for _ in range(repeats + 1):
+        _synchronize(device)
+        start = time.perf_counter()
+        run()
+        _synchronize(device)
+        times.append(time.perf_counter() - start)
+    return statistics.median(times[1:])
+
+
+def _synchronize(device: torch.device) -> None:
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+
+
+def _train_bytes(model: Recognizer, named: NamedConfig, batch: int, tokens: int) -> int:
+    """Weights and what a step adds to them."""
+    weights = sum(tensor.nbytes for tensor in (*model.parameters(), *model.buffers()))
+    images, ids = random_images(model, named, batch), random_targets(model, batch, tokens)
+    optimizer = torch.optim.AdamW(model.parameters())
+
+    def step() -> None:
+        total_loss(model(images, ids), ids).backward()
+        optimizer.step()
+        optimizer.zero_grad()
+
+    # The second step finds the moments in their place, as all later ones do.
+    return weights + peak_memory(lambda: (step(), step())[0])
+
+
+def total_loss(output: Output, ids: torch.Tensor) -> torch.Tensor:
+    """Some loss of every head, to have gradients of all parameters."""
+    heads = [head for head in (output.logits, output.reverse_logits) if head is not None]
+    losses = [F.cross_entropy(logits.float().flatten(0, 1), ids.flatten()) for logits in heads]
+    if output.ctc_logits is not None:
+        losses.append(output.ctc_logits.float().log_softmax(-1)[..., 0].mean().neg())
+    if output.repulsion is not None:
+        losses.append(output.repulsion)
+    return torch.stack(losses).sum()

@@ -1,0 +1,269 @@
+"""The convolutional backbones: their counts to the digit, their sizes, and padding that changes nothing."""
+
+from collections.abc import Callable
+from typing import Any, Literal
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from models.backbones import Backbone
+from models.backbones.aster_cnn import AsterCnn
+from models.backbones.convnet6 import ConvNet6
+from models.backbones.densenet import DenseNetBackbone
+from models.config import AsterCnnConfig, ConvNet6Config, ConvNorm, DenseNetConfig
+from models.errors import ModelConfigError
+
+Make = Callable[[], Backbone]
+
+
+def convnet(out_channels: int = 8, **settings: Any) -> Make:
+    return lambda: ConvNet6(ConvNet6Config(**settings), 1, out_channels)
+
+
+def densenet(**settings: Any) -> Make:
+    tiny = {"stem_channels": 6, "depth": 2, "growth": 5, "bottleneck": 7, **settings}
+    return lambda: DenseNetBackbone(DenseNetConfig(**tiny), 1, 8)
+
+
+def aster(activation: Literal["relu", "leaky_relu"] = "relu") -> Make:
+    return lambda: AsterCnn(AsterCnnConfig(activation), 1, 512)
+
+
+# Name to constructor and the height of the images.
+CASES: dict[str, tuple[Make, int]] = {
+    "densenet": (densenet(), 32),
+    "densenet of one block": (densenet(blocks=1), 16),
+    "densenet of three blocks": (densenet(blocks=3), 40),
+    "aster": (aster(), 32),
+    "aster, leaky": (aster("leaky_relu"), 32),
+    "convnet6": (convnet(), 64),
+    "convnet6 of 96 rows": (convnet(), 96),
+    "convnet6, batch": (convnet(norm="batch"), 64),
+    "convnet6, layer": (convnet(norm="layer"), 64),
+    "convnet6, 4 rows": (convnet(pooling="height_4"), 64),
+    "convnet6, 8 rows": (convnet(pooling="height_8"), 64),
+    "convnet6, 8 rows of 128": (convnet(pooling="height_8_of_128"), 128),
+    "convnet6, gates": (convnet(gates=2), 64),
+    "convnet6, gates, 4 rows, batch": (convnet(gates=1, pooling="height_4", norm="batch"), 64),
+    "convnet6, gates, layer": (convnet(gates=2, norm="layer"), 64),
+    "convnet6, separable": (convnet(convolution="separable", multiplier=2, gates=1), 64),
+}
+cases = pytest.mark.parametrize("case", CASES)
+
+
+def count(module: nn.Module) -> int:
+    return sum(parameter.numel() for parameter in module.parameters())
+
+
+def stored(module: nn.Module) -> int:
+    return sum(value.numel() for value in module.state_dict().values())
+
+
+def images(batch: int, height: int, width: int, seed: int = 0) -> Tensor:
+    generator = torch.Generator().manual_seed(seed)
+    return torch.randn(batch, 1, height, width, generator=generator)
+
+
+def settled(make: Make, height: int) -> Backbone:
+    """In evaluation mode, with batch statistics that have left their initial values."""
+    torch.manual_seed(0)
+    backbone = make().train()
+    with torch.no_grad():
+        for module in backbone.modules():
+            if isinstance(module, nn.BatchNorm2d):
+                module.momentum = 0.5
+                module.bias.normal_(std=0.3)
+        for seed in range(2):
+            backbone(images(2, height, max(96, backbone.min_size[1]), seed))
+    return backbone.eval()
+
+
+def test_densenet_counts() -> None:
+    backbone = DenseNetBackbone(DenseNetConfig(), 1, 300)
+    stem = [count(layer) for layer in backbone.stem]
+    blocks, transitions = ([count(part) for part in parts] for parts in (backbone.blocks, backbone.transitions))
+    assert stem == [2_352, 96, 0]
+    assert (blocks, transitions) == ([521_088, 720_000], [94_176, 1_200 + 180_000])
+    assert count(backbone) == 1_518_912
+
+
+def test_aster_counts() -> None:
+    backbone = AsterCnn(AsterCnnConfig(), 1, 512)
+    parts = [640, 73_856, 295_168 + 512, 590_080, 1_180_160 + 1_024, 2_359_808]
+    assert [count(stage) for stage in backbone.stages] == parts
+    assert count(backbone.last) == 1_049_088 + 1_024
+    assert count(backbone) == 5_551_360
+
+
+@pytest.mark.parametrize(
+    ("settings", "out_channels", "total"),
+    [
+        ({"norm": "instance"}, 256, 634_496),
+        ({"norm": "batch"}, 256, 634_496 + 3_462),
+        ({"norm": "layer"}, 256, 634_496 + 1_728),
+        *(({"gates": gates}, 256, 634_496 + gates * 134_144) for gates in (1, 2, 3)),
+        *(({"convolution": "separable", "multiplier": k}, 256, 130_394 + (k - 1) * 129_530) for k in (1, 2, 3, 4)),
+        # The published rows hold a gate and a decoder of 749,714, too.
+        *(
+            ({"convolution": "separable", "multiplier": k, "gates": 1}, 256, 884_722 + 129_530 * k - 749_714)
+            for k in (1, 2, 3, 4)
+        ),
+        ({}, 384, 634_496 - 65_792 + 98_688),
+        ({"gates": 1}, 384, 634_496 - 65_792 + 98_688 + 299_520),
+        *(({"pooling": pooling}, 256, 634_496) for pooling in ("height_4", "height_8", "height_8_of_128")),
+    ],
+)
+def test_convnet6_counts(settings: dict[str, Any], out_channels: int, total: int) -> None:
+    assert stored(convnet(out_channels, **settings)()) == total
+
+
+def test_convnet6_counts_of_layers() -> None:
+    backbone = ConvNet6(ConvNet6Config(gates=1), 1, 256)
+    assert [count(stage) for stage in backbone.stages] == [832, 51_264, 73_856, 147_584, 295_168, 65_792]
+    assert [count(part) for part in backbone.gates[0].conv] == [2_560, 131_584]  # type: ignore[union-attr]
+    normed = ConvNet6(ConvNet6Config(norm="batch"), 1, 256)
+    assert [stored(stage.norm) for stage in normed.stages] == [129, 257, 513, 513, 1_025, 1_025]  # type: ignore[arg-type]
+    for k in (1, 2):
+        separable = ConvNet6(ConvNet6Config(convolution="separable", multiplier=k), 1, 256)
+        expected = [(90, 58), (2_944, 2_880), (8_960, 8_832), (17_792, 17_664), (34_304, 34_048), (66_304, 66_048)]
+        assert [count(stage) for stage in separable.stages] == [first + (k - 1) * more for first, more in expected]
+
+
+@pytest.mark.parametrize(
+    ("make", "size", "shape"),
+    [
+        (lambda: DenseNetBackbone(DenseNetConfig(depth=1), 1, 300), (128, 128), (300, 16, 16)),
+        (lambda: DenseNetBackbone(DenseNetConfig(depth=1), 1, 300), (128, 512), (300, 16, 64)),
+        (aster(), (128, 128), (512, 7, 33)),
+        (aster(), (128, 512), (512, 7, 129)),
+        (convnet(), (64, 512), (8, 1, 128)),
+        (convnet(), (96, 128), (8, 1, 32)),
+        (convnet(pooling="height_4"), (64, 256), (8, 4, 64)),
+        (convnet(pooling="height_8"), (64, 256), (8, 8, 64)),
+        (convnet(pooling="height_8_of_128"), (128, 256), (8, 8, 32)),
+        (convnet(pooling="height_4"), (96, 128), (8, 6, 32)),
+        (convnet(gates=1), (64, 256), (8, 1, 56)),
+        (convnet(gates=3), (64, 256), (8, 1, 40)),
+    ],
+)
+def test_shapes(make: Make, size: tuple[int, int], shape: tuple[int, ...]) -> None:
+    with torch.inference_mode():
+        features = make().eval()(images(1, *size))
+    assert features.shape == (1, *shape)
+
+
+@cases
+def test_columns_are_those_of_an_image_alone(case: str) -> None:
+    make, height = CASES[case]
+    backbone = make().eval()
+    least = backbone.min_size[1]
+    for width in [*range(least, least + 9), least + 31]:
+        with torch.inference_mode():
+            features = backbone(images(1, height, width))
+        assert features.shape[:2] == (1, backbone.out_channels)
+        assert features.shape[-1] == backbone.columns(torch.tensor([width])).item(), width
+
+
+@cases
+def test_smallest_image(case: str) -> None:
+    backbone = CASES[case][0]().eval()
+    height, width = backbone.min_size
+    with torch.inference_mode():
+        assert backbone(images(2, height, width)).isfinite().all()
+        for smaller in [(height - 1, width), (height, width - 1)]:
+            with pytest.raises(RuntimeError):
+                backbone(images(1, *smaller))
+
+
+@cases
+@pytest.mark.parametrize("filler", [0, 127, 255])
+def test_padded_batch_equals_members_alone(case: str, filler: int) -> None:
+    make, height = CASES[case]
+    backbone = settled(make, height)
+    least = backbone.min_size[1]
+    widths = torch.tensor([least + 37, least, least + 1, least + 18])
+    batch = images(len(widths), height, least + 40, seed=filler)
+    for row, width in enumerate(widths):
+        batch[row, :, :, width:] = (filler / 255 - 1) / -0.3
+    with torch.inference_mode():
+        together, columns = backbone(batch, widths), backbone.columns(widths)
+        for row, width in enumerate(widths):
+            alone = backbone(batch[row : row + 1, :, :, :width])[0]
+            assert alone.shape[-1] == columns[row]
+            torch.testing.assert_close(together[row, :, :, : columns[row]], alone, rtol=1e-3, atol=1e-3)
+
+
+@cases
+def test_full_widths_equal_none(case: str) -> None:
+    make, height = CASES[case]
+    backbone = settled(make, height)
+    width = backbone.min_size[1] + 24
+    batch = images(2, height, width)
+    with torch.inference_mode():
+        torch.testing.assert_close(backbone(batch, torch.full((2,), width)), backbone(batch), rtol=1e-3, atol=1e-3)
+
+
+@cases
+@pytest.mark.parametrize("padded", [False, True])
+def test_every_parameter_gets_a_gradient(case: str, padded: bool) -> None:
+    make, height = CASES[case]
+    torch.manual_seed(0)
+    backbone = make().train()
+    width = backbone.min_size[1] + 24
+    features = backbone(images(2, height, width), torch.tensor([width, width - 15]) if padded else None)
+    (features * torch.randn_like(features)).sum().backward()
+    for name, parameter in backbone.named_parameters():
+        assert parameter.grad is not None and parameter.grad.isfinite().all(), name
+    silent = [name for name, parameter in backbone.named_parameters() if parameter.grad.count_nonzero() == 0]
+    assert not silent
+
+
+@cases
+@pytest.mark.parametrize("padded", [False, True])
+def test_autocast(case: str, padded: bool) -> None:
+    make, height = CASES[case]
+    backbone = make().train()
+    width = backbone.min_size[1] + 24
+    with torch.autocast("cpu", torch.bfloat16):
+        features = backbone(images(2, height, width), torch.tensor([width, width - 15]) if padded else None)
+    features.float().square().mean().backward()
+    assert features.isfinite().all()
+    assert all(parameter.grad is not None and parameter.grad.isfinite().all() for parameter in backbone.parameters())
+
+
+@pytest.mark.parametrize("norm", ["batch", "instance", "layer"])
+def test_blank_images_are_no_nan(norm: ConvNorm) -> None:
+    backbone = convnet(norm=norm, gates=1)().train()
+    features = backbone(torch.zeros(2, 1, 64, 64), torch.tensor([64, 40]))
+    features.sum().backward()
+    assert features.isfinite().all()
+    assert all(parameter.grad is not None and parameter.grad.isfinite().all() for parameter in backbone.parameters())
+
+
+def test_a_width_too_small_for_the_gates_is_no_nan_in_a_batch() -> None:
+    with torch.inference_mode():
+        assert convnet(gates=1)().eval()(images(2, 64, 64), torch.tensor([64, 5])).isfinite().all()
+
+
+@pytest.mark.parametrize(
+    ("make", "key"),
+    [
+        (convnet(gates=-1), "model.backbone.convnet6.gates"),
+        (convnet(multiplier=0), "model.backbone.convnet6.multiplier"),
+        (convnet(norm="group"), "model.backbone.convnet6.norm"),
+        (convnet(convolution="dilated"), "model.backbone.convnet6.convolution"),
+        (convnet(pooling="height_2"), "model.backbone.convnet6.pooling"),
+        (convnet(drop_rate=1.5), "model.backbone.convnet6.drop_rate"),
+        (convnet(gate_drop_rate=-0.1), "model.backbone.convnet6.gate_drop_rate"),
+        (lambda: AsterCnn(AsterCnnConfig(), 1, 256), "model.encoder.embed_dim"),
+        (lambda: AsterCnn(AsterCnnConfig("gelu"), 1, 512), "model.backbone.aster_cnn.activation"),
+        (densenet(blocks=0), "model.backbone.densenet.blocks"),
+        (densenet(growth=0), "model.backbone.densenet.growth"),
+        (densenet(drop_rate=1.0), "model.backbone.densenet.drop_rate"),
+    ],
+)
+def test_settings_that_cannot_be_served(make: Make, key: str) -> None:
+    with pytest.raises(ModelConfigError) as caught:
+        make()
+    assert caught.value.key == key

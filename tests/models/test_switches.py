@@ -1,0 +1,113 @@
+"""Every value of every switch: builds, learns with all its parameters, and decodes the function that was trained."""
+
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from models import Decoding, Generation, Recognizer, build_model
+from models.backbones import BACKBONES
+from models.directions import doubled
+from models.memory import Memory
+from models.summary.measure import total_loss
+from tests.models.configurations import SPEC, lively_model, random_images, random_targets
+from tests.models.switches import VARIANTS, literals
+
+# Group norm over the whole map, shifted windows, and convolutions of networks that are not ours see the padding.
+SEES_PADDING = {"timm", "resnetv2", "swin"}
+IDS, ALL = list(VARIANTS), list(VARIANTS.values())
+
+
+def test_all_switches_are_tried() -> None:
+    for path, values in literals():
+        assert {f"{path}={value}" for value in values} <= set(VARIANTS)
+    assert {f"backbone.name={name}" for name in BACKBONES} <= set(VARIANTS)
+
+
+@pytest.mark.parametrize("make", ALL, ids=IDS)
+def test_every_parameter_gets_a_gradient(make: Any) -> None:
+    torch.manual_seed(0)
+    model = build_model(make(), SPEC).train()
+    images, tgt_in = random_images(model, 3), random_targets(3, 8)
+    for widths in (None, torch.tensor([128, 90, 104])):
+        model.zero_grad()
+        total_loss(model(images, tgt_in, widths), tgt_in).backward()
+        for name, parameter in model.named_parameters():
+            assert parameter.grad is not None, f"{name} takes no part in the forward pass"
+            assert parameter.grad.isfinite().all(), name
+
+
+@pytest.mark.parametrize("make", ALL, ids=IDS)
+def test_cached_decoding_is_the_teacher_forced_function(make: Any) -> None:
+    model = lively_model(make())
+    images, tgt_in = random_images(model, 3), random_targets(3, SPEC.max_length)
+    output = model(images, tgt_in)
+    if output.logits is None:
+        assert output.ctc_logits is not None
+        return
+    memory = model.encode(images)
+    assert_steps_equal(model, memory, tgt_in, output.logits)
+    if output.reverse_logits is not None:
+        from models import reverse_targets
+
+        reverse_in, _ = reverse_targets(tgt_in, SPEC)
+        both = torch.cat([tgt_in, reverse_in])
+        assert_steps_equal(model, doubled(memory), both, torch.cat([output.logits, output.reverse_logits]))
+
+
+def assert_steps_equal(model: Recognizer, memory: Memory, tgt_in: Tensor, logits: Tensor) -> None:
+    """Step by step, the decoder gives the logits (B, T, V) of the one pass."""
+    with torch.inference_mode():
+        cache = model.decoder.start(memory, tgt_in.shape[1])
+        steps = torch.stack([model.decoder.step(tokens, cache) for tokens in tgt_in.t()], 1)
+    torch.testing.assert_close(steps, logits, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("make", ALL, ids=IDS)
+def test_a_batch_equals_its_members(make: Any) -> None:
+    config = make()
+    model = lively_model(config)
+    images, tgt_in = random_images(model, 3), random_targets(3, 6)
+    # Where the norm sees padding, members of one width still must not see each other.
+    widths = [128, 128, 128] if config.backbone.name in SEES_PADDING else [128, 112, 101]
+    for row, width in enumerate(widths):
+        images[row, :, :, width:] = 255 * row // 2
+    with torch.inference_mode():
+        together = model(images, tgt_in, torch.tensor(widths))
+        for row, width in enumerate(widths):
+            alone = model(images[row : row + 1, :, :, :width], tgt_in[row : row + 1])
+            for ours, theirs in ((together.logits, alone.logits), (together.reverse_logits, alone.reverse_logits)):
+                assert (ours is None) == (theirs is None)
+                if ours is not None:
+                    torch.testing.assert_close(ours[row], theirs[0], rtol=2e-4, atol=2e-4)
+            if together.ctc_logits is not None:
+                count = int(together.ctc_lengths[row])
+                assert count == alone.ctc_logits.shape[1]
+                torch.testing.assert_close(together.ctc_logits[row, :count], alone.ctc_logits[0], rtol=2e-4, atol=2e-4)
+
+
+@pytest.mark.parametrize("make", ALL, ids=IDS)
+def test_beams(make: Any) -> None:
+    model = lively_model(make())
+    images = random_images(model, 3)
+    widths = torch.tensor([128, 128, 112])
+    greedy = model.generate(images, Decoding(), widths)
+    if model(images, random_targets(3, 4)).logits is not None:  # a CTC prefix beam of 1 sums over paths, greedy does not
+        one = model.generate(images, Decoding(method="beam", beam_size=1), widths)
+        assert torch.equal(one.token_ids, greedy.token_ids)
+        torch.testing.assert_close(one.log_probs, greedy.log_probs, rtol=1e-4, atol=1e-4)
+    beam = Decoding(method="beam", beam_size=3, num_best=3)
+    together = model.generate(images, beam, widths)
+    for row in range(3):
+        alone = model.generate(images[row : row + 1], beam, widths[row : row + 1])
+        assert_same_text(together, row, alone)
+        assert together.candidates is not None and alone.candidates is not None
+        torch.testing.assert_close(together.candidates.scores[row], alone.candidates.scores[0], rtol=1e-3, atol=1e-3)
+
+
+def assert_same_text(together: Generation, row: int, alone: Generation) -> None:
+    """A row of a batch reads as the image alone."""
+    length = int(alone.lengths[0])
+    assert together.lengths[row] == length
+    assert together.token_ids[row, :length].tolist() == alone.token_ids[0, :length].tolist()
