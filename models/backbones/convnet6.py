@@ -93,8 +93,8 @@ class ConvNet6(Backbone):
             x, columns = stage(x, columns)
         x = self.drop(x)
         for gate in self.gates:
-            columns = None if columns is None else columns - gate.shrinks
-            x = gate(x, row_mask(columns, x.shape[-1] - gate.shrinks))
+            columns = None if columns is None else columns - Gate.shrinks
+            x = gate(x, row_mask(columns, x.shape[-1] - Gate.shrinks))
         return x
 
     def columns(self, widths: Tensor) -> Tensor:

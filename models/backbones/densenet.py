@@ -38,6 +38,21 @@ class Bottleneck(nn.Module):
         return torch.cat([x, self.drop(self.conv(inner))], 1)
 
 
+class DenseBlock(nn.ModuleList):
+    """Bottlenecks, each of which sees the output of all before it."""
+
+    def __init__(self, in_channels: int, config: DenseNetConfig) -> None:
+        out_channels = in_channels + config.depth * config.growth
+        super().__init__(Bottleneck(channels, config) for channels in range(in_channels, out_channels, config.growth))
+        self.out_channels = out_channels
+
+    def forward(self, x: Tensor, mask: Tensor | None) -> Tensor:
+        """(B, C, h, w) and the mask (B, 1, w) of true columns to (B, C + depth * growth, h, w)."""
+        for bottleneck in self:
+            x = bottleneck(x, mask)
+        return x
+
+
 class DenseNetBackbone(Backbone):
     """A 7x7 stem, then dense blocks; between two blocks a 1x1 convolution halves the channels and a mean-pool the map.
 
@@ -63,10 +78,10 @@ class DenseNetBackbone(Backbone):
         self.blocks = nn.ModuleList()
         self.transitions = nn.ModuleList()
         for last in [False] * (config.blocks - 1) + [True]:
-            grown = channels + config.depth * config.growth
-            self.blocks.append(nn.ModuleList(Bottleneck(c, config) for c in range(channels, grown, config.growth)))
-            channels = out_channels if last else grown // 2
-            self.transitions.append(NormConv(grown, channels))
+            block = DenseBlock(channels, config)
+            channels = out_channels if last else block.out_channels // 2
+            self.blocks.append(block)
+            self.transitions.append(NormConv(block.out_channels, channels))
         self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
     def forward(self, images: Tensor, widths: Tensor | None = None) -> Tensor:
@@ -76,10 +91,7 @@ class DenseNetBackbone(Backbone):
         for pool, block, transition in zip(self.pools, self.blocks, self.transitions, strict=True):
             x = pool(x)
             columns = None if columns is None else columns // 2
-            mask = row_mask(columns, x.shape[-1])
-            for bottleneck in block:
-                x = bottleneck(x, mask)
-            x = transition(x)
+            x = transition(block(x, row_mask(columns, x.shape[-1])))
         return x
 
     def columns(self, widths: Tensor) -> Tensor:

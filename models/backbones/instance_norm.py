@@ -12,6 +12,8 @@ import torch
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
+from models.precision import no_autocast
+
 EPSILON = 1e-5
 # A map whose deviation is below so many roundings of its mean is constant: what is left of it is noise of the mean.
 ROUNDINGS = 16
@@ -40,7 +42,7 @@ class InstanceNorm(nn.Module):
 
 def standardize(x: Tensor, mask: Tensor | None = None) -> Tensor:
     """(x - mean) / (std + 1e-5) of (B, C, H, W) over H and the columns that the mask (B, 1, W) leaves."""
-    return _Standardize.apply(x, mask)  # type: ignore[no-untyped-call]
+    return _Standardize.apply(x, mask)
 
 
 class _Standardize(torch.autograd.Function):
@@ -56,7 +58,7 @@ class _Standardize(torch.autograd.Function):
     def forward(ctx: Any, x: Tensor, mask: Tensor | None) -> Tensor:
         batch, channels, height, width = x.shape
         size = height * width  # N
-        with torch.autocast(x.device.type, enabled=False):
+        with no_autocast(x.device):
             wide = x.contiguous().to(torch.promote_types(x.dtype, torch.float32))
             true = None if mask is None else mask[:, None].to(wide.dtype)  # (B, 1, 1, W)
             count, shift = size, 0.0  # n, and what was subtracted already
@@ -86,7 +88,7 @@ class _Standardize(torch.autograd.Function):
         y, mask, weight, inverse = ctx.saved_tensors
         batch, channels, height, width = y.shape
         maps = (1, batch * channels, height, width)
-        with torch.autocast(y.device.type, enabled=False):
+        with no_autocast(y.device):
             grad = grad.contiguous()
             if mask is not None:  # of mean 0 over the true columns and 0 beyond: nothing is left for the kernel's own mean
                 true = mask[:, None].to(weight.dtype)
@@ -107,10 +109,9 @@ class _Standardize(torch.autograd.Function):
         return result[0].view(y.shape), None
 
 
-def _total(x: Tensor, true: Tensor | None) -> Tensor:
+def _total(x: Tensor, true: Tensor) -> Tensor:
     """Sums (B, C, 1, 1) over the positions of (B, C, H, W) that `true` (B, 1, 1, W) leaves."""
-    columns = x.sum(2, keepdim=True)
-    return (columns if true is None else columns * true).sum(-1, keepdim=True)
+    return (x.sum(2, keepdim=True) * true).sum(-1, keepdim=True)  # no matmul, which settings may round to fewer bits
 
 
 def _at_least_one(count: Any) -> Any:

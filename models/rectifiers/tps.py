@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from models.config import RectifierConfig
 from models.errors import ModelConfigError
 from models.padding import columns_mask
+from models.precision import no_autocast
 
 KEY = "model.rectifier"
 HALVINGS = 4  # pools of the localisation network
@@ -46,7 +47,7 @@ class TpsRectifier(nn.Module):
         """Images (B, C, H, W), true widths (B,) in pixels or None, to straightened images of the same size."""
         batch, _, height, width = images.shape
         widths = torch.full((batch,), width, device=images.device) if widths is None else widths
-        with torch.autocast(images.device.type, enabled=False):
+        with no_autocast(images.device):
             pixels = images.float()
             shifts = self.localise(self._view(pixels, widths))
             # The spline is linear in its points and leaves all in place where they are: rounding touches the shifts alone.

@@ -55,7 +55,8 @@ def count(named: NamedConfig, tokens: int) -> Counts:
     reference = named.reference
     logging.getLogger("timm").setLevel(logging.ERROR)  # its remarks on sizes are not the user's
     with torch.device("meta"):
-        model = build_model(named.config, reference.output_spec()).eval()
+        # The counter hooks into the graph of what wants a gradient, under no_grad too.
+        model = build_model(named.config, reference.output_spec()).eval().requires_grad_(False)
         images = torch.zeros(1, named.config.in_channels, reference.height, reference.width, dtype=torch.uint8)
         tgt_in = torch.zeros(1, tokens, dtype=torch.long)
     shapes: dict[str, tuple[int, ...]] = {}

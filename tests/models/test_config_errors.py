@@ -6,7 +6,8 @@ from dataclasses import replace
 import pytest
 import torch
 
-from models import BackboneConfig, ModelConfig, ModelConfigError, TimmConfig, build_model
+from models import BackboneConfig, CtcConfig, ModelConfig, ModelConfigError, TimmConfig, build_model
+from models.config import RectifierConfig
 from tests.models.configurations import SPEC, random_images, random_targets, tiny_model, tiny_small
 
 
@@ -17,8 +18,8 @@ from tests.models.configurations import SPEC, random_images, random_targets, tin
         ("num_heads", 3, r"model\.{part}\.embed_dim: 16 is not divisible by model\.{part}\.num_heads = 3"),
         ("num_heads", 0, r"model\.{part}\.embed_dim: .* model\.{part}\.num_heads = 0"),
         ("name", "lstm", r"model\.{part}\.name: 'lstm' is not one of \w+"),
-        ("norm", "middle", r"model\.{part}\.norm: 'middle' is not one of post, pre"),
-        ("init", "orthogonal", r"model\.{part}\.init: 'orthogonal' is not one of default, normal, xavier"),
+        ("norm", "middle", r"model\.{part}\.norm: 'middle' is not one of post, pre, rezero"),
+        ("init", "orthogonal", r"model\.{part}\.init: 'orthogonal' is not one of default, kaiming, normal, xavier"),
         ("attention_scale", "none", r"model\.{part}\.attention_scale: 'none' is not one of head, width"),
     ],
 )
@@ -34,11 +35,24 @@ def test_bad_setting_of_a_part(part: str, field: str, value: object, message: st
     [
         (lambda c: replace(c, encoder=replace(c.encoder, attention="sparse")), "model.encoder.attention"),
         (lambda c: replace(c, encoder=replace(c.encoder, feed_forward="gated")), "model.encoder.feed_forward"),
-        (lambda c: replace(c, encoder=replace(c.encoder, position="learned")), "model.encoder.position"),
+        (lambda c: replace(c, encoder=replace(c.encoder, position="spiral")), "model.encoder.position"),
         (lambda c: replace(c, encoder=replace(c.encoder, embed_dim=15, num_heads=3)), "model.encoder.embed_dim"),
         (lambda c: replace(c, decoder=replace(c.decoder, cross_query="both")), "model.decoder.cross_query"),
         (lambda c: replace(c, backbone=BackboneConfig(name="vgg")), "model.backbone.name"),  # type: ignore[arg-type]
         (lambda c: replace(c, pixel_std=0.0), "model.pixel_std"),
+        (lambda c: replace(c, decoder=replace(c.decoder, name="none")), "model.decoder.name"),
+        (
+            lambda c: replace(c, decoder=replace(c.decoder, name="none", direction="both"), ctc=CtcConfig("linear")),
+            "model.decoder.direction",
+        ),
+        (lambda c: replace(c, decoder=replace(c.decoder, refinement="coverage", depth=1)), "model.decoder.depth"),
+        (lambda c: replace(c, decoder=replace(c.decoder, position="learned", max_positions=4)), "model.decoder.max_positions"),
+        (lambda c: replace(c, encoder=replace(c.encoder, class_token=True, feed_forward="conv")), "model.encoder.class_token"),
+        (lambda c: replace(c, ctc=CtcConfig("convolution")), "model.ctc.head"),  # type: ignore[arg-type]
+        (lambda c: replace(c, repulsion="bodies"), "model.repulsion"),
+        (lambda c: replace(c, rectifier=RectifierConfig("spline")), "model.rectifier.name"),  # type: ignore[arg-type]
+        (lambda c: replace(c, rectifier=RectifierConfig("tps", control_points=3)), "model.rectifier.control_points"),
+        (lambda c: replace(c, backbone=BackboneConfig("aster_cnn")), "model.encoder.embed_dim"),
     ],
 )
 def test_error_names_the_key(change: Callable[[ModelConfig], ModelConfig], key: str) -> None:
@@ -70,7 +84,7 @@ def test_timm_network_without_a_feature_map_is_refused(name: str) -> None:
 def test_stride_of_timm_networks(name: str, stride: int) -> None:
     model = build_model(timm_backbone(name=name), SPEC).eval()
     assert model.backbone.stride == stride
-    assert model.encode(random_images(model, 1, width=96))[2] == (64 // stride, 96 // stride)
+    assert model.encode(random_images(model, 1, width=96)).size == (64 // stride, 96 // stride)
 
 
 def test_network_that_has_no_pretrained_weights() -> None:
@@ -89,7 +103,7 @@ def test_hub_that_does_not_answer(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_image_smaller_than_the_stride() -> None:
     model = tiny_model("final")
-    with pytest.raises(ModelConfigError, match=r"model\.backbone\.name: images of 64x16 pixels .* stride 32"):
+    with pytest.raises(ModelConfigError, match=r"model\.backbone\.timm: images of 64x16 pixels .* 32x32 that the backbone"):
         model.generate(random_images(model, 1, width=16))
 
 
@@ -104,6 +118,6 @@ def test_images_of_another_kind() -> None:
 def test_target_longer_than_max_length() -> None:
     model = tiny_model("small")
     images = random_images(model, 1)
-    assert model(images, random_targets(1, SPEC.max_length)).shape[1] == SPEC.max_length
+    assert model(images, random_targets(1, SPEC.max_length)).logits.shape[1] == SPEC.max_length
     with pytest.raises(ModelConfigError, match=r"output_spec\.max_length: a target of 13 tokens is longer .* 12"):
         model(images, random_targets(1, SPEC.max_length + 1))

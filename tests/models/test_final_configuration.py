@@ -28,9 +28,9 @@ def test_final_configuration() -> None:
     assert count(model) == 103_934_869
     images = torch.randint(0, 256, (1, 3, 128, 512), dtype=torch.uint8)
     with torch.inference_mode():
-        memory, _, size = model.encode(images)
-        assert size == (4, 16)
-        assert memory.shape == (1, 64, 256)
+        memory = model.encode(images)
+        assert memory.size == (4, 16)
+        assert memory.tokens.shape == (1, 64, 256)
         logits = model.decoder(random_targets(1, 5, spec=spec), memory)
     assert logits.shape == (1, 5, 245)
     assert logits.isfinite().all()

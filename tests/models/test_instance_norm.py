@@ -113,6 +113,11 @@ def test_half_precision(dtype: torch.dtype, widths: list[int] | None) -> None:
 def test_it_keeps_one_map_for_the_backward_pass() -> None:
     kept: list[Tensor] = []
     x = noise(2, 3, 8, 16).requires_grad_()
-    with torch.autograd.graph.saved_tensors_hooks(lambda tensor: kept.append(tensor) or tensor, lambda tensor: tensor):
+
+    def keep(tensor: Tensor) -> Tensor:
+        kept.append(tensor)
+        return tensor
+
+    with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
         result = standardize(x)
     assert [tensor.data_ptr() for tensor in kept if tensor.numel() == x.numel()] == [result.data_ptr()]

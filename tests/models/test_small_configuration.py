@@ -45,7 +45,7 @@ def test_memorizes_digit_strings() -> None:
         tgt[row, : len(string) + 2] = torch.tensor([spec.bos_id, *[int(digit) + 3 for digit in string], spec.eos_id])
     optimizer = torch.optim.AdamW(model.parameters(), 3e-3)
     for _ in range(120):
-        loss = F.cross_entropy(model(images, tgt[:, :-1]).flatten(0, 1), tgt[:, 1:].flatten(), ignore_index=spec.pad_id)
+        loss = F.cross_entropy(model(images, tgt[:, :-1]).logits.flatten(0, 1), tgt[:, 1:].flatten(), ignore_index=spec.pad_id)
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
