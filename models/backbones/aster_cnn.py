@@ -3,22 +3,17 @@
 Legend: B batch, C channels, H W height and width in pixels, D width of the encoder (512), h w = H / 16 - 1, W / 4 + 1.
 """
 
-from collections.abc import Callable
-
 import torch
 from torch import Tensor, nn
 
+from models.activations import ACTIVATIONS
 from models.backbones.base import Backbone
 from models.choices import choose
-from models.config import Activation, AsterCnnConfig
+from models.config import AsterCnnConfig
 from models.errors import ModelConfigError
 from models.padding import columns_mask, keep, row_mask
 
 CHANNELS = 512
-ACTIVATIONS: dict[Activation, Callable[[], nn.Module]] = {
-    "relu": lambda: nn.ReLU(inplace=True),
-    "leaky_relu": lambda: nn.LeakyReLU(0.2, inplace=True),
-}
 
 
 class HalfPool(nn.Module):

@@ -71,10 +71,11 @@ def random_targets(model: Recognizer, batch: int, tokens: int) -> torch.Tensor:
 
 def never_ending(model: Recognizer) -> Recognizer:
     """The same network with a decoder that never emits EOS, so that all texts have the length that is asked for."""
-    heads = [module.head for module in (model.decoder, model.ctc) if isinstance(getattr(module, "head", None), nn.Linear)]
+    heads = [getattr(part, "head", None) for part in (model.decoder, model.ctc)]
     with torch.no_grad():
         for head in heads:
-            head.bias[model.output_spec.eos_id] = -1e4
+            if isinstance(head, nn.Linear):
+                head.bias[model.output_spec.eos_id] = -1e4
     return model
 
 
@@ -113,8 +114,11 @@ def _train_bytes(model: Recognizer, named: NamedConfig, batch: int, tokens: int)
         optimizer.step()
         optimizer.zero_grad()
 
-    # The second step finds the moments in their place, as all later ones do.
-    return weights + peak_memory(lambda: (step(), step())[0])
+    def two_steps() -> None:
+        step()
+        step()  # finds the moments in their place, as all later ones do
+
+    return weights + peak_memory(two_steps)
 
 
 def total_loss(output: Output, ids: torch.Tensor) -> torch.Tensor:

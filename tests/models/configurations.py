@@ -91,7 +91,7 @@ def lively_model(config: ModelConfig, seed: int = 0, spec: OutputSpec = SPEC) ->
                 parameter.normal_(std=0.3 if parameter.shape[-1] < 100 else 0.1)
             elif parameter.numel() == 1:  # the scalar of ReZero, which starts at 0
                 parameter.fill_(0.3)
-        for _ in range(8):  # batch statistics that have left their initial values
+        for _ in range(4):  # batch statistics that have left their initial values
             model(random_images(model, 4, seed), random_targets(4, 4, seed, spec))
     return model.eval()
 

@@ -40,9 +40,9 @@ STRUCTURE = {
     "decoder.rnn": "aster",
 }
 # What a value needs beside it.
-COMPANIONS: dict[tuple[str, Any], dict[str, Any]] = {
-    ("decoder.name", "none"): {"ctc.head": "linear"},
-    ("backbone.name", "aster_cnn"): {"encoder.embed_dim": 512},
+COMPANIONS: dict[str, dict[str, Any]] = {
+    "decoder.name=none": {"ctc.head": "linear"},
+    "backbone.name=aster_cnn": {"encoder.embed_dim": 512},
 }
 PREFIX_COMPANIONS: dict[str, dict[str, Any]] = {
     "backbone.aster_cnn": {"backbone.name": "aster_cnn", "encoder.embed_dim": 512},
@@ -82,7 +82,7 @@ def longest(table: dict[str, Any], path: str, default: Any) -> Any:
 def make(path: str, value: Any) -> ModelConfig:
     """The configuration in which the switch at `path` has `value`."""
     config = copy.deepcopy(TINY[longest(STRUCTURE, path, "small")]())
-    settings = longest(PREFIX_COMPANIONS, path, {}) | COMPANIONS.get((path, value), {}) | {path: value}
+    settings = longest(PREFIX_COMPANIONS, path, {}) | COMPANIONS.get(f"{path}={value}", {}) | {path: value}
     for key, setting in settings.items():
         set_value(config, key, setting)
     return config
