@@ -15,12 +15,16 @@ from models.errors import ModelConfigError
 KEY = "model.encoder"
 
 
-def sinusoid(length: int, dim: int, device: torch.device | None = None) -> Tensor:
-    """The table (length, dim) of "Attention Is All You Need" (Vaswani et al. 2017): even columns sine, odd columns cosine."""
+def sinusoid(length: int, dim: int, like: Tensor | None = None) -> Tensor:
+    """The table (length, dim) of "Attention Is All You Need" (Vaswani et al. 2017): even columns sine, odd columns cosine.
+
+    Device and type are those of the tensor `like`.
+    """
+    device, dtype = (None, torch.get_default_dtype()) if like is None else (like.device, like.dtype)
     column = torch.arange(dim, device=device)
     frequency = 10000.0 ** (-2.0 * (column // 2) / dim)
     angle = torch.arange(length, device=device)[:, None] * frequency
-    return torch.where(column % 2 == 0, angle.sin(), angle.cos())
+    return torch.where(column % 2 == 0, angle.sin(), angle.cos()).to(dtype)
 
 
 def _identity(dim: int) -> nn.Module:
@@ -62,7 +66,7 @@ class SinusoidPosition1d(nn.Module):
 
     def forward(self, features: Tensor, mask: Tensor | None = None) -> Tensor:
         """Features (B, D, h, w) to the same with positions. `mask` is not needed here."""
-        columns = self.columns(sinusoid(features.shape[-1], self.dim, features.device))
+        columns = self.columns(sinusoid(features.shape[-1], self.dim, features))
         return self.drop(features + columns.t()[:, None])
 
 
@@ -78,17 +82,17 @@ class SinusoidPosition2d(nn.Module):
         self.columns = _projection(config, self.half_dim)
         self.drop = nn.Dropout(config.position_drop_rate)
 
-    def table(self, height: int, width: int, device: torch.device | None = None) -> Tensor:
+    def table(self, height: int, width: int, like: Tensor | None = None) -> Tensor:
         """The encoding of every position, (D, h, w): the row's half first, then the column's."""
         # Computed anew in each pass, so that a map may have any size: a fraction of a millisecond.
-        rows = self.rows(sinusoid(height, self.half_dim, device)).t()[:, :, None].expand(-1, -1, width)
-        columns = self.columns(sinusoid(width, self.half_dim, device)).t()[:, None].expand(-1, height, -1)
+        rows = self.rows(sinusoid(height, self.half_dim, like)).t()[:, :, None].expand(-1, -1, width)
+        columns = self.columns(sinusoid(width, self.half_dim, like)).t()[:, None].expand(-1, height, -1)
         return torch.cat([rows, columns])
 
     def forward(self, features: Tensor, mask: Tensor | None = None) -> Tensor:
         """Features (B, D, h, w) to the same with positions. `mask` is not needed here."""
         height, width = features.shape[-2:]
-        return self.drop(features + self.table(height, width, features.device))
+        return self.drop(features + self.table(height, width, features))
 
 
 class AdaptivePosition2d(SinusoidPosition2d):
@@ -107,7 +111,7 @@ class AdaptivePosition2d(SinusoidPosition2d):
         pooled = _masked_mean(features, mask)
         gate = torch.cat([self.gate_rows(pooled), self.gate_columns(pooled)], 1)
         height, width = features.shape[-2:]
-        table = self.table(height, width, features.device)
+        table = self.table(height, width, features)
         return self.drop(features + gate[:, :, None, None] * table)
 
 
@@ -124,7 +128,7 @@ class AdaptiveWholePosition2d(SinusoidPosition2d):
         pooled = _masked_mean(features, mask)
         gate = (self.gate_a(pooled) + self.gate_b(pooled))[:, :, None, None]
         height, width = features.shape[-2:]
-        return self.drop(features + gate * self.table(height, width, features.device))
+        return self.drop(features + gate * self.table(height, width, features))
 
 
 class LearnedPosition(nn.Module):

@@ -27,7 +27,7 @@ class SinusoidTable(nn.Module):
         """Rows (T, D) of `length` positions from `start`."""
         if start + length > self.table.shape[0]:
             with torch.inference_mode(False):  # a table made while generating may be needed for training
-                table = sinusoid(2 * (start + length), self.table.shape[1], self.table.device)
+                table = sinusoid(2 * (start + length), self.table.shape[1], self.table)
                 self.table = table.to(self.table.dtype)
         return self.table[start : start + length]
 
