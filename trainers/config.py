@@ -19,6 +19,8 @@ from trainers.losses import LossConfig
 Precision = Literal["auto", "fp32", "bf16", "fp16"]
 Schedule = Literal["one_cycle", "cosine", "constant"]
 
+YAML = (".yaml", ".yml")
+
 
 class ConfigError(UserError):
     """A key that does not exist or a value that does not fit, named."""
@@ -112,14 +114,15 @@ class TrainConfig:
 def load_config(file: str | Path | None, overrides: Sequence[str] = ()) -> TrainConfig:
     """Defaults, then the YAML `file`, then `key=value` overrides, typed and checked.
 
-    A section may be the name of a YAML file that holds it, the model also one of configs/model: `model=satrn_final`.
+    A section may be the name of a YAML file that holds it, the model also one of configs/model: `model=satrn_final`. It then
+    takes the place of the whole section: nothing of another model that was named before is left.
 
     Raises:
         ConfigError: a missing file, an unknown key, an ill-typed or impossible value; the message names it and what is allowed.
     """
     merged = OmegaConf.structured(TrainConfig)
     if file is not None:
-        merged = _merge(merged, _read_yaml(Path(file)), f"'{file}'")
+        merged = _merge_with_files(merged, _read_yaml(Path(file)), Path(file).parent, f"'{file}'")
     return to_config(_apply(merged, overrides, "the command line"))
 
 
@@ -156,8 +159,8 @@ def _apply(merged: DictConfig, overrides: Sequence[str], where: str) -> DictConf
     for override in overrides:
         if "=" not in override.lstrip("="):
             raise ConfigError(f"'{override}' is not an override. Write key=value, as in optim.lr=3e-4.")
-        update = _with_files(OmegaConf.from_dotlist([override]), Path())
-        merged = _merge(merged, update, where, override.partition("=")[0])
+        update = OmegaConf.from_dotlist([override])
+        merged = _merge_with_files(merged, update, Path(), where, override.partition("=")[0])
     return merged
 
 
@@ -175,25 +178,28 @@ def _read_yaml(file: Path) -> DictConfig:
         raise ConfigError(f"'{file}' is not valid YAML: {str(error).splitlines()[0]}") from None
     if not isinstance(loaded, DictConfig):
         raise ConfigError(f"'{file}' is not a mapping of keys to values.")
-    return _with_files(loaded, file.parent)
+    return loaded
 
 
-def _with_files(config: DictConfig, folder: Path) -> DictConfig:
-    """`config` with the files that stand for whole sections read in; their names are seen from `folder`."""
+def _merge_with_files(merged: DictConfig, update: DictConfig, folder: Path, where: str, key: str = "") -> DictConfig:
+    """`merged` with `update`; a file that stands for a section, its name seen from `folder`, takes the section's place."""
+    values: dict[str, Any] = OmegaConf.to_container(update)  # type: ignore[assignment]
     for section in [item.name for item in fields(TrainConfig) if is_dataclass(_node(item.name))]:
-        value = OmegaConf.to_container(config).get(section)  # type: ignore[union-attr]
-        if isinstance(value, str) and section == "model":
-            config[section] = _read_model(value, folder)
-        elif isinstance(value, str) and value.endswith((".yaml", ".yml")):
-            config[section] = _read_yaml(folder / value)
-    return config
+        name = values.get(section)
+        if isinstance(name, str) and (section == "model" or name.endswith(YAML)):
+            content = _read_model(name, folder) if section == "model" else _read_yaml(folder / name)
+            merged = OmegaConf.merge(merged, {})  # type: ignore[assignment]  # a copy: what was given stays as it is
+            merged[section] = OmegaConf.structured(_node(section))
+            merged = _merge(merged, OmegaConf.create({section: content}), f"'{name}'", section)
+            del values[section]
+    return _merge(merged, OmegaConf.create(values), where, key)
 
 
 def _read_model(name: str, folder: Path) -> dict[str, Any]:
     """What a model's file, seen from `folder`, or a name of configs/model states."""
     file = folder / name
     try:
-        values = read_values(file if file.is_file() else name)
+        values = read_values(file if file.suffix in YAML and file.is_file() else name)
     except ModelConfigError as error:
         raise ConfigError(f"{error}.") from None
     values.pop("reference", None)  # of the summary: the data says what a model is trained for

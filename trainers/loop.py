@@ -15,11 +15,12 @@ import torch
 import torch.distributed as dist
 from torch import nn
 
-from cluster.errors import user_error_in
+from cluster.errors import UserError, user_error_in
 from data_pipeline.manifest import Dataset, open_dataset
 from data_pipeline.storage import Storage, StorageError, open_storage, storage_errors
 from data_pipeline.stream import EvaluationStream, Position, TrainStream
 from data_pipeline.tokenizer import Tokenizer
+from models import ModelConfigError
 from trainers.card import short_card
 from trainers.checkpoint import (
     PREFIX,
@@ -45,7 +46,8 @@ def train_loop_per_worker(settings: dict[str, Any]) -> None:
     try:
         Worker(config, line, settings["run"], settings["concurrent_runs"]).run()
     except Exception as error:
-        mistake = user_error_in(error)
+        # A network may also refuse what it is given: images that are too small for it, say.
+        mistake = UserError(str(error)) if isinstance(error, ModelConfigError) else user_error_in(error)
         # Told before Ray sees it: a restart would only meet the same mistake again. Storage that is down may come back.
         if mistake is not None and not (isinstance(mistake, StorageError) and mistake.transient):
             line.push("fatal", message=str(mistake))
@@ -69,8 +71,8 @@ class Worker:
         self.task = SequenceTask(self.tokenizer, config.loss, config.decoding)
         self.data = DataInfo.of(self.dataset.manifest)
         torch.manual_seed(config.seed)  # every rank starts from the same weights
-        self.network = build_recognizer(config, self.task, self.data)
-        self.network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        fresh = ray.train.get_checkpoint() is None
+        self.network = build_recognizer(config, self.task, self.data, pretrained=fresh)
         self.stream = TrainStream(
             self.dataset,
             config.data.train_split,

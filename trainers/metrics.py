@@ -21,7 +21,7 @@ class SequenceSums:
     characters_edits: int = 0
     characters: int = 0
     source_wer: float = 0.0  # sum of the source system's per-sample rate
-    loss: float = 0.0  # teacher-forced cross-entropy, summed over loss_tokens
+    loss: float = 0.0  # teacher-forced, of all heads, neither smoothed nor with repulsion, summed over loss_tokens
     loss_tokens: int = 0
     rejected: int = 0  # rows whose image could not be decoded: read, counted, not judged
 

@@ -19,6 +19,7 @@ FIXED = (
     "seed",
     "global_batch_size",
     "model",
+    "loss",
     "optim",
     "data.train_split",
     "stream.window_row_groups",

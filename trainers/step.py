@@ -52,7 +52,7 @@ def resolve_precision(precision: Precision, device: torch.device) -> torch.dtype
 class StepResult:
     """What a step gives; tensors stay on the device until somebody asks.
 
-    `loss_sum` is this rank's cross-entropy summed over its tokens, `tokens` are those of all ranks, `stop` is above 0 when
+    `loss_sum` is this rank's loss summed over its tokens, `tokens` are those of all ranks, `stop` is above 0 when
     any rank wants to stop.
     """
 

@@ -40,9 +40,7 @@ def create_network(key: str, name: str, in_channels: int, pretrained: bool, opti
     hub = impatient_hub() if pretrained and timm.get_pretrained_cfg(name).hf_hub_id else nullcontext()
     try:
         with hub:
-            return timm.create_model(
-                name, pretrained=pretrained, num_classes=0, global_pool="", in_chans=in_channels, **options
-            )
+            net = timm.create_model(name, pretrained=pretrained, num_classes=0, global_pool="", in_chans=in_channels, **options)
     except Exception as error:  # timm, the hub's client and the transport below it raise errors of many unrelated classes
         if isinstance(error, TypeError) and "unexpected keyword argument" in str(error):
             raise ModelConfigError(f"{key}.options", f"{name!r} does not know one of {', '.join(options)}: {error}") from error
@@ -54,6 +52,10 @@ def create_network(key: str, name: str, in_channels: int, pretrained: bool, opti
             ) from error
         part = "options" if options else "name"
         raise ModelConfigError(f"{key}.{part}", f"timm cannot build {name!r} so: {type(error).__name__}: {error}") from error
+    from models.backbones.squeeze_excite import make_lean
+
+    make_lean(net)
+    return net
 
 
 def drop_unused(net: nn.Module, features: Tensor, again: Callable[[], object]) -> None:

@@ -1,0 +1,113 @@
+"""Each family learns: 64 formulas are read without a fault, greedily, by the weights that saw them."""
+
+from collections.abc import Callable
+from dataclasses import replace
+
+import pytest
+
+from benchmarks.memorize import memorize
+from data_pipeline.images import ImagePolicy
+from models import ModelConfig
+from models.named import load_named
+from trainers.config import OptimConfig
+
+POLICY = ImagePolicy(64, 192)
+
+
+def small(name: str) -> ModelConfig:
+    """A named configuration in a size that a CPU trains within a minute, without dropout."""
+    config = load_named(name).config
+    backbone, encoder, decoder = config.backbone, config.encoder, config.decoder
+    dim = 512 if backbone.name == "aster_cnn" else 128
+    return replace(
+        config,
+        backbone=replace(
+            backbone,
+            small_cnn=replace(backbone.small_cnn, width=16),
+            timm=replace(backbone.timm, name="resnet18", neck_channels=None, stride=16),
+            densenet=replace(backbone.densenet, stem_channels=16, depth=4, growth=12, bottleneck=32, drop_rate=0.0),
+            convnet6=replace(backbone.convnet6, drop_rate=0.0, gate_drop_rate=0.0),
+            resnetv2=replace(backbone.resnetv2, depths=[1, 1, 1]),
+            swin=replace(backbone.swin, name="swin_tiny_patch4_window7_224", drop_path_rate=0.0),
+        ),
+        encoder=replace(
+            encoder,
+            embed_dim=dim,
+            depth=min(encoder.depth, 2),
+            num_heads=4,
+            head_dim=None,
+            mlp_dim=256,
+            bilstm=replace(encoder.bilstm, hidden_dim=128, drop_rate=0.0),
+            position_drop_rate=0.0,
+            drop_rate=0.0,
+            output_drop_rate=0.0,
+            mlp_drop_rate=0.0,
+            init="xavier",
+        ),
+        decoder=replace(
+            decoder,
+            embed_dim=128,
+            depth=min(decoder.depth, 2),
+            num_heads=4,
+            head_dim=None,
+            mlp_dim=256,
+            drop_rate=0.0,
+            mlp_drop_rate=0.0,
+            init="xavier" if decoder.name == "transformer" else "default",
+            rnn=replace(decoder.rnn, output_drop_rate=0.0, state_drop_rate=0.0),
+        ),
+    )
+
+
+def joint() -> ModelConfig:
+    """A decoder and a CTC head on one encoder."""
+    config = small("satrn_small")
+    return replace(config, ctc=replace(config.ctc, head="linear"))
+
+
+def rectified() -> ModelConfig:
+    """Behind the spatial transformer."""
+    config = small("satrn_small")
+    return replace(config, rectifier=replace(config.rectifier, name="tps"))
+
+
+QUICK: dict[str, Callable[[], ModelConfig]] = {
+    "satrn_small": lambda: small("satrn_small"),
+    "seq2seq_light": lambda: small("seq2seq_light"),
+    "ctc": lambda: small("ctc"),
+}
+SLOW: dict[str, Callable[[], ModelConfig]] = {
+    "aster": lambda: small("aster"),
+    "aster_blstm": lambda: small("aster_blstm"),
+    "aster_efficientnetv2": lambda: small("aster_efficientnetv2"),
+    "satrn_baseline": lambda: small("satrn_baseline"),
+    "satrn_final": lambda: small("satrn_final"),
+    "satrn_3": lambda: small("satrn_3"),
+    "satrn_rezero": lambda: small("satrn_rezero"),
+    "vit": lambda: small("vit"),
+    "swin": lambda: small("swin"),
+    "seq2seq": lambda: small("seq2seq"),
+    "seq2seq_light_gates_1": lambda: small("seq2seq_light_gates_1"),
+    "comer": lambda: small("comer"),
+    "joint": joint,
+    "rectified": rectified,
+}
+
+
+def check(config: ModelConfig) -> None:
+    """All 64 formulas are known in the end."""
+    optim = OptimConfig(lr=1e-3, weight_decay=0.0, schedule="cosine", warmup=0.05)
+    history = list(memorize(config, POLICY, epochs=150, optim=optim))
+    print(*history, sep="\n")
+    assert history[-1].exact_match == 1
+
+
+@pytest.mark.parametrize("name", QUICK)
+def test_memorizes_64_formulas(name: str) -> None:
+    check(QUICK[name]())
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", SLOW)
+def test_memorizes_64_formulas_too(name: str) -> None:
+    check(SLOW[name]())
