@@ -48,6 +48,7 @@ format: $(READY)  ## let ruff mend what it can
 
 bench: $(READY)  ## the benchmarks: tables, nothing fails on a time
 	@$(BIN)/python -m benchmarks.train_overhead $(ARGS)
+	@$(BIN)/python -m benchmarks.models
 
 clean:  ## remove what was made, runs and data excepted
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

@@ -6,8 +6,11 @@
 
 from __future__ import annotations
 
+import contextlib
+import copy
 import json
 import tempfile
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,11 +23,11 @@ from torch import nn
 from cluster.errors import UserError
 from data_pipeline.images import ImagePolicy
 from data_pipeline.manifest import Manifest
-from data_pipeline.storage import Storage, open_storage
+from data_pipeline.storage import Storage, StorageError, open_storage
 from data_pipeline.stream.plan import Position
 from data_pipeline.tokenizer import Tokenizer
-from models import ModelConfigError, Recognizer, build_model, check_decoding
-from trainers.config import TrainConfig, config_from_dict, to_yaml
+from models import ModelConfig, ModelConfigError, Recognizer, build_model, check_decoding
+from trainers.config import ConfigError, TrainConfig, config_from_dict, to_yaml
 from trainers.task import SequenceTask
 
 WEIGHTS, CONFIG, VOCAB, DATA = "model.safetensors", "config.yaml", "vocab.json", "data.json"
@@ -77,18 +80,28 @@ class LoadedCheckpoint:
     metrics: dict[str, Any]
 
 
-def build_recognizer(config: TrainConfig, task: SequenceTask, data: DataInfo) -> Recognizer:
+def build_recognizer(config: TrainConfig, task: SequenceTask, data: DataInfo, pretrained: bool = False) -> Recognizer:
     """The network of a configuration for the vocabulary and images of its data, able to decode as configured.
+
+    Weights that the configuration takes from a hub are fetched only with `pretrained`, as a run does when it begins: a
+    checkpoint brings its own.
 
     Raises:
         UserError: the configuration asks for something impossible, by key.
     """
     try:
-        model = build_model(config.model, task.output_spec(data.max_length))
+        model = build_model(config.model if pretrained else without_pretrained(config.model), task.output_spec(data.max_length))
         check_decoding(model, config.decoding)
         return model
     except ModelConfigError as error:
-        raise UserError(str(error)) from None
+        raise UserError(f"{error}.") from None
+
+
+def without_pretrained(config: ModelConfig) -> ModelConfig:
+    """The same network, that fetches no weights."""
+    config = copy.deepcopy(config)
+    config.backbone.timm.pretrained = config.backbone.swin.pretrained = False
+    return config
 
 
 def save_checkpoint(
@@ -152,30 +165,50 @@ def load_checkpoint(uri: str, device: torch.device | None = None) -> LoadedCheck
         StorageError: its storage cannot be read.
     """
     storage = find_checkpoint(uri)
+    with _readable(storage), tempfile.TemporaryDirectory(prefix="inkray-") as scratch:
+        folder = Path(scratch)
+        config, tokenizer, data = read_description(storage)
+        for name in (WEIGHTS, METRICS):
+            (folder / name).write_bytes(storage.child(name).read_bytes())
+        task = SequenceTask(tokenizer, config.loss, config.decoding)
+        model = build_recognizer(config, task, data)
+        load_weights(model, folder)
+        metrics = json.loads((folder / METRICS).read_text())
+    return LoadedCheckpoint(storage.uri, model.to(device or torch.device("cpu")).eval(), config, task, data, metrics)
+
+
+def read_description(storage: Storage) -> tuple[TrainConfig, Tokenizer, DataInfo]:
+    """What a checkpoint is, without its weights: its configuration, its vocabulary and what it knows of its data.
+
+    Raises:
+        CheckpointError: it is incomplete, damaged or of an Inkray with other configuration keys.
+        StorageError: its storage cannot be read.
+    """
+    with _readable(storage), tempfile.TemporaryDirectory(prefix="inkray-") as scratch:
+        file = Path(scratch) / CONFIG
+        file.write_bytes(storage.child(CONFIG).read_bytes())
+        tokenizer = Tokenizer.from_json(storage.child(VOCAB).read_bytes())
+        return read_config(file), tokenizer, DataInfo.from_json(storage.child(DATA).read_bytes())
+
+
+@contextlib.contextmanager
+def _readable(storage: Storage) -> Iterator[None]:
+    """Inside, what is missing or damaged of a checkpoint is one message."""
     missing = _FILES - set(storage.names())
     if missing:
         raise CheckpointError(f"Checkpoint '{storage.uri}' is incomplete: it lacks {', '.join(sorted(missing))}.")
-    with tempfile.TemporaryDirectory(prefix="inkray-") as scratch:
-        folder = Path(scratch)
-        for name in (WEIGHTS, CONFIG, VOCAB, DATA, METRICS):
-            (folder / name).write_bytes(storage.child(name).read_bytes())
-        try:
-            config = read_config(folder / CONFIG)
-            tokenizer = Tokenizer.from_json((folder / VOCAB).read_bytes())
-            data = DataInfo.from_json((folder / DATA).read_bytes())
-            task = SequenceTask(tokenizer, config.loss, config.decoding)
-            model = build_recognizer(config, task, data)
-            load_weights(model, folder)
-            metrics = json.loads((folder / METRICS).read_text())
-        except Exception as error:
-            reason = str(error).splitlines()[0][:300] if str(error) else type(error).__name__
-            raise CheckpointError(f"Checkpoint '{storage.uri}' is damaged: {reason}") from error
-    return LoadedCheckpoint(storage.uri, model.to(device or torch.device("cpu")).eval(), config, task, data, metrics)
+    try:
+        yield
+    except (CheckpointError, StorageError):
+        raise
+    except Exception as error:
+        reason = str(error).splitlines()[0][:300] if str(error) else type(error).__name__
+        raise CheckpointError(f"Checkpoint '{storage.uri}' is damaged: {reason}") from error
 
 
 def read_config(file: Path) -> TrainConfig:
     """The configuration that a checkpoint or run carries."""
     values = OmegaConf.to_container(OmegaConf.load(file))
     if not isinstance(values, dict):
-        raise CheckpointError(f"its {CONFIG} is not a mapping of keys to values")
+        raise ConfigError(f"its {CONFIG} is not a mapping of keys to values")
     return config_from_dict({str(key): value for key, value in values.items()}, f"its {CONFIG}")

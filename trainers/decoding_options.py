@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 import argparse
-import tempfile
 from collections.abc import Sequence
-from pathlib import Path
 
 import torch
 
 from cluster.errors import UserError
-from data_pipeline.tokenizer import Tokenizer
 from models import Decoding
-from trainers.checkpoint import CONFIG, DATA, VOCAB, DataInfo, build_recognizer, find_checkpoint, read_config
+from trainers.checkpoint import build_recognizer, find_checkpoint, read_description
 from trainers.config import merge_overrides
 from trainers.task import SequenceTask
 
@@ -28,17 +25,15 @@ def decoding_of(checkpoint: str, overrides: Sequence[str]) -> Decoding:
     """How the checkpoint, or the best of the run, at a URI is configured to decode, with `overrides`.
 
     Raises:
-        UserError: no checkpoint there, a key outside `decoding`, or a bad value.
+        UserError: no checkpoint there, a key outside `decoding`, a bad value, or a head that the checkpoint does not have.
     """
     for override in overrides:
         if not override.startswith("decoding."):
             raise UserError(f"'{override}': only decoding.* can be changed here, as in decoding.method=beam.")
-    storage = find_checkpoint(checkpoint)
-    with tempfile.TemporaryDirectory(prefix="inkray-") as scratch:
-        file = Path(scratch) / CONFIG
-        file.write_bytes(storage.child(CONFIG).read_bytes())
-        config = merge_overrides(read_config(file), overrides, "the command line")
-    tokenizer = Tokenizer.from_json(storage.child(VOCAB).read_bytes())
+    config, tokenizer, data = read_description(find_checkpoint(checkpoint))
+    if not overrides:
+        return config.decoding
+    config = merge_overrides(config, overrides, "the command line")
     with torch.device("meta"):  # a way of decoding that the network has no head for is known before a worker starts
-        build_recognizer(config, SequenceTask(tokenizer), DataInfo.from_json(storage.child(DATA).read_bytes()))
+        build_recognizer(config, SequenceTask(tokenizer), data)
     return config.decoding

@@ -29,7 +29,7 @@ def finish_run(config: TrainConfig, run: Storage, result: RunResult) -> dict[str
     dataset = open_dataset(config.data.dataset)
     loaded = load_checkpoint(run.uri)
     split = config.data.test_split or config.data.val_split or config.data.train_split
-    judged = judge_checkpoint(loaded, dataset, split)
+    judged = judge_checkpoint(loaded, dataset, split, decoding=config.decoding)
     figures = split_figures(split, judged)
     answer, baseline = commonest_answer(dataset, config.data.train_split, split)
     figures[f"{split}, always answering '{answer}'"] = baseline.total.averages()
@@ -135,11 +135,12 @@ def _pictures(
 def attention_of(predictor: Predictor, image: np.ndarray) -> AttentionExample:
     """Decode one prepared image and keep where each token looked."""
     pixels, widths = predictor.to_tensors([image])
-    generation = predictor.loaded.model.generate(pixels, Decoding(return_attention=True), widths)
-    tokenizer = predictor.loaded.task.tokenizer
-    tokens = tokenizer.tokens(generation.token_ids[0].tolist())
+    model, tokenizer = predictor.loaded.model, predictor.loaded.task.tokenizer
+    generation = predictor.loaded.task.generate(model, pixels, widths, Decoding(return_attention=True))
+    ids = generation.token_ids[0, : int(generation.lengths[0])].tolist()
+    shown = [place for place, index in enumerate(ids) if tokenizer.tokens([index])]  # what has no text has no tile
     assert generation.attention is not None
-    maps = generation.attention[0, : len(tokens)].float().cpu().numpy()
     # The batch was padded on the right: show the columns of the image alone.
-    columns = max(1, round(maps.shape[2] * image.shape[1] / pixels.shape[3]))
-    return AttentionExample(image, tokens, maps[:, :, :columns])
+    columns = int(model.backbone.columns(widths)[0])
+    maps = generation.attention[0, shown, :, :columns].float().cpu().numpy()
+    return AttentionExample(image, [tokenizer.tokens([ids[place]])[0] for place in shown], maps)

@@ -52,10 +52,9 @@ def predict(
         UserError: `out` holds predictions of other images, of another checkpoint, or decoded in another way.
     """
     uri = find_checkpoint(checkpoint).uri
-    _claim(
-        out,
-        {"checkpoint": uri, "images": inputs.digest, "decoding": decoding and asdict(decoding), "rows_per_part": rows_per_part},
-    )
+    decoding = decoding or decoding_of(uri, [])
+    job = {"checkpoint": uri, "images": inputs.digest, "decoding": asdict(decoding), "rows_per_part": rows_per_part}
+    _claim(out, job)
     there = set(out.names())
     ids = list(inputs.ids)
     parts = {number: ids[first : first + rows_per_part] for number, first in enumerate(range(0, len(ids), rows_per_part))}

@@ -23,12 +23,13 @@ from cluster.resources import WorkerResources, plan_workers
 from data_pipeline.manifest import Dataset, open_dataset
 from data_pipeline.storage import Storage, open_storage
 from data_pipeline.tokenizer import Tokenizer
-from trainers.checkpoint import CONFIG, DataInfo, build_recognizer
+from models import ModelConfigError
+from trainers.checkpoint import CONFIG, PREFIX, DataInfo, build_recognizer, without_pretrained
 from trainers.config import TrainConfig, to_yaml
 from trainers.loop import train_loop_per_worker
 from trainers.monitor import start_monitor
 from trainers.resume import require_same_data
-from trainers.task import SequenceTask
+from trainers.task import SequenceTask, wide_enough
 from trainers.tracking import Console, History, Tracker, Wandb
 
 POLL_S = 0.2
@@ -63,23 +64,35 @@ def new_run(config: TrainConfig) -> Storage:
     return run
 
 
-def check_run(config: TrainConfig) -> Dataset:
+def check_run(config: TrainConfig, fresh: bool = True) -> Dataset:
     """Everything about a run that can be wrong and can be known before a worker starts.
 
+    A `fresh` run has no checkpoint yet: the pretrained weights that it begins with must be there.
+
     Raises:
-        UserError: dataset, splits, vocabulary or network, by name.
+        UserError: dataset, splits, vocabulary, network or weights, by name.
     """
     dataset = open_dataset(config.data.dataset)
     for split in (config.data.train_split, config.data.val_split, config.data.test_split):
         if split and not dataset.manifest.split(split).rows:
             raise UserError(f"Split '{split}' of '{config.data.dataset}' is empty.")
-    if dataset.manifest.image.channels not in (1, config.model.in_channels):  # gray may stand for all channels
+    policy = dataset.manifest.image
+    if policy.channels not in (1, config.model.in_channels):  # gray may stand for all channels
         raise UserError(
             f"model.in_channels={config.model.in_channels}, but the images of '{config.data.dataset}' are "
-            f"{dataset.manifest.image.colour}: set model.in_channels={dataset.manifest.image.channels}."
+            f"{policy.colour}: set model.in_channels={policy.channels}."
         )
+    task, data = SequenceTask(Tokenizer(dataset.manifest.charset)), DataInfo.of(dataset.manifest)
     with torch.device("meta"):
-        build_recognizer(config, SequenceTask(Tokenizer(dataset.manifest.charset)), DataInfo.of(dataset.manifest))
+        model = build_recognizer(config, task, data).eval()
+        images = torch.zeros((1, policy.channels, policy.height, policy.width), dtype=torch.uint8)
+        targets = torch.zeros((1, 2), dtype=torch.long)
+        try:
+            model(wide_enough(model, images), targets)
+        except ModelConfigError as error:
+            raise UserError(f"{error}.") from None
+    if fresh and config.model != without_pretrained(config.model):
+        build_recognizer(config, task, data, pretrained=True)
     return dataset
 
 
@@ -99,7 +112,7 @@ def run_training(
         ray.train.TrainingFailedError: workers failed more often than `scaling.max_failures` allows.
     """
     console = console or Console()
-    dataset = check_run(config)
+    dataset = check_run(config, fresh=not any(name.startswith(PREFIX) for name in run.names()))
     require_same_data(run, dataset)
     _warn_of_local_paths(console, run, dataset)
     scaling = config.scaling

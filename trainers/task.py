@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
 
 from data_pipeline.tokenizer import Tokenizer
-from models import Decoding, OutputSpec, Recognizer
+from models import Decoding, Generation, OutputSpec, Recognizer
 from trainers.losses import LossConfig, sequence_loss
 from trainers.metrics import GroupedSums
 
@@ -44,7 +45,7 @@ class SequenceTask:
     def loss_sum(self, model: nn.Module, batch: DeviceBatch, smoothed: bool = True) -> Tensor:
         """The loss summed over the tokens of the batch, in float32."""
         tgt_in = batch.targets[:, :-1]
-        output = model(batch.images, tgt_in, batch.widths)
+        output = model(wide_enough(model, batch.images), tgt_in, batch.widths)
         loss = self.loss if smoothed else replace(self.loss, label_smoothing=0.0, repulsion_weight=0.0)
         return sequence_loss(output, tgt_in, self._labels(batch), self.output_spec(tgt_in.shape[1]), loss)
 
@@ -66,5 +67,19 @@ class SequenceTask:
     @torch.inference_mode()
     def predict(self, model: Recognizer, images: Tensor, widths: Tensor, decoding: Decoding | None = None) -> list[str]:
         """Texts of images uint8 (B, C, H, W), decoded as configured unless `decoding` says otherwise."""
-        generation = model.generate(images, decoding or self.decoding, widths)
+        generation = self.generate(model, images, widths, decoding)
         return [self.tokenizer.decode(ids) for ids in generation.token_ids.tolist()]
+
+    def generate(self, model: Recognizer, images: Tensor, widths: Tensor, decoding: Decoding | None = None) -> Generation:
+        """What is decoded in images uint8 (B, C, H, W)."""
+        return model.generate(wide_enough(model, images), decoding or self.decoding, widths)
+
+
+def wide_enough(model: nn.Module, images: Tensor) -> Tensor:
+    """Images (B, C, H, W), padded on the right to the least width that `model` takes: their last column, again and again.
+
+    A batch, the last one of an epoch say, may hold narrow images alone.
+    """
+    network: Any = model.module if isinstance(model, DistributedDataParallel) else model
+    missing = network.backbone.min_size[1] - images.shape[3]
+    return torch.cat([images, images[..., -1:].expand(-1, -1, -1, missing)], 3) if missing > 0 else images

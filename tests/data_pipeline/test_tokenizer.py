@@ -65,3 +65,17 @@ def test_a_smaller_vocabulary_is_covered_and_a_larger_one_is_not() -> None:
     Tokenizer(CHARSET).require_covers(Tokenizer(["}", "a"]), "the checkpoint", "the dataset")
     with pytest.raises(VocabularyMismatch, match="the dataset has 1 tokens that the checkpoint was never taught: z"):
         Tokenizer(CHARSET).require_covers(Tokenizer(["z", "a"]), "the checkpoint", "the dataset")
+
+
+@pytest.mark.parametrize(
+    ("charset", "groups"),
+    [
+        (["a", "b", "{", "}"], ((5,), (6,))),
+        (["}", "a", "{"], ((5,), (3,))),
+        (["{", "a"], ((), ())),
+        (["a", "}"], ((), ())),
+        ([], ((), ())),
+    ],
+)
+def test_groups_are_braces_where_both_are_known(charset: list[str], groups: tuple[tuple[int, ...], tuple[int, ...]]) -> None:
+    assert Tokenizer(charset).groups() == groups

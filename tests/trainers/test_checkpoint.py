@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
+import timm
 import torch
 
+from cluster.errors import UserError
 from data_pipeline.images import ImagePolicy
 from data_pipeline.stream.plan import Position
 from data_pipeline.tokenizer import Tokenizer
-from tests.trainers.runs import SMALL
+from models import Decoding
+from tests.trainers.runs import KINDS, SMALL
 from trainers.checkpoint import (
     PREFIX,
     STATE,
@@ -24,19 +28,20 @@ from trainers.checkpoint import (
     save_checkpoint,
 )
 from trainers.config import load_config
+from trainers.decoding_options import decoding_of
 from trainers.step import TrainStep
 from trainers.task import SequenceTask
 
 TOKENIZER = Tokenizer(["a", "b"])
-DATA = DataInfo("letters", "sha256:0", "", ImagePolicy(32, 64), 8)
+DATA = DataInfo("letters", "sha256:0", "", ImagePolicy(64, 64), 8)
 
 
-def write(folder: Path, score: float = 0.5) -> torch.nn.Module:
-    config = load_config(None, SMALL)
-    task = SequenceTask(TOKENIZER)
+def write(folder: Path, score: float = 0.5, *overrides: str) -> torch.nn.Module:
+    config = load_config(None, [*SMALL, *overrides])
+    task = SequenceTask(TOKENIZER, config.loss, config.decoding)
     model = build_recognizer(config, task, DATA)
     step = TrainStep(model, task, config.optim, 10, torch.device("cpu"))
-    folder.mkdir(parents=True)
+    folder.mkdir(parents=True, exist_ok=True)
     save_checkpoint(folder, model, config, TOKENIZER, DATA, step.state_dict(), Position(3, 64), {"val/score": score}, "card")
     return model
 
@@ -49,6 +54,38 @@ def test_what_is_saved_is_loaded(tmp_path: Path) -> None:
         assert torch.equal(tensor, loaded.model.state_dict()[name]), name
     position, state, metrics = load_trainer_state(tmp_path / "c")
     assert (position, state["steps"], metrics) == (Position(3, 64), 0, {"val/score": 0.5})
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_every_kind_of_recognizer_reads_the_same_after_loading(kind: str, tmp_path: Path) -> None:
+    model = write(tmp_path, 0.5, *KINDS[kind], "decoding.length_penalty=0.5", "loss.label_smoothing=0.1").eval()
+    loaded = load_checkpoint(str(tmp_path))
+    assert loaded.config.model == load_config(None, [*SMALL, *KINDS[kind]]).model
+    assert (loaded.task.decoding.length_penalty, loaded.task.loss.label_smoothing) == (0.5, 0.1)
+    images = torch.randint(0, 256, (2, 1, 64, 128), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+    widths, tgt_in = torch.tensor([128, 60]), torch.tensor([[0, 3, 4], [0, 4, 1]])
+    for one, other in zip(model(images, tgt_in, widths), loaded.model(images, tgt_in, widths), strict=True):
+        assert (one is None and other is None) or torch.equal(one, other)
+
+
+def test_a_checkpoint_is_loaded_without_asking_for_pretrained_weights(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    create = timm.create_model
+
+    def offline(name: str, pretrained: bool = False, **options: Any) -> Any:
+        if pretrained:
+            raise OSError("the hub does not answer")
+        return create(name, **options)
+
+    model = write(tmp_path, 0.5, *KINDS["satrn_final"])
+    config = (tmp_path / "config.yaml").read_text().replace("pretrained: false", "pretrained: true")
+    (tmp_path / "config.yaml").write_text(config)
+    monkeypatch.setattr(timm, "create_model", offline)
+    loaded = load_checkpoint(str(tmp_path))
+    assert loaded.config.model.backbone.timm.pretrained, "what it was trained from stays known"
+    assert torch.equal(loaded.model.backbone.net.conv1[0].weight, model.backbone.net.conv1[0].weight)  # type: ignore[union-attr,index]
+    assert decoding_of(str(tmp_path), ["decoding.method=beam"]).method == "beam"
+    with pytest.raises(UserError, match=r"model\.backbone\.timm\.pretrained.*not to be had"):
+        build_recognizer(loaded.config, loaded.task, DATA, pretrained=True)
 
 
 def test_a_run_stands_for_its_best_checkpoint(tmp_path: Path) -> None:
@@ -88,3 +125,35 @@ def test_weights_of_another_network_are_refused(tmp_path: Path) -> None:
     (tmp_path / "c" / "config.yaml").write_text(config)
     with pytest.raises(CheckpointError, match="damaged"):
         load_checkpoint(str(tmp_path / "c"))
+
+
+@pytest.mark.parametrize(
+    ("overrides", "parts"),
+    [
+        (["optim.lr=1"], ["optim.lr=1", "only decoding.*"]),
+        (["decoding.method"], ["decoding.method", "key=value"]),
+        (["decoding.method=beem"], ["decoding.method", "beem", "beam"]),
+        (["decoding.beam=3"], ["decoding.beam", "beam_size"]),
+        (["decoding.method=beam", "decoding.beam_size=0"], ["decoding.beam_size", "less than one"]),
+        (["decoding.two_way=true"], ["decoding.two_way", "direction=both"]),
+        (["decoding.method=beam", "decoding.ctc_weight=0.3"], ["decoding.ctc_weight", "no CTC head"]),
+        (["decoding.max_length=9"], ["decoding.max_length", "1..8"]),
+        (["decoding.balanced=true"], ["decoding.balanced", "no groups"]),
+    ],
+)
+def test_a_way_of_decoding_that_a_checkpoint_cannot_serve_is_named(
+    overrides: list[str], parts: list[str], tmp_path: Path
+) -> None:
+    write(tmp_path)
+    with pytest.raises(UserError) as caught:
+        decoding_of(str(tmp_path), overrides)
+    assert all(part in str(caught.value) for part in parts), str(caught.value)
+
+
+def test_decoding_is_that_of_the_checkpoint_with_changes(tmp_path: Path) -> None:
+    write(tmp_path, 0.5, "decoding.method=beam", "decoding.beam_size=4")
+    assert decoding_of(str(tmp_path), []) == Decoding("beam", beam_size=4)
+    assert decoding_of(str(tmp_path), ["decoding.beam_size=3"]) == Decoding("beam", beam_size=3)
+    (tmp_path / "config.yaml").write_bytes(b"\x00\x01 no")
+    with pytest.raises(CheckpointError, match="damaged"):
+        decoding_of(str(tmp_path), [])

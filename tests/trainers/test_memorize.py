@@ -71,12 +71,19 @@ def rectified() -> ModelConfig:
     return replace(config, rectifier=replace(config.rectifier, name="tps"))
 
 
+def on_small_cnn(name: str) -> ModelConfig:
+    """Behind the backbone for CPUs."""
+    config = small(name)
+    return replace(config, backbone=replace(config.backbone, name="small_cnn"))
+
+
 QUICK: dict[str, Callable[[], ModelConfig]] = {
     "satrn_small": lambda: small("satrn_small"),
-    "seq2seq_light": lambda: small("seq2seq_light"),
-    "ctc": lambda: small("ctc"),
+    "attention LSTM": lambda: on_small_cnn("seq2seq_light"),
 }
 SLOW: dict[str, Callable[[], ModelConfig]] = {
+    "ctc": lambda: small("ctc"),
+    "seq2seq_light": lambda: small("seq2seq_light"),
     "aster": lambda: small("aster"),
     "aster_blstm": lambda: small("aster_blstm"),
     "aster_efficientnetv2": lambda: small("aster_efficientnetv2"),

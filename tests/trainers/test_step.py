@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import copy
+import dataclasses
 import itertools
 import socket
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -18,8 +20,11 @@ from torch.nn.parallel import DistributedDataParallel
 from data_pipeline.stream.batch import Batch
 from data_pipeline.stream.plan import Position
 from data_pipeline.tokenizer import Tokenizer
-from models import ModelConfig, build_model
+from models import Decoding, ModelConfig, build_model
+from tests.trainers.runs import KINDS, SMALL
 from trainers.config import OptimConfig, load_config
+from trainers.losses import LossConfig
+from trainers.metrics import GroupedSums
 from trainers.optim import build_optimizer, lr_factor
 from trainers.step import TrainStep, to_device
 from trainers.task import SequenceTask
@@ -97,6 +102,7 @@ def test_the_same_seed_gives_the_same_losses_and_a_restored_step_goes_on_alike()
     assert train(other, batches) != losses, "the seed draws the dropout"
 
 
+@pytest.mark.slow
 def test_the_final_configuration_takes_a_step_on_gray_images() -> None:
     config = load_config(None, ["model=configs/model/satrn_final.yaml"])
     task = SequenceTask(TOKENIZER)
@@ -114,7 +120,7 @@ def test_rows_of_weight_zero_add_nothing_to_the_loss() -> None:
     whole = to_device(batch, CPU)
     kept = to_device(batch_of(["a b", "c d a", "b"]), CPU)
     rows = torch.tensor([0, 2])
-    logits = model(kept.images[rows], kept.targets[rows, :-1], kept.widths[rows]).log_softmax(-1)
+    logits = model(kept.images[rows], kept.targets[rows, :-1], kept.widths[rows]).logits.log_softmax(-1)
     labels = kept.targets[rows, 1:]
     expected = -logits.gather(-1, labels[..., None])[..., 0][labels != TOKENIZER.pad_id].sum()
     assert float(task.loss_sum(model, whole).detach()) == pytest.approx(float(expected.detach()), rel=1e-5)
@@ -148,18 +154,26 @@ def _frozen(model: nn.Module) -> nn.Module:
     return model
 
 
-def test_two_ranks_with_an_uneven_last_batch_take_the_step_of_one() -> None:
+def two_ranks(function: Callable[[int, int, Any], None]) -> Any:
+    """What the first of two processes that run `function(rank, port, results)` has put into `results`."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
     context = mp.get_context("spawn")
     results = context.Queue()
-    ranks = [context.Process(target=_rank, args=(rank, port, results)) for rank in range(2)]
+    ranks = [context.Process(target=function, args=(rank, port, results)) for rank in range(2)]
     for process in ranks:
         process.start()
-    tokens, stop, gradients = results.get(timeout=120)
-    for process in ranks:
-        process.join(60)
+    try:
+        return results.get(timeout=180)
+    finally:
+        for process in ranks:
+            process.join(30)
+            process.kill()
+
+
+def test_two_ranks_with_an_uneven_last_batch_take_the_step_of_one() -> None:
+    tokens, stop, gradients = two_ranks(_rank)
     alone = TrainStep(_frozen(tiny_model()), SequenceTask(TOKENIZER), OptimConfig(), 4, CPU)
     result = alone(to_device(batch_of(["a b c d", "a", "b c"]), CPU))
     assert tokens == float(result.tokens) == 5 + 2 + 3
@@ -168,3 +182,73 @@ def test_two_ranks_with_an_uneven_last_batch_take_the_step_of_one() -> None:
     assert expected.keys() == gradients.keys()
     for name, value in expected.items():
         np.testing.assert_allclose(gradients[name], value, rtol=2e-4, atol=2e-6, err_msg=name)
+
+
+def kind_of(kind: str) -> tuple[nn.Module, SequenceTask]:
+    config = load_config(None, [*SMALL, *KINDS[kind]])
+    task = SequenceTask(TOKENIZER, config.loss, config.decoding)
+    torch.manual_seed(0)
+    return build_model(config.model, task.output_spec(12)), task
+
+
+def wide_batch(width: int, texts: list[str]) -> Batch:
+    batch = batch_of(texts)
+    images = np.random.default_rng(0).integers(0, 256, (len(texts), 1, 64, width), dtype=np.uint8)
+    return dataclasses.replace(batch, images=images, widths=np.full(len(texts), width, np.int64))
+
+
+def _rank_of_each_kind(rank: int, port: int, results: Any) -> None:
+    torch.set_num_threads(1)
+    dist.init_process_group("gloo", init_method=f"tcp://127.0.0.1:{port}", rank=rank, world_size=2)
+    done: dict[str, list[float]] = {}
+    try:
+        for kind in KINDS:
+            model, task = kind_of(kind)
+            step = TrainStep(DistributedDataParallel(model), task, OptimConfig(), 4, CPU, rank=rank)
+            # Uneven ranks: texts of other lengths, images of other widths. Parameters that the first step left without a
+            # gradient stop the second.
+            batch = to_device(wide_batch(256, ["a b c d", "a"]) if rank == 0 else wide_batch(128, ["b c", "d"]), CPU)
+            done[kind] = [float(step(batch).loss_sum) for _ in range(3)]
+        if rank == 0:
+            results.put(done)
+    except Exception as error:
+        results.put(f"{kind}: {error}")
+    dist.destroy_process_group()
+
+
+def test_two_ranks_train_every_kind_of_recognizer() -> None:
+    done = two_ranks(_rank_of_each_kind)
+    assert isinstance(done, dict), done
+    assert done.keys() == KINDS.keys() and all(np.isfinite(losses).all() for losses in done.values())
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_batch_of_narrow_images_is_widened_to_what_the_network_takes(kind: str) -> None:
+    model, task = kind_of(kind)
+    batch = wide_batch(32, ["a", "b"])
+    batch.weights[1] = 0
+    step = TrainStep(model, task, OptimConfig(), 4, CPU)
+    assert torch.isfinite(step(to_device(batch, CPU)).grad_norm)
+    sums = GroupedSums()
+    task.judge(model.eval(), batch, to_device(batch, CPU), sums)  # type: ignore[arg-type]
+    assert sums.total.count == 2
+
+
+def test_validation_is_greedy_and_its_loss_neither_smoothed_nor_repelled() -> None:
+    model, task = kind_of("repulsion")
+    batch = wide_batch(64, ["a b", "c"])
+    task.loss = LossConfig(label_smoothing=0.2)
+    task.decoding = Decoding(method="beam", max_length=1)
+    sums = GroupedSums()
+    tensors = to_device(batch, CPU)
+    task.judge(model.eval(), batch, tensors, sums)  # type: ignore[arg-type]
+    plain = SequenceTask(TOKENIZER, LossConfig(repulsion_weight=0.0))
+    assert sums.total.loss == pytest.approx(float(plain.loss_sum(model, tensors).detach()), rel=1e-6)
+    assert float(task.loss_sum(model, tensors).detach()) > sums.total.loss
+    greedy = plain.predict(model, tensors.images, tensors.widths)  # type: ignore[arg-type]
+    expected = GroupedSums()
+    for text, truth in zip(greedy, batch.texts, strict=True):
+        expected.add(text, truth)
+    assert (sums.total.edits, sums.total.exact) == (expected.total.edits, expected.total.exact)
+    short = task.predict(model, tensors.images, tensors.widths)  # type: ignore[arg-type]
+    assert all(len(text.split()) <= 1 for text in short), "prediction decodes as configured"
