@@ -42,13 +42,18 @@ class Recital:
     seconds: float
 
 
-def formulas(count: int, policy: ImagePolicy, seed: int = 0) -> tuple[list[np.ndarray], list[str]]:
-    """Images uint8 (H, W) and texts of `count` different formulas, half of them printed, half handwritten."""
+def formulas(count: int, policy: ImagePolicy, pixels_per_token: int = 0, seed: int = 0) -> tuple[list[np.ndarray], list[str]]:
+    """Images uint8 (H, W) and texts of `count` different formulas, half of them printed, half handwritten.
+
+    Those narrower than `pixels_per_token` for each token are passed over: a CTC head cannot read more tokens than columns.
+    """
     found: dict[str, np.ndarray] = {}
     index = 0
     while len(found) < count:
         sample = make_sample(seed, index, FormulaConfig(), lambda text: text not in found)
-        found[sample.text] = fit(sample.image, policy)
+        image = fit(sample.image, policy)
+        if image.shape[1] >= pixels_per_token * len(sample.text.split()):
+            found[sample.text] = image
         index += 1
     return list(found.values()), list(found)
 
@@ -73,6 +78,7 @@ def memorize(
     batch_size: int = 16,
     optim: OptimConfig | None = None,
     precision: Precision = "fp32",
+    pixels_per_token: int = 0,
     every: int = 5,
 ) -> Iterator[Recital]:
     """Train on `count` formulas; a `Recital` every few epochs, the last one when all are known or the epochs are over.
@@ -80,7 +86,7 @@ def memorize(
     Raises:
         ModelConfigError: the configuration cannot be built or cannot take such images.
     """
-    images, texts = formulas(count, policy)
+    images, texts = formulas(count, policy, pixels_per_token)
     task = SequenceTask(Tokenizer(charset(FormulaConfig())))
     torch.manual_seed(0)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
@@ -122,6 +128,9 @@ def main() -> int:
     parser.add_argument("--height", type=int, default=64, help="of the images, pixels (default %(default)s)")
     parser.add_argument("--width", type=int, default=256, help="the most, pixels (default %(default)s)")
     parser.add_argument("--formulas", type=int, default=64)
+    parser.add_argument(
+        "--pixels-per-token", type=int, default=0, help="narrower formulas are passed over: 8 for a CTC head on stride 4"
+    )
     parser.add_argument("--epochs", type=int, default=200, help="at most (default %(default)s)")
     parser.add_argument("--batch-size", type=int, default=16)
     parser.add_argument("--lr", type=float, default=1e-3)
@@ -134,7 +143,9 @@ def main() -> int:
     history = []
     try:
         config = load_named(args.config).config
-        for seen in memorize(config, policy, args.formulas, args.epochs, args.batch_size, optim, args.precision):
+        for seen in memorize(
+            config, policy, args.formulas, args.epochs, args.batch_size, optim, args.precision, args.pixels_per_token
+        ):
             history.append(seen)
             print(
                 f"epoch {seen.epoch:4}  loss {seen.loss:7.4f}  exact {100 * seen.exact_match:5.1f} %  {seen.seconds:6.0f} s",

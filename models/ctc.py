@@ -8,6 +8,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
+from models.checks import check_numbers
 from models.choices import choose
 from models.config import CtcConfig, CtcHeadName
 from models.memory import Memory
@@ -49,4 +50,5 @@ CTC_HEADS: dict[CtcHeadName, Callable[[CtcConfig, int, OutputSpec], CtcHead]] = 
 
 def build_ctc_head(config: CtcConfig, memory_dim: int, output_spec: OutputSpec) -> CtcHead:
     """The configured head over a memory of width `memory_dim`."""
+    check_numbers(config, "model.ctc")
     return choose(CTC_HEADS, config.head, "model.ctc.head")(config, memory_dim, output_spec)

@@ -42,7 +42,7 @@ def _zero_bias(module: nn.Linear | nn.Conv2d) -> None:
 
 def _unit_embedding(module: nn.Module) -> None:
     if isinstance(module, nn.Embedding):
-        # The decoder multiplies embeddings by sqrt(width), which makes them of variance 1.
+        # A transformer decoder multiplies embeddings by sqrt(width), which makes them of variance 1.
         nn.init.normal_(module.weight, std=module.embedding_dim**-0.5)
 
 

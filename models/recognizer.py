@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from models.backbones import build_backbone
+from models.checks import at_least, check_spec, is_finite
 from models.choices import choose
 from models.config import ModelConfig
 from models.ctc import build_ctc_head
@@ -16,6 +17,7 @@ from models.decoding import Decoding, Generation, decode
 from models.directions import DIRECTIONS
 from models.encoders import build_encoder
 from models.errors import ModelConfigError
+from models.inputs import check_images, check_targets
 from models.memory import Memory
 from models.normalization import PixelNormalize
 from models.output import Output
@@ -30,12 +32,14 @@ class Recognizer(nn.Module):
 
     def __init__(self, config: ModelConfig, output_spec: OutputSpec) -> None:
         super().__init__()
+        check_spec(output_spec)
+        at_least(1, config.in_channels, "model.in_channels")
+        is_finite(config.pixel_mean, "model.pixel_mean")
+        is_finite(config.pixel_std, "model.pixel_std")
         if config.pixel_std == 0:
             raise ModelConfigError("model.pixel_std", "must not be 0")
         if config.decoder.name == "none" and config.ctc.head == "none":
             raise ModelConfigError("model.decoder.name", "none, and model.ctc.head is none, too: one of them has to read")
-        if config.decoder.name == "none" and config.decoder.direction != "forward":
-            raise ModelConfigError("model.decoder.direction", "both, but model.decoder.name is none: set it to forward")
         self.output_spec = output_spec
         self.in_channels = config.in_channels
         self.normalize = PixelNormalize(config.pixel_mean, config.pixel_std)
@@ -57,12 +61,8 @@ class Recognizer(nn.Module):
         Raises:
             ModelConfigError: images or targets that this model cannot take.
         """
-        if tgt_in.shape[1] > self.output_spec.max_length:
-            raise ModelConfigError(
-                "output_spec.max_length",
-                f"a target of {tgt_in.shape[1]} tokens is longer than the model's {self.output_spec.max_length}",
-            )
         memory = self.encode(images, widths)
+        check_targets(tgt_in, len(images), self.output_spec)
         logits, reverse_logits = self.directions(self.decoder, tgt_in, memory, self.output_spec)
         ctc_logits, ctc_lengths = self.ctc(memory)
         return Output(logits, reverse_logits, ctc_logits, ctc_lengths, self.repulsion(self))
@@ -77,8 +77,10 @@ class Recognizer(nn.Module):
         return decode(self, self.encode(images, widths), decoding or Decoding())
 
     def encode(self, images: Tensor, widths: Tensor | None = None) -> Memory:
-        """The memory of images uint8 (B, C, H, W) of the given `widths` (B,)."""
-        self._check(images)
+        """The memory of images uint8 (B, C, H, W) of the given `widths` (B,), which count as the nearest of 1 to W."""
+        check_images(images, widths, self.in_channels)
+        self._check_size(images)
+        widths = None if widths is None else widths.clamp(1, images.shape[-1])
         images = images.expand(-1, self.in_channels, -1, -1)  # gray may stand for all channels
         features = self.backbone(self.rectifier(self.normalize(images), widths), widths)
         if widths is None:
@@ -87,11 +89,7 @@ class Recognizer(nn.Module):
         mask = columns_mask(self.backbone.columns(widths), width)
         return self.encoder(features, mask[:, None].expand(-1, height, -1))
 
-    def _check(self, images: Tensor) -> None:
-        if images.dtype != torch.uint8:
-            raise TypeError(f"images must be uint8, 0 to 255, not {images.dtype}: the model normalises them itself")
-        if images.shape[1] not in (1, self.in_channels):
-            raise ModelConfigError("model.in_channels", f"{self.in_channels}, but the images have {images.shape[1]} channels")
+    def _check_size(self, images: Tensor) -> None:
         height, width = self.backbone.min_size
         if images.shape[-2] < height or images.shape[-1] < width:
             raise ModelConfigError(

@@ -1,6 +1,6 @@
 """Backbones: images (B, C, H, W) in floating point and true widths to features (B, D, h, w).
 
-Each is built from (its config, in_channels, out_channels) and has `out_channels` (D) and `stride` (pixels per position).
+Each is built from (its config, in_channels, out_channels).
 """
 
 from collections.abc import Callable

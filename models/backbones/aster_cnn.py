@@ -25,7 +25,8 @@ class HalfPool(nn.Module):
 
     def forward(self, x: Tensor, columns: Tensor | None) -> tuple[Tensor, Tensor | None]:
         """(B, C, H, W) with true `columns` (B,) to (B, C, H / 2, W / 2) with 0 beyond its true columns."""
-        columns = None if columns is None else columns // 2
+        # At least one: of none the border of a tall pool would be all that there is, minus infinity.
+        columns = None if columns is None else (columns // 2).clamp(min=1)
         x = self.pool(x)
         return keep(x, row_mask(columns, x.shape[-1])), columns
 

@@ -10,10 +10,10 @@ import torch
 from torch import Tensor, nn
 
 from models.backbones.base import Backbone
-from models.backbones.checks import at_least, is_rate
 from models.backbones.gates import Gate
 from models.backbones.norms import NORMS
 from models.backbones.separable import CONVOLUTIONS
+from models.checks import check_numbers
 from models.choices import choose
 from models.config import ConvNet6Config, ConvNorm, PoolingPlan
 from models.padding import keep, row_mask
@@ -72,10 +72,7 @@ class ConvNet6(Backbone):
         norm = choose(NORMS, config.norm, f"{self.key}.norm")
         conv = choose(CONVOLUTIONS, config.convolution, f"{self.key}.convolution")
         pools = choose(POOLING, config.pooling, f"{self.key}.pooling")
-        at_least(1, config.multiplier, f"{self.key}.multiplier")
-        at_least(0, config.gates, f"{self.key}.gates")
-        is_rate(config.drop_rate, f"{self.key}.drop_rate")
-        is_rate(config.gate_drop_rate, f"{self.key}.gate_drop_rate")
+        check_numbers(config, self.key)
         self.out_channels = out_channels
         self.stages = nn.ModuleList(_stages(conv, norm, pools, (in_channels, *CHANNELS, out_channels), config.multiplier))
         self.drop = nn.Dropout(config.drop_rate)

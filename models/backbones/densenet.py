@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from models.backbones.base import Backbone
-from models.backbones.checks import at_least, is_rate
+from models.checks import check_numbers
 from models.config import DenseNetConfig
 from models.padding import keep, row_mask
 
@@ -64,9 +64,7 @@ class DenseNetBackbone(Backbone):
 
     def __init__(self, config: DenseNetConfig, in_channels: int, out_channels: int) -> None:
         super().__init__()
-        for name in ("stem_channels", "blocks", "depth", "growth", "bottleneck"):
-            at_least(1, getattr(config, name), f"{self.key}.{name}")
-        is_rate(config.drop_rate, f"{self.key}.drop_rate")
+        check_numbers(config, self.key)
         self.out_channels = out_channels
         smallest = 2 ** (config.blocks + 1) - 1
         self.min_size = (smallest, smallest)

@@ -8,6 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from models.backbones.base import Backbone
+from models.checks import check_numbers
 from models.config import SmallCnnConfig
 from models.padding import keep, row_mask
 
@@ -61,6 +62,7 @@ class SmallCnn(Backbone):
 
     def __init__(self, config: SmallCnnConfig, in_channels: int, out_channels: int) -> None:
         super().__init__()
+        check_numbers(config, self.key)
         self.out_channels = out_channels
         width = config.width
         self.stages = nn.ModuleList(

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from models.backbones.base import Backbone
 from models.backbones.timm_networks import create_network
 from models.backbones.timm_survey import Tap, survey
+from models.checks import check_numbers
 from models.config import TimmConfig
 from models.errors import ModelConfigError
 
@@ -31,13 +32,14 @@ class TimmFeatures(Backbone):
 
     def __init__(self, config: TimmConfig, in_channels: int, out_channels: int) -> None:
         super().__init__()
+        check_numbers(config, KEY)
         self.net: Any = create_network(KEY, config.name, in_channels, config.pretrained, config.options)
         taps = _whole(self.net) if config.stride is None else _cut(self.net, config.name, config.stride)
         seen = survey(KEY, config.name, self.net, taps, in_channels, config.options.get("img_size"))
         self.tap, self.canvas, self.min_size = seen.tap, seen.canvas, seen.strides
         self.stride = seen.strides[1]
         self.out_channels = out_channels
-        widths = [seen.channels, *([config.neck_channels] if config.neck_channels else []), out_channels]
+        widths = [seen.channels, *([] if config.neck_channels is None else [config.neck_channels]), out_channels]
         layers: list[nn.Module] = []
         for before, after in pairwise(widths):
             layers += [nn.BatchNorm2d(before), nn.ReLU(), nn.Conv2d(before, after, 1, bias=False)]

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from models.backbones.hub import impatient_hub
+from models.checks import is_rate
 from models.errors import ModelConfigError
 
 SET_BY_US = ("pretrained", "num_classes", "global_pool", "in_chans", "features_only", "out_indices")
@@ -19,9 +20,15 @@ SET_BY_US = ("pretrained", "num_classes", "global_pool", "in_chans", "features_o
 
 def unknown_name(key: str, name: str, known: Sequence[str], kind: str = "model") -> ModelConfigError:
     """The error for a name that is none of the `known`, with those nearest to it."""
-    close = difflib.get_close_matches(name, known, n=3, cutoff=0.5)
+    close = difflib.get_close_matches(name, known, n=3, cutoff=0.5) or _of_close_beginning(name, known)
     hint = f"; the nearest are {', '.join(close)}" if close else ""
     return ModelConfigError(f"{key}.name", f"timm has no {kind} {name!r}{hint}")
+
+
+def _of_close_beginning(name: str, known: Sequence[str]) -> list[str]:
+    """For the beginnings of long names."""
+    beginnings = {full[: len(name)]: full for full in reversed(known)}
+    return [beginnings[close] for close in difflib.get_close_matches(name, beginnings, n=3, cutoff=0.7)]
 
 
 def create_network(key: str, name: str, in_channels: int, pretrained: bool, options: Mapping[str, Any]) -> Any:
@@ -37,6 +44,9 @@ def create_network(key: str, name: str, in_channels: int, pretrained: bool, opti
     taken = [option for option in options if option in SET_BY_US]
     if taken:
         raise ModelConfigError(f"{key}.options", f"{', '.join(taken)} follows from other settings; leave it out")
+    for option, value in options.items():
+        if str(option).endswith("_rate") and value is not None:
+            is_rate(value, f"{key}.options.{option}")
     hub = impatient_hub() if pretrained and timm.get_pretrained_cfg(name).hf_hub_id else nullcontext()
     try:
         with hub:
@@ -44,6 +54,8 @@ def create_network(key: str, name: str, in_channels: int, pretrained: bool, opti
     except Exception as error:  # timm, the hub's client and the transport below it raise errors of many unrelated classes
         if isinstance(error, TypeError) and "unexpected keyword argument" in str(error):
             raise ModelConfigError(f"{key}.options", f"{name!r} does not know one of {', '.join(options)}: {error}") from error
+        if "Invalid pretrained tag" in str(error):
+            raise unknown_name(key, name, timm.list_models(pretrained=True), "pretrained model") from error
         if pretrained:
             raise ModelConfigError(
                 f"{key}.pretrained",

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 
+from models.checks import check_numbers
 from models.choices import choose
 from models.config import DecoderConfig, DecoderName
 from models.decoders.base import Decoder, DecoderCache
@@ -19,6 +20,7 @@ DECODERS: dict[DecoderName, Callable[[DecoderConfig, int, OutputSpec], Decoder]]
 
 def build_decoder(config: DecoderConfig, memory_dim: int, output_spec: OutputSpec) -> Decoder:
     """The configured decoder over a memory of width `memory_dim`."""
+    check_numbers(config, "model.decoder")
     return choose(DECODERS, config.name, "model.decoder.name")(config, memory_dim, output_spec)
 
 

@@ -14,7 +14,6 @@ from models.config import DecoderConfig
 from models.decoders.additive_attention import AdditiveAttention, Keys
 from models.decoders.base import Decoder, DecoderCache
 from models.decoders.cells import CellStack, State
-from models.errors import ModelConfigError
 from models.initialization import INITIALIZERS
 from models.memory import Memory
 from models.spec import OutputSpec
@@ -38,8 +37,6 @@ class RnnDecoder(Decoder):
 
     def __init__(self, config: DecoderConfig, memory_dim: int, output_spec: OutputSpec) -> None:
         super().__init__()
-        if config.depth < 1:
-            raise ModelConfigError("model.decoder.depth", f"{config.depth}, but a decoder has at least 1 cell")
         rnn = config.rnn
         self.embedding = nn.Embedding(output_spec.num_classes + config.extra_embeddings, config.embed_dim)
         self.attention = AdditiveAttention(memory_dim, rnn.hidden_dim, rnn.attention_dim, rnn.attention_bias)

@@ -19,7 +19,6 @@ from models.decoders.cache import CrossAttentionCache, History, LayerCache, Self
 from models.decoders.feed_forward import FEED_FORWARDS
 from models.decoders.positions import POSITION_TABLES
 from models.decoders.refinement import REFINERS
-from models.errors import ModelConfigError
 from models.initialization import INITIALIZERS
 from models.memory import Memory
 from models.normalization import FINAL_NORMS, RESIDUALS
@@ -71,8 +70,6 @@ class TransformerDecoder(Decoder):
 
     def __init__(self, config: DecoderConfig, memory_dim: int, output_spec: OutputSpec) -> None:
         super().__init__()
-        if config.depth < 1:
-            raise ModelConfigError(f"{KEY}.depth", f"{config.depth}, but a decoder has at least 1 layer")
         dim = config.embed_dim
         self.pad_id = output_spec.pad_id
         self.embedding = nn.Embedding(output_spec.num_classes + config.extra_embeddings, dim)

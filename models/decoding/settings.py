@@ -65,6 +65,9 @@ class Generation:
 
 def check_settings(decoding: Decoding) -> None:
     """Raises ModelConfigError for settings that no model can serve."""
+    for name in ("beam_size", "num_best", "max_length"):
+        if not isinstance(getattr(decoding, name), int) and (name, decoding.max_length) != ("max_length", None):
+            raise ModelConfigError(f"decoding.{name}", f"{getattr(decoding, name)!r} is no whole number")
     if decoding.beam_size < 1:
         raise ModelConfigError("decoding.beam_size", f"{decoding.beam_size} is less than one hypothesis")
     most = decoding.beam_size if decoding.method == "beam" else 1

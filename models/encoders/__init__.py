@@ -5,6 +5,7 @@ Each is built from an EncoderConfig.
 
 from collections.abc import Callable
 
+from models.checks import check_numbers
 from models.choices import choose
 from models.config import EncoderConfig, EncoderName
 from models.encoders.base import Encoder
@@ -21,6 +22,7 @@ ENCODERS: dict[EncoderName, Callable[[EncoderConfig], Encoder]] = {
 
 def build_encoder(config: EncoderConfig) -> Encoder:
     """The configured encoder."""
+    check_numbers(config, "model.encoder")
     return choose(ENCODERS, config.name, "model.encoder.name")(config)
 
 

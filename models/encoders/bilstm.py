@@ -11,7 +11,6 @@ from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 from models.choices import choose
 from models.config import EncoderConfig, SequenceNorm
 from models.encoders.base import Encoder
-from models.errors import ModelConfigError
 from models.memory import Memory
 from models.positions import build_position
 
@@ -31,9 +30,6 @@ class BiLstmEncoder(Encoder):
     def __init__(self, config: EncoderConfig) -> None:
         super().__init__()
         settings = config.bilstm
-        for name, value in (("hidden_dim", settings.hidden_dim), ("depth", settings.depth)):
-            if value < 1:
-                raise ModelConfigError(f"{KEY}.{name}", f"must be 1 or more, not {value}; model.encoder.name: none is no LSTM")
         self.embed_dim = config.embed_dim
         self.out_dim = 2 * settings.hidden_dim
         self.position = build_position(config)

@@ -7,6 +7,7 @@ from collections.abc import Callable
 
 from torch import Tensor, nn
 
+from models.checks import check_numbers
 from models.choices import choose
 from models.config import RectifierConfig, RectifierName
 from models.rectifiers.tps import TpsRectifier
@@ -28,4 +29,5 @@ RECTIFIERS: dict[RectifierName, Callable[[RectifierConfig, int], nn.Module]] = {
 
 def build_rectifier(config: RectifierConfig, in_channels: int) -> nn.Module:
     """The configured rectifier."""
+    check_numbers(config, "model.rectifier")
     return choose(RECTIFIERS, config.name, "model.rectifier.name")(config, in_channels)

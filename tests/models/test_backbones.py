@@ -257,7 +257,7 @@ def test_a_width_too_small_for_the_gates_is_no_nan_in_a_batch() -> None:
         (convnet(drop_rate=1.5), "model.backbone.convnet6.drop_rate"),
         (convnet(gate_drop_rate=-0.1), "model.backbone.convnet6.gate_drop_rate"),
         (lambda: AsterCnn(AsterCnnConfig(), 1, 256), "model.encoder.embed_dim"),
-        (lambda: AsterCnn(AsterCnnConfig("gelu"), 1, 512), "model.backbone.aster_cnn.activation"),
+        (lambda: AsterCnn(AsterCnnConfig("tanh"), 1, 512), "model.backbone.aster_cnn.activation"),  # type: ignore[arg-type]
         (densenet(blocks=0), "model.backbone.densenet.blocks"),
         (densenet(growth=0), "model.backbone.densenet.growth"),
         (densenet(drop_rate=1.0), "model.backbone.densenet.drop_rate"),

@@ -1,5 +1,6 @@
 """Cached decoding is the teacher-forced function, token by token."""
 
+import itertools
 from typing import cast
 
 import pytest
@@ -74,7 +75,7 @@ def biased_to_eos(structure: str, seed: int, bias: float = 2.0) -> Recognizer:
 @pytest.mark.parametrize("structure", TINY)
 def test_rows_end_apart_and_decoding_stops_with_the_last(structure: str) -> None:
     distinct_lengths = 0
-    for seed, bias in enumerate((2.0, 1.0, 0.5, 3.0, 1.5, 2.5, 0.0, 4.0)):
+    for seed, bias in itertools.product(range(10), (1.0, 2.0, 4.0, 8.0)):
         model = biased_to_eos(structure, seed, bias)
         images = random_images(model, 5, seed)
         images[0], images[1], images[2, :, :32] = 0, 255, 0
@@ -86,7 +87,9 @@ def test_rows_end_apart_and_decoding_stops_with_the_last(structure: str) -> None
         token_ids, log_probs = decode_uncached(model, images, SPEC.max_length)
         assert torch.equal(generation.token_ids, token_ids)
         torch.testing.assert_close(generation.log_probs, log_probs, rtol=1e-4, atol=1e-4)
-    assert distinct_lengths > 1
+        if distinct_lengths > 1:
+            return
+    raise AssertionError("rows that always end together would prove nothing")
 
 
 @pytest.mark.parametrize("structure", TINY)

@@ -36,13 +36,15 @@ TOKENIZER = Tokenizer(["a", "b"])
 DATA = DataInfo("letters", "sha256:0", "", ImagePolicy(64, 64), 8)
 
 
-def write(folder: Path, score: float = 0.5, *overrides: str) -> torch.nn.Module:
+def write(
+    folder: Path, score: float = 0.5, *overrides: str, tokenizer: Tokenizer = TOKENIZER, data: DataInfo = DATA
+) -> torch.nn.Module:
     config = load_config(None, [*SMALL, *overrides])
-    task = SequenceTask(TOKENIZER, config.loss, config.decoding)
-    model = build_recognizer(config, task, DATA)
+    task = SequenceTask(tokenizer, config.loss, config.decoding)
+    model = build_recognizer(config, task, data)
     step = TrainStep(model, task, config.optim, 10, torch.device("cpu"))
     folder.mkdir(parents=True, exist_ok=True)
-    save_checkpoint(folder, model, config, TOKENIZER, DATA, step.state_dict(), Position(3, 64), {"val/score": score}, "card")
+    save_checkpoint(folder, model, config, tokenizer, data, step.state_dict(), Position(3, 64), {"val/score": score}, "card")
     return model
 
 

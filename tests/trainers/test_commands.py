@@ -7,13 +7,19 @@ import os
 import signal
 import subprocess
 import sys
+from dataclasses import asdict
 from pathlib import Path
 
+import pyarrow.parquet as pq
 import pytest
 
-from data_pipeline.manifest import MANIFEST
-from data_pipeline.storage import open_storage
+from data_pipeline.manifest import MANIFEST, open_dataset
+from data_pipeline.tokenizer import Tokenizer
+from models import Decoding
 from tests.trainers.runs import SMALL, losses, small_config, train
+from tests.trainers.test_checkpoint import write
+from trainers.checkpoint import DataInfo
+from trainers.predict import JOB, part_name
 from trainers.resume import open_run
 
 ROOT = Path(__file__).parents[2]
@@ -116,11 +122,38 @@ def test_a_full_disk_stops_a_run_with_one_message(formulas: str, tmp_path: Path)
     assert "No space left" in result.stderr and "Traceback" not in result.stderr, result.stderr
 
 
-def test_evaluate_prints_and_writes_its_figures(formulas: str, tmp_path: Path) -> None:
-    run, _, _ = train(small_config(formulas, tmp_path, "epochs=1", "scaling.num_train_workers=1"))
-    file = tmp_path / "figures.json"
-    result = command("trainers.evaluate", run.uri, formulas, "--json", str(file))
+@pytest.mark.parametrize(
+    ("module", "argument", "parts"),
+    [
+        ("trainers.evaluate", "decoding.two_way=true", ["decoding.two_way", "model.decoder.direction=both"]),
+        ("trainers.evaluate", "optim.lr=1", ["optim.lr=1", "only decoding.*"]),
+        ("trainers.predict", "decoding.method=beem", ["decoding.method", "beem", "greedy", "beam"]),
+    ],
+)
+def test_a_way_of_decoding_that_cannot_be_is_refused_before_a_session_starts(
+    module: str, argument: str, parts: list[str], formulas: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write(tmp_path / "checkpoint")
+    monkeypatch.setenv("RAY_ADDRESS", "127.0.0.1:9")  # to start a session would be another error
+    out = [str(tmp_path / "out")] if module == "trainers.predict" else []
+    message = only_message(command(module, str(tmp_path / "checkpoint"), formulas, *out, argument))
+    assert all(part in message for part in parts), message
+    assert not (tmp_path / "out").exists()
+
+
+def test_evaluate_and_predict_decode_as_the_command_line_says(formulas: str, tmp_path: Path) -> None:
+    manifest = open_dataset(formulas).manifest
+    write(tmp_path / "checkpoint", tokenizer=Tokenizer(manifest.charset), data=DataInfo.of(manifest))
+    checkpoint, file, out = str(tmp_path / "checkpoint"), tmp_path / "figures.json", tmp_path / "out"
+    beam = ["decoding.method=beam", "decoding.beam_size=3", "decoding.max_length=1"]
+    result = command("trainers.evaluate", checkpoint, formulas, *beam, "--json", str(file))
     assert result.returncode == 0, result.stderr
     assert "test, handwritten" in result.stdout and "40 rows, 0 of them rejected" in result.stdout
-    assert json.loads(file.read_text())["figures"]["test"]["count"] == 40
-    assert open_storage(run.uri).names()
+    record = json.loads(file.read_text())
+    assert record["figures"]["test"]["count"] == 40
+    assert record["decoding"] == asdict(Decoding("beam", beam_size=3, max_length=1))
+    result = command("trainers.predict", checkpoint, formulas, str(out), *beam)
+    assert result.returncode == 0, result.stderr
+    predictions = pq.read_table(out / part_name(0)).column("prediction").to_pylist()
+    assert len(predictions) == 40 and all(len(text.split()) <= 1 for text in predictions)
+    assert json.loads((out / JOB).read_text())["decoding"] == record["decoding"]

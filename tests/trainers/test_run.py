@@ -18,12 +18,13 @@ from cluster.errors import UserError
 from data_pipeline.manifest import MANIFEST, open_dataset
 from data_pipeline.storage import Storage, open_storage
 from data_pipeline.tokenizer import VocabularyMismatch
+from models import Decoding
 from tests.trainers.runs import losses, small_config, train
 from trainers.checkpoint import METRICS, PREFIX, WEIGHTS, find_checkpoint, load_checkpoint
 from trainers.finish import finish_run
 from trainers.inputs import open_inputs
 from trainers.judge import judge_checkpoint
-from trainers.predict import part_name, predict
+from trainers.predict import JOB, part_name, predict
 from trainers.resume import change_config, open_run
 from trainers.run import RunResult
 
@@ -79,7 +80,9 @@ def test_validation_in_the_run_is_that_of_the_checkpoint(calm: Run, formulas: st
     assert {key: result.best()[key] for key in judged if key != "val/loss"} == pytest.approx(judged)
 
 
-@pytest.mark.parametrize("override", ["optim.lr=1e-5", "seed=7", "stream.window_row_groups=4", "model.decoder.depth=2"])
+@pytest.mark.parametrize(
+    "override", ["optim.lr=1e-5", "seed=7", "stream.window_row_groups=4", "model.decoder.depth=2", "loss.label_smoothing=0.1"]
+)
 def test_what_makes_a_run_cannot_change_when_it_is_resumed(calm: Run, override: str) -> None:
     run, config = open_run(calm[0].uri)
     with pytest.raises(UserError, match=f"'{override.partition('=')[0].partition('.')[0]}.*cannot change"):
@@ -170,6 +173,9 @@ def test_prediction_of_a_folder_a_list_and_a_dataset(calm: Run, formulas: str, t
     assert again == rows
     with pytest.raises(UserError, match="other images, of another checkpoint"):
         predict(run.uri, open_inputs(formulas, "test"), out, batch_size=4, rows_per_part=4)
+    with pytest.raises(UserError, match="decoded in another way"):
+        predict(run.uri, open_inputs(str(tmp_path / "list.tsv"), ""), out, 4, Decoding("beam"), rows_per_part=4)
+    assert json.loads((tmp_path / "out" / JOB).read_text())["decoding"]["method"] == "greedy"
 
 
 def test_a_checkpoint_predicts_with_nothing_else(calm: Run, tmp_path: Path) -> None:

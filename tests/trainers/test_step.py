@@ -244,7 +244,7 @@ def test_validation_is_greedy_and_its_loss_neither_smoothed_nor_repelled() -> No
     task.judge(model.eval(), batch, tensors, sums)  # type: ignore[arg-type]
     plain = SequenceTask(TOKENIZER, LossConfig(repulsion_weight=0.0))
     assert sums.total.loss == pytest.approx(float(plain.loss_sum(model, tensors).detach()), rel=1e-6)
-    assert float(task.loss_sum(model, tensors).detach()) > sums.total.loss
+    assert float(task.loss_sum(model, tensors).detach()) != pytest.approx(sums.total.loss, rel=1e-4)
     greedy = plain.predict(model, tensors.images, tensors.widths)  # type: ignore[arg-type]
     expected = GroupedSums()
     for text, truth in zip(greedy, batch.texts, strict=True):

@@ -1,0 +1,152 @@
+"""Whole runs of each kind of recognizer on real Ray: two workers, validation, the test split as configured, the report."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from cluster.errors import UserError
+from data_pipeline.manifest import MANIFEST, Dataset, open_dataset
+from data_pipeline.storage import open_storage
+from models import Decoding
+from tests.trainers.runs import KINDS, losses, small_config, train
+from tests.trainers.test_checkpoint import write
+from trainers import finish
+from trainers.checkpoint import CONFIG, LoadedCheckpoint, load_checkpoint
+from trainers.config import to_yaml
+from trainers.finish import attention_of, finish_run
+from trainers.judge import Judged, judge_checkpoint
+from trainers.predictor import Predictor
+from trainers.resume import change_config, open_run
+from trainers.run import check_run
+
+TWO_WAY = ["decoding.method=beam", "decoding.beam_size=2", "decoding.two_way=true"]
+BY_BOTH = ["decoding.method=beam", "decoding.beam_size=2", "decoding.ctc_weight=0.4"]
+DECODINGS = {"comer": TWO_WAY, "joint": BY_BOTH, "ctc": ["decoding.method=beam"], "vit": ["decoding.balanced=true"]}
+SLOW = [kind for kind in KINDS if kind not in ("small", "comer")]
+
+
+@pytest.mark.parametrize("kind", ["comer", *(pytest.param(kind, marks=pytest.mark.slow) for kind in SLOW)])
+def test_a_run_ends_with_a_report_and_its_loss_falls(
+    kind: str, formulas: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[Decoding] = []
+
+    def judge(loaded: LoadedCheckpoint, dataset: Dataset, split: str, decoding: Decoding) -> Judged:
+        asked.append(decoding)
+        return judge_checkpoint(loaded, dataset, split, decoding=decoding)
+
+    monkeypatch.setattr(finish, "judge_checkpoint", judge)
+    config = small_config(formulas, tmp_path, *KINDS[kind], *DECODINGS.get(kind, []), "epochs=1", "decoding.max_length=12")
+    run, result, printed = train(config)
+    steps = list(losses(result).values())
+    assert "2 workers on cpu" in printed and len(steps) == 15 and np.isfinite(steps).all()
+    assert np.mean(steps[-3:]) < np.mean(steps[:3]) - 0.05
+    assert result.best()["val/count"] == 40 and np.isfinite(result.best()["val/loss"])
+    figures = finish_run(config, run, result)
+    assert figures["test"]["count"] == 40 and asked == [config.decoding]
+    with Image.open(run.child("report", "attention.png").path) as picture:
+        assert np.asarray(picture.convert("L")).size > 1000
+    assert "decoding" in run.child("report", "index.html").read_bytes().decode()
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_attention_is_one_map_of_the_image_for_each_token(kind: str, tmp_path: Path) -> None:
+    write(tmp_path, 0.5, *KINDS[kind])
+    predictor = Predictor(str(tmp_path))
+    image = np.random.default_rng(0).integers(0, 256, (64, 150), dtype=np.uint8)  # in a batch of 160 columns
+    example = attention_of(predictor, image)
+    assert len(example.tokens) == len(example.maps) and set(example.tokens) <= {"a", "b"}
+    columns = int(predictor.loaded.model.backbone.columns(predictor.to_tensors([image])[1])[0])
+    assert example.maps.shape[2] == columns
+    prefix = predictor.loaded.config.model.encoder.class_token  # it takes its share of the attention
+    for token in example.maps:
+        assert token.sum() == pytest.approx(1, abs=1e-4) or (prefix and 0 < token.sum() < 1)
+
+
+@pytest.mark.slow
+def test_the_test_split_is_decoded_as_configured_and_validation_greedily(formulas: str, tmp_path: Path) -> None:
+    one_worker = ("epochs=2", "scaling.num_train_workers=1", "report.enabled=false", "optim.lr=1e-2")
+    config = small_config(formulas, tmp_path, *one_worker, "decoding.max_length=1")
+    run, result, _ = train(config)
+    dataset, loaded = open_dataset(formulas), load_checkpoint(run.uri)
+    greedy = judge_checkpoint(loaded, dataset, "val", decoding=Decoding()).sums.averages("val")
+    short = judge_checkpoint(loaded, dataset, "val").sums.averages("val")
+    assert {key: result.best()[key] for key in greedy} == pytest.approx(greedy)
+    assert greedy["val/wer"] != short["val/wer"], "as the checkpoint is configured: one token"
+    # A run that goes on may decode otherwise: the configuration of the run counts, not that of its checkpoint.
+    changed = change_config(*open_run(run.uri), ["decoding.max_length=2"])
+    figures = finish_run(changed, run, result)["test"]
+    expected = judge_checkpoint(loaded, dataset, "test", decoding=Decoding(max_length=2)).sums.total.averages()
+    assert figures == expected
+
+
+def test_a_resumed_run_may_decode_otherwise_but_not_learn_otherwise(tmp_path: Path) -> None:
+    config = small_config(str(tmp_path), tmp_path, "model.ctc.head=linear")
+    run = open_storage(str(tmp_path / "run"))
+    run.child(CONFIG).write_bytes(to_yaml(config).encode())
+    changed = change_config(*open_run(run.uri), ["decoding.method=beam", "decoding.beam_size=3"])
+    assert changed == replace(config, decoding=Decoding("beam", beam_size=3)) and open_run(run.uri)[1] == changed
+    for override in ("loss.ctc_weight=0.5", "loss.label_smoothing=0.1", "model.decoder.direction=both", "model=comer"):
+        with pytest.raises(UserError, match=f"'{override.partition('.')[0].partition('=')[0]}' cannot change"):
+            change_config(run, changed, [override])
+
+
+def dataset_of(formulas: str, folder: Path, **image: int) -> str:
+    """The dataset, its images said to be of another size."""
+    manifest = json.loads((Path(formulas) / MANIFEST).read_bytes())
+    manifest["image"] |= image
+    manifest["digest"] = ""
+    folder.mkdir()
+    (folder / MANIFEST).write_text(json.dumps(manifest))
+    return str(folder)
+
+
+@pytest.mark.parametrize(
+    ("overrides", "image", "parts"),
+    [
+        (["decoding.two_way=true"], {}, ["decoding.two_way", "direction=both"]),
+        (["model.ctc.head=linear", "decoding.ctc_weight=0.3"], {}, ["decoding.ctc_weight", "beam"]),
+        (["decoding.max_length=10000"], {}, ["decoding.max_length", "10000"]),
+        ([*KINDS["vit"], "model.encoder.position_columns=4"], {}, ["model.encoder.position_columns"]),
+        (KINDS["ctc"], {"height": 32}, ["model.backbone.convnet6", "32x"]),
+        (["model.decoder.name=none"], {}, ["model.decoder.name", "model.ctc.head"]),
+    ],
+)
+def test_what_a_network_cannot_serve_is_said_before_anything_starts(
+    overrides: list[str], image: dict[str, int], parts: list[str], formulas: str, tmp_path: Path
+) -> None:
+    dataset = dataset_of(formulas, tmp_path / "data", **image)
+    with pytest.raises(UserError) as caught:
+        check_run(small_config(dataset, tmp_path, *overrides))
+    assert all(part in str(caught.value) for part in parts), str(caught.value)
+
+
+def test_pretrained_weights_that_are_not_there_stop_a_fresh_run_alone(
+    formulas: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import timm
+
+    create, asked = timm.create_model, []
+
+    def offline(name: str, pretrained: bool = False, **options: object) -> object:
+        if pretrained:
+            asked.append(name)
+            raise OSError("the hub does not answer")
+        return create(name, **options)
+
+    monkeypatch.setattr(timm, "create_model", offline)
+    config = small_config(formulas, tmp_path, *KINDS["satrn_final"], "model.backbone.timm.pretrained=true")
+    with pytest.raises(UserError, match=r"model\.backbone\.timm\.pretrained.*not to be had.*set it to false"):
+        check_run(config)
+    run = open_storage(str(tmp_path / "run"))
+    with pytest.raises(UserError, match="not to be had"):
+        train(config, run)
+    assert asked == ["test_resnet"] * 2
+    check_run(config, fresh=False)
+    assert len(asked) == 2, "a resumed run has its weights"
