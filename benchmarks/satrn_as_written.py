@@ -15,10 +15,12 @@ import copy
 from typing import cast
 
 import torch
+from timm.layers import SEModule
 from torch import Tensor, nn
 
 from models import Memory, Recognizer
 from models.attention import MultiHeadAttention, merge_heads, split_heads
+from models.backbones.squeeze_excite import LeanSEModule
 from models.decoders.transformer import TransformerDecoder, TransformerDecoderLayer
 from models.encoders.attention import ResidualAttention
 from models.encoders.transformer import TransformerEncoder, TransformerEncoderLayer
@@ -30,6 +32,9 @@ class SatrnAsWritten:
 
     def __init__(self, model: Recognizer) -> None:
         self.model = copy.deepcopy(model).to(memory_format=torch.contiguous_format)  # type: ignore[call-overload]
+        for module in self.model.modules():
+            if type(module) is LeanSEModule:
+                module.__class__ = SEModule  # timm's own
         encoder, decoder = self.model.encoder, self.model.decoder
         assert isinstance(encoder, TransformerEncoder) and isinstance(decoder, TransformerDecoder)
         self.encoder, self.decoder = encoder, decoder

@@ -4,7 +4,7 @@ from collections.abc import Callable
 from dataclasses import replace
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from models import ModelConfig, OutputSpec, Recognizer, build_model
 from models.named import load_named
@@ -86,6 +86,9 @@ def lively_model(config: ModelConfig, seed: int = 0, spec: OutputSpec = SPEC) ->
     torch.manual_seed(seed)
     model = build_model(config, spec).train()
     with torch.no_grad():
+        for module in model.backbone.modules():
+            if isinstance(module, nn.Conv2d):  # what torch starts with, and no norm behind it, leaves little of an image
+                nn.init.kaiming_normal_(module.weight, nonlinearity="relu")
         for parameter in [*model.encoder.parameters(), *model.decoder.parameters(), *model.ctc.parameters()]:
             if parameter.dim() > 1:
                 parameter.normal_(std=0.3 if parameter.shape[-1] < 100 else 0.1)
