@@ -76,8 +76,8 @@ def read_values(name: str | Path, seen: tuple[Path, ...] = ()) -> dict[str, Any]
     base = values.pop("base", None)
     if base is None:
         return values
-    beside = file.parent / f"{base}.yaml"
-    merged = OmegaConf.merge(read_values(beside if beside.is_file() else base, (*seen, file)), values)
+    beside = [path for path in (file.parent / f"{base}", file.parent / f"{base}.yaml") if path.is_file()]
+    merged = OmegaConf.merge(read_values(beside[0] if beside else base, (*seen, file)), values)
     return {str(key): value for key, value in OmegaConf.to_container(merged).items()}  # type: ignore[union-attr]
 
 

@@ -26,6 +26,7 @@ from data_pipeline.tokenizer import Tokenizer
 from models import ModelConfigError
 from trainers.checkpoint import CONFIG, PREFIX, DataInfo, build_recognizer, without_pretrained
 from trainers.config import TrainConfig, to_yaml
+from trainers.ctc_room import texts_without_room
 from trainers.loop import train_loop_per_worker
 from trainers.monitor import start_monitor
 from trainers.resume import require_same_data
@@ -115,6 +116,7 @@ def run_training(
     dataset = check_run(config, fresh=not any(name.startswith(PREFIX) for name in run.names()))
     require_same_data(run, dataset)
     _warn_of_local_paths(console, run, dataset)
+    _warn_of_crowded_texts(console, config, dataset)
     scaling = config.scaling
     workers = plan_workers(
         scaling.num_train_workers, scaling.use_gpu, scaling.cpus_per_worker, scaling.wait_for_nodes_s, concurrent_runs
@@ -145,6 +147,16 @@ def _warn_of_local_paths(console: Console, run: Storage, dataset: Dataset) -> No
     for storage in (run, dataset.storage):
         if nodes > 1 and storage.is_local:
             console.line(f"warning: '{storage.uri}' must be one folder shared by all {nodes} machines of the cluster.")
+
+
+def _warn_of_crowded_texts(console: Console, config: TrainConfig, dataset: Dataset) -> None:
+    crowded = texts_without_room(config, dataset)
+    if crowded:
+        rows = dataset.manifest.split(config.data.train_split).rows
+        console.line(
+            f"warning: {crowded:,} of {rows:,} training texts have more tokens than their images have columns of features: "
+            "the CTC head cannot learn them. Prepare wider images, or choose a backbone of smaller stride."
+        )
 
 
 def _trainer(config: TrainConfig, run: Storage, workers: WorkerResources, monitor: Any, concurrent_runs: int) -> TorchTrainer:

@@ -15,7 +15,7 @@ from models.backbones.hub import impatient_hub
 from models.checks import is_rate
 from models.errors import ModelConfigError
 
-SET_BY_US = ("pretrained", "num_classes", "global_pool", "in_chans", "features_only", "out_indices")
+SET_BY_US = ("pretrained", "checkpoint_path", "num_classes", "global_pool", "in_chans", "features_only", "out_indices")
 
 
 def unknown_name(key: str, name: str, known: Sequence[str], kind: str = "model") -> ModelConfigError:

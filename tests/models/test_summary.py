@@ -37,6 +37,9 @@ def test_a_file_with_a_base_and_other_sizes(tmp_path: Path) -> None:
     file.write_text("base: satrn_small\ndecoder: {depth: 1}\n")
     named = load_named(file)
     assert named.config.decoder.depth == 1 and named.reference == load_named("satrn_small").reference
+    (tmp_path / "other.yaml").write_text("base: mine.yaml\nencoder: {depth: 3}\n")
+    assert load_named(tmp_path / "other.yaml").config.encoder.depth == 3
+    assert load_named(tmp_path / "other.yaml").config.decoder.depth == 1
     done = run(str(file), "--num-classes", "10", "--height", "32", "--width", "64", "--tokens", "5")
     assert done.returncode == 0, done.stderr
     assert "logits 5x10" in done.stdout and "feature map 128x4x8" in done.stdout
