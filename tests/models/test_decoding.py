@@ -72,8 +72,8 @@ def biased_to_eos(structure: str, seed: int, bias: float = 2.0) -> Recognizer:
     return model
 
 
-# seq2seq_light's attention with random weights is the mean over a map of mean 0: its texts end together, whatever the image.
-@pytest.mark.parametrize("structure", [name for name in TINY if name != "seq2seq_light"])
+# Random weights look at all of a map alike in the attention of an RNN: its texts end together, whatever the image.
+@pytest.mark.parametrize("structure", [name for name in TINY if not name.startswith(("aster", "seq2seq"))])
 def test_rows_end_apart_and_decoding_stops_with_the_last(structure: str) -> None:
     distinct_lengths = 0
     for seed, bias in itertools.product(range(10), (1.0, 2.0, 4.0, 8.0)):
