@@ -80,9 +80,9 @@ def on_small_cnn(name: str) -> ModelConfig:
 
 QUICK: dict[str, Callable[[], ModelConfig]] = {
     "satrn_small": lambda: small("satrn_small"),
-    "attention LSTM": lambda: on_small_cnn("seq2seq_light"),
 }
 SLOW: dict[str, Callable[[], ModelConfig]] = {
+    "attention LSTM": lambda: on_small_cnn("seq2seq_light"),
     "ctc": lambda: small("ctc"),
     "seq2seq_light": lambda: small("seq2seq_light"),
     "aster": lambda: small("aster"),
