@@ -3,6 +3,8 @@ PYTHON ?= $(shell command -v python3.11 || command -v python3)
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
+# Two processes share the tests: one those that need Ray or S3, one the rest. ARGS=-n0: one process, as a debugger wants it.
+PYTEST := $(BIN)/python -m pytest -n 2 --dist loadgroup
 CONFIG ?= configs/train/formulas.yaml
 FORMULAS := data/formulas
 # Shorter than the interpreter's own search for a display, a hub or an update: none is wanted here.
@@ -31,10 +33,10 @@ endif
 	@$(BIN)/python -m trainers.train $(CONFIG) $(ARGS)
 
 test: $(READY)  ## the tests, within 15 minutes on 2 cores
-	@$(BIN)/python -m pytest $(ARGS)
+	@$(PYTEST) $(ARGS)
 
 test-all: $(READY)  ## all tests, the slow ones too
-	@$(BIN)/python -m pytest -m "slow or not slow" $(ARGS)
+	@$(PYTEST) -m "slow or not slow" $(ARGS)
 
 lint: $(READY)  ## ruff, mypy, import-linter
 	@$(BIN)/ruff check .

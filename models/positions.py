@@ -95,27 +95,34 @@ class SinusoidPosition2d(nn.Module):
         return self.drop(features + self.table(height, width, features))
 
 
-class AdaptivePosition2d(SinusoidPosition2d):
-    """The encoding weighted per image and channel by two gates computed from the mean feature (A2DPE of SATRN).
+class WeightedPosition2d(SinusoidPosition2d):
+    """The encoding weighted per image and channel by what the mean feature says; a subclass has the gates."""
 
-    One gate weighs the rows' half, the other the columns'. Each gives the D/2 weights that its half needs.
-    """
+    def weights(self, mean: Tensor) -> Tensor:
+        """Mean features (B, D) to weights (B, D)."""
+        raise NotImplementedError
+
+    def forward(self, features: Tensor, mask: Tensor | None = None) -> Tensor:
+        """Features (B, D, h, w) to the same with positions; `mask` (B, h, w) leaves padding out of the mean."""
+        weights = self.weights(_masked_mean(features, mask))[:, :, None, None]
+        height, width = features.shape[-2:]
+        return self.drop(features + weights * self.table(height, width, features))
+
+
+class AdaptivePosition2d(WeightedPosition2d):
+    """One gate weighs the rows' half, the other the columns' (A2DPE of SATRN); each gives the D/2 weights of its half."""
 
     def __init__(self, config: EncoderConfig) -> None:
         super().__init__(config)
         self.gate_rows = _gate(config.embed_dim, self.half_dim)
         self.gate_columns = _gate(config.embed_dim, self.half_dim)
 
-    def forward(self, features: Tensor, mask: Tensor | None = None) -> Tensor:
-        """Features (B, D, h, w) to the same with positions; `mask` (B, h, w) leaves padding out of the mean."""
-        pooled = _masked_mean(features, mask)
-        gate = torch.cat([self.gate_rows(pooled), self.gate_columns(pooled)], 1)
-        height, width = features.shape[-2:]
-        table = self.table(height, width, features)
-        return self.drop(features + gate[:, :, None, None] * table)
+    def weights(self, mean: Tensor) -> Tensor:
+        """Mean features (B, D) to weights (B, D)."""
+        return torch.cat([self.gate_rows(mean), self.gate_columns(mean)], 1)
 
 
-class AdaptiveWholePosition2d(SinusoidPosition2d):
+class AdaptiveWholePosition2d(WeightedPosition2d):
     """A2DPE as a source system has it: both gates weigh the whole table."""
 
     def __init__(self, config: EncoderConfig) -> None:
@@ -123,12 +130,9 @@ class AdaptiveWholePosition2d(SinusoidPosition2d):
         self.gate_a = _gate(config.embed_dim, config.embed_dim)
         self.gate_b = _gate(config.embed_dim, config.embed_dim)
 
-    def forward(self, features: Tensor, mask: Tensor | None = None) -> Tensor:
-        """Features (B, D, h, w) to the same with positions; `mask` (B, h, w) leaves padding out of the mean."""
-        pooled = _masked_mean(features, mask)
-        gate = (self.gate_a(pooled) + self.gate_b(pooled))[:, :, None, None]
-        height, width = features.shape[-2:]
-        return self.drop(features + gate * self.table(height, width, features))
+    def weights(self, mean: Tensor) -> Tensor:
+        """Mean features (B, D) to weights (B, D)."""
+        return self.gate_a(mean) + self.gate_b(mean)
 
 
 class LearnedPosition(nn.Module):

@@ -6,6 +6,7 @@ import os
 import shutil
 import tempfile
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 from hypothesis import settings
@@ -27,10 +28,25 @@ os.environ |= {
 # Nor may a developer's own object store or cluster settings reach in.
 for _name in [name for name in os.environ if name.startswith("AWS_") and name != "AWS_EC2_METADATA_DISABLED"]:
     del os.environ[_name]
+# The tensors of tests are small: a second thread costs each operation more than it brings, a third of the time of all.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 # A machine that does other work beside the tests is slow at times: that is no failure.
 settings.register_profile("inkray", deadline=None)
 settings.load_profile("inkray")
+
+
+# Where tests start sessions and servers of their own; elsewhere they are known by their fixtures.
+_WITH_SESSIONS = tuple(str(Path(__file__).parent / folder) for folder in ("cluster", "data_pipeline"))
+
+
+@pytest.hookimpl(tryfirst=True)  # before pytest-xdist reads the groups
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """All that need Ray or S3 are one group: under `-n 2 --dist loadgroup` one process has them, and the other the rest."""
+    for item in items:
+        fixtures = getattr(item, "fixturenames", ())
+        if "ray_cluster" in fixtures or "s3_server" in fixtures or str(item.path).startswith(_WITH_SESSIONS):
+            item.add_marker(pytest.mark.xdist_group("sessions"))
 
 
 def pytest_unconfigure() -> None:

@@ -4,6 +4,7 @@ import copy
 from dataclasses import fields, replace
 from typing import Any, get_args, get_type_hints
 
+import pytest
 import torch
 from torch import Tensor, nn
 
@@ -158,6 +159,30 @@ def check_autocast(decoder: Decoder, memory: Memory) -> None:
     with torch.autocast("cpu", dtype=torch.bfloat16):
         decoder.train()(tgt_in, memory).float().square().mean().backward()
     assert all(p.grad is not None and p.grad.isfinite().all() for p in decoder.parameters())
+
+
+class DecoderContract:
+    """What holds for every decoder; a test class below it has a fixture `decoder`."""
+
+    @pytest.mark.parametrize(("masked", "prefix"), MEMORIES)
+    def test_every_parameter_is_trained(self, decoder: Decoder, masked: bool, prefix: int) -> None:
+        check_training(decoder, random_memory(3, masked, prefix))
+
+    @pytest.mark.parametrize(("masked", "prefix"), MEMORIES)
+    @pytest.mark.parametrize("batch", [1, 2, 5])
+    def test_steps_equal_one_pass(self, decoder: Decoder, batch: int, masked: bool, prefix: int) -> None:
+        check_steps(decoder, random_memory(batch, masked, prefix))
+
+    @pytest.mark.parametrize(("masked", "prefix"), MEMORIES)
+    def test_beams_equal_one_pass_over_their_own_histories(self, decoder: Decoder, masked: bool, prefix: int) -> None:
+        check_beams(decoder, random_memory(2, masked, prefix), beams=3)
+
+    def test_padding_has_no_influence(self, decoder: Decoder) -> None:
+        check_padding_of_targets(decoder, random_memory(2))
+        check_padding_of_images(decoder, random_memory(3, True, 1))
+
+    def test_half_precision(self, decoder: Decoder) -> None:
+        check_autocast(decoder, random_memory(2, True, 1))
 
 
 def count(module: nn.Module) -> int:

@@ -16,7 +16,7 @@ from models.errors import ModelConfigError
 from models.memory import Memory
 from models.spec import OutputSpec
 from tests.models import decoders as check
-from tests.models.decoders import MEMORIES, SPEC, count, literal_values, random_memory, random_tokens, tiny_decoder
+from tests.models.decoders import SPEC, DecoderContract, count, literal_values, random_memory, random_tokens, tiny_decoder
 
 OTHER_PARTS = ("name", "direction")  # which decoder, and what the recognizer does with it
 SWITCHES: list[dict[str, Any]] = [
@@ -41,20 +41,8 @@ def decoder(request: pytest.FixtureRequest) -> Decoder:
     return tiny_decoder(**request.param)
 
 
-@pytest.mark.parametrize(("masked", "prefix"), MEMORIES)
-def test_every_parameter_is_trained(decoder: Decoder, masked: bool, prefix: int) -> None:
-    check.check_training(decoder, random_memory(3, masked, prefix))
-
-
-@pytest.mark.parametrize(("masked", "prefix"), MEMORIES)
-@pytest.mark.parametrize("batch", [1, 2, 5])
-def test_steps_equal_one_pass(decoder: Decoder, batch: int, masked: bool, prefix: int) -> None:
-    check.check_steps(decoder, random_memory(batch, masked, prefix))
-
-
-@pytest.mark.parametrize(("masked", "prefix"), MEMORIES)
-def test_beams_equal_one_pass_over_their_own_histories(decoder: Decoder, masked: bool, prefix: int) -> None:
-    check.check_beams(decoder, random_memory(2, masked, prefix), beams=3)
+class TestTransformerDecoder(DecoderContract):
+    """The contract, with every switch."""
 
 
 @pytest.mark.parametrize("beams", [2, 5])
@@ -62,15 +50,6 @@ def test_beams_equal_one_pass_over_their_own_histories(decoder: Decoder, masked:
 def test_any_number_of_beams_and_images(batch: int, beams: int) -> None:
     for seed in range(3):
         check.check_beams(tiny_decoder(seed), random_memory(batch, True, 0, seed), beams, seed)
-
-
-def test_padding_has_no_influence(decoder: Decoder) -> None:
-    check.check_padding_of_targets(decoder, random_memory(2))
-    check.check_padding_of_images(decoder, random_memory(3, True, 1))
-
-
-def test_half_precision(decoder: Decoder) -> None:
-    check.check_autocast(decoder, random_memory(2, True, 1))
 
 
 def test_each_switch_changes_the_function() -> None:

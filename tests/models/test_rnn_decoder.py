@@ -12,8 +12,7 @@ from models.decoders import Decoder, RnnDecoder, build_decoder
 from models.decoders.cells import LstmCell, NormedCell
 from models.errors import ModelConfigError
 from models.spec import OutputSpec
-from tests.models import decoders as check
-from tests.models.decoders import MEMORIES, TINY, count, literal_values, random_memory, random_tokens, tiny_decoder
+from tests.models.decoders import TINY, DecoderContract, count, literal_values, random_memory, random_tokens, tiny_decoder
 
 
 def tiny_with(**changes: Any) -> RnnConfig:
@@ -44,29 +43,8 @@ def decoder(request: pytest.FixtureRequest) -> Decoder:
     return tiny_rnn(**request.param)
 
 
-@pytest.mark.parametrize(("masked", "prefix"), MEMORIES)
-def test_every_parameter_is_trained(decoder: Decoder, masked: bool, prefix: int) -> None:
-    check.check_training(decoder, random_memory(3, masked, prefix))
-
-
-@pytest.mark.parametrize(("masked", "prefix"), MEMORIES)
-@pytest.mark.parametrize("batch", [1, 2, 5])
-def test_steps_equal_one_pass(decoder: Decoder, batch: int, masked: bool, prefix: int) -> None:
-    check.check_steps(decoder, random_memory(batch, masked, prefix))
-
-
-@pytest.mark.parametrize(("masked", "prefix"), MEMORIES)
-def test_beams_equal_one_pass_over_their_own_histories(decoder: Decoder, masked: bool, prefix: int) -> None:
-    check.check_beams(decoder, random_memory(2, masked, prefix), beams=3)
-
-
-def test_padding_has_no_influence(decoder: Decoder) -> None:
-    check.check_padding_of_targets(decoder, random_memory(2))
-    check.check_padding_of_images(decoder, random_memory(3, True, 1))
-
-
-def test_half_precision(decoder: Decoder) -> None:
-    check.check_autocast(decoder, random_memory(2, True, 1))
+class TestRnnDecoder(DecoderContract):
+    """The contract, with every switch."""
 
 
 def lstm(cell: nn.LSTMCell, x: Tensor, h: Tensor, c: Tensor) -> tuple[Tensor, Tensor]:
