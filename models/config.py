@@ -103,6 +103,7 @@ class SwinConfig:
     name: str = "swin_large_patch4_window7_224"
     pretrained: bool = False
     drop_path_rate: float = 0.1
+    options: dict[str, Any] = field(default_factory=dict)  # further arguments of timm.create_model: embed_dim, depths, ...
 
 
 @dataclass

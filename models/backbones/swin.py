@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from models.backbones.base import Backbone
 from models.backbones.canvas import Multiple
-from models.backbones.timm_networks import create_network, unknown_name
+from models.backbones.timm_networks import create_network, refuse_taken, unknown_name
 from models.checks import check_numbers
 from models.config import SwinConfig
 
@@ -37,8 +37,9 @@ class SwinBackbone(Backbone):
         known = timm.list_models(module="swin_transformer")
         if config.name.split(".")[0] not in known:  # what follows a dot names pretrained weights
             raise unknown_name(self.key, config.name, known, "Swin transformer")
-        options = {"strict_img_size": False, "always_partition": True, "drop_path_rate": config.drop_path_rate}
-        self.net: Any = create_network(self.key, config.name, in_channels, config.pretrained, options)
+        ours = {"strict_img_size": False, "always_partition": True, "drop_path_rate": config.drop_path_rate}
+        refuse_taken(self.key, config.options, ours)
+        self.net: Any = create_network(self.key, config.name, in_channels, config.pretrained, {**config.options, **ours})
         # A source system has no norm in these places; the layer norm behind the linear map does the work of the last.
         self.net.patch_embed.norm = nn.Identity()
         self.net.norm = nn.Identity()

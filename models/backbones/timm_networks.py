@@ -4,7 +4,7 @@ Legend: B batch, C channels, h w height and width of the features.
 """
 
 import difflib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Container, Mapping, Sequence
 from contextlib import nullcontext
 from typing import Any
 
@@ -31,6 +31,13 @@ def _of_close_beginning(name: str, known: Sequence[str]) -> list[str]:
     return [beginnings[close] for close in difflib.get_close_matches(name, beginnings, n=3, cutoff=0.7)]
 
 
+def refuse_taken(key: str, options: Mapping[str, Any], ours: Container[str]) -> None:
+    """Raises ModelConfigError for `options` of the section `key` that are among those that are not the user's to give."""
+    taken = [option for option in options if option in ours]
+    if taken:
+        raise ModelConfigError(f"{key}.options", f"{', '.join(taken)} follows from other settings; leave it out")
+
+
 def create_network(key: str, name: str, in_channels: int, pretrained: bool, options: Mapping[str, Any]) -> Any:
     """A headless network of timm. `key` is the section of the config that names it, `options` are for timm.create_model.
 
@@ -41,9 +48,7 @@ def create_network(key: str, name: str, in_channels: int, pretrained: bool, opti
 
     if not timm.is_model(name):
         raise unknown_name(key, name, timm.list_models())
-    taken = [option for option in options if option in SET_BY_US]
-    if taken:
-        raise ModelConfigError(f"{key}.options", f"{', '.join(taken)} follows from other settings; leave it out")
+    refuse_taken(key, options, SET_BY_US)
     for option, value in options.items():
         if str(option).endswith("_rate") and value is not None:
             is_rate(value, f"{key}.options.{option}")

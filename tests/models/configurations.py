@@ -31,7 +31,7 @@ def shrink(config: ModelConfig) -> ModelConfig:
             timm=replace(backbone.timm, name="test_resnet", neck_channels=backbone.timm.neck_channels and 24),
             densenet=replace(backbone.densenet, stem_channels=8, depth=2, growth=4, bottleneck=8),
             resnetv2=replace(backbone.resnetv2, depths=[1, 1, 1]),
-            swin=replace(backbone.swin, name="swin_tiny_patch4_window7_224"),
+            swin=replace(backbone.swin, options={"embed_dim": 16, "depths": [1, 2, 1, 1], "num_heads": [1, 2, 4, 8]}),
         ),
         encoder=replace(
             encoder,

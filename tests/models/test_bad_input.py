@@ -90,6 +90,12 @@ def test_options_of_timm(options: dict[str, Any], key: str) -> None:
     refused(lambda: build_model(config, SPEC), f"model.backbone.timm.{key}")
 
 
+def test_options_of_swin_that_follow_from_others() -> None:
+    config = tiny("swin")
+    config.backbone.swin.options = {"drop_path_rate": 0.2}
+    refused(lambda: build_model(config, SPEC), "model.backbone.swin.options")
+
+
 @pytest.mark.parametrize(
     ("section", "name", "nearest"),
     [
