@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import time
+from collections.abc import Collection
 from dataclasses import dataclass
 
 import ray
@@ -66,6 +67,12 @@ def plan_workers(
     finally:
         if asked:
             request_resources(bundles=[])  # else the nodes are held for as long as the cluster lives
+
+
+def spare_machines(worker_nodes: Collection[str]) -> bool:
+    """Whether the cluster has machines with CPUs besides those with the ids `worker_nodes`."""
+    alive = [node for node in ray.nodes() if node["Alive"] and node["Resources"].get("CPU", 0) >= 1]
+    return any(node["NodeID"] not in worker_nodes for node in alive)
 
 
 def _plan(num_workers: int, use_gpu: bool, cpus_per_worker: float | None, runs: int) -> WorkerResources:

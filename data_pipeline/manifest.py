@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from dataclasses import asdict, dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 from cluster.errors import UserError
 from data_pipeline.images import ImagePolicy
@@ -20,29 +20,42 @@ class DatasetError(UserError):
     """A dataset that cannot be used, with the reason."""
 
 
+class Extent(NamedTuple):
+    """What is known of a row group without reading it: its `rows`, none wider than `width` or higher than `height` pixels,
+    and the `bytes` of all its images, encoded. Of datasets made before they were kept, height and bytes are 0: not known.
+    """
+
+    rows: int
+    width: int
+    height: int = 0
+    bytes: int = 0
+
+
 @dataclass(frozen=True)
 class RowGroup:
-    """One row group of one shard: `rows` images, none wider than `width` pixels."""
+    """Row group number `index` of the shard `file`; the rest as in `Extent`."""
 
     file: str
     index: int
     rows: int
     width: int
+    height: int = 0
+    bytes: int = 0
 
 
 @dataclass(frozen=True)
 class Shard:
-    """One Parquet file of a split. `row_groups` holds (rows, widest image in pixels) of each row group in order."""
+    """One Parquet file of a split and its row groups in order."""
 
     file: str
-    row_groups: list[tuple[int, int]]
+    row_groups: list[Extent]
     bytes: int
     sha256: str
 
     @property
     def rows(self) -> int:
         """Rows in this shard."""
-        return sum(rows for rows, _ in self.row_groups)
+        return sum(extent.rows for extent in self.row_groups)
 
 
 @dataclass(frozen=True)
@@ -59,11 +72,7 @@ class Split:
 
     def row_groups(self) -> list[RowGroup]:
         """All row groups, in the order of the files."""
-        return [
-            RowGroup(shard.file, index, rows, width)
-            for shard in self.shards
-            for index, (rows, width) in enumerate(shard.row_groups)
-        ]
+        return [RowGroup(shard.file, index, *extent) for shard in self.shards for index, extent in enumerate(shard.row_groups)]
 
 
 @dataclass(frozen=True)
@@ -149,8 +158,8 @@ class Manifest:
 
 
 def _shard(content: dict[str, Any]) -> Shard:
-    groups = [(int(rows), int(width)) for rows, width in content["row_groups"]]
-    return Shard(content["file"], groups, content["bytes"], content["sha256"])
+    extents = [Extent(*map(int, values)) for values in content["row_groups"]]
+    return Shard(content["file"], extents, content["bytes"], content["sha256"])
 
 
 @dataclass(frozen=True)
@@ -180,4 +189,4 @@ def open_dataset(uri: str) -> Dataset:
     return Dataset(storage, Manifest.from_json(file.read_bytes(), uri))
 
 
-__all__ = ["Dataset", "DatasetError", "Manifest", "RowGroup", "Shard", "Split", "StorageError", "open_dataset"]
+__all__ = ["Dataset", "DatasetError", "Extent", "Manifest", "RowGroup", "Shard", "Split", "StorageError", "open_dataset"]

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from data_pipeline.manifest import Dataset, DatasetError, RowGroup, Shard
+from data_pipeline.manifest import Dataset, DatasetError, Extent, RowGroup, Shard
 from data_pipeline.storage import Storage, storage_errors
 
 SEQUENCE_SCHEMA = pa.schema(
@@ -27,8 +27,9 @@ SEQUENCE_SCHEMA = pa.schema(
 )
 REJECTED_SCHEMA = pa.schema([("id", pa.string()), ("split", pa.string()), ("path", pa.string()), ("reason", pa.string())])
 
-# Small enough to shuffle by, large enough to read at speed.
+# Small enough to shuffle by and to hold a window of in memory, large enough to read at speed.
 ROWS_PER_GROUP = 64
+BYTES_PER_GROUP = 4 * 2**20  # of encoded images; a larger image is a row group of its own
 
 
 @dataclass(frozen=True)
@@ -62,16 +63,38 @@ def write_shard(storage: Storage, file: str, rows: Sequence[Row]) -> Shard:
         StorageError: it cannot be written.
     """
     ordered = sorted(rows, key=lambda row: (row.width, row.id))
-    columns = {name: [getattr(row, name) for row in ordered] for name in SEQUENCE_SCHEMA.names}
-    table = pa.table(columns, schema=SEQUENCE_SCHEMA)
+    groups = _cut(ordered)
     buffer = io.BytesIO()
     # Images are compressed already; plain encoding keeps reading at the speed of memory.
-    pq.write_table(table, buffer, row_group_size=ROWS_PER_GROUP, compression="none", use_dictionary=["source", "writer"])
+    with pq.ParquetWriter(buffer, SEQUENCE_SCHEMA, compression="none", use_dictionary=["source", "writer"]) as writer:
+        for group in groups:
+            columns = {name: [getattr(row, name) for row in group] for name in SEQUENCE_SCHEMA.names}
+            writer.write_table(pa.table(columns, schema=SEQUENCE_SCHEMA), row_group_size=len(group))
     data = buffer.getvalue()
     storage.child(file).write_bytes(data)
-    groups = [ordered[start : start + ROWS_PER_GROUP] for start in range(0, len(ordered), ROWS_PER_GROUP)]
-    row_groups = [(len(group), max(row.width for row in group)) for group in groups]
-    return Shard(file, row_groups, len(data), hashlib.sha256(data).hexdigest())
+    return Shard(file, [_extent(group) for group in groups], len(data), hashlib.sha256(data).hexdigest())
+
+
+def _cut(rows: Sequence[Row]) -> list[list[Row]]:
+    """Rows as row groups of at most ROWS_PER_GROUP rows and BYTES_PER_GROUP bytes of images."""
+    groups: list[list[Row]] = []
+    size = 0
+    for row in rows:
+        if not groups or len(groups[-1]) == ROWS_PER_GROUP or size + len(row.image) > BYTES_PER_GROUP:
+            groups.append([])
+            size = 0
+        groups[-1].append(row)
+        size += len(row.image)
+    return groups
+
+
+def _extent(group: Sequence[Row]) -> Extent:
+    return Extent(
+        rows=len(group),
+        width=max(row.width for row in group),
+        height=max(row.height for row in group),
+        bytes=sum(len(row.image) for row in group),
+    )
 
 
 def read_row_group(file: pq.ParquetFile, shard: Storage, group: RowGroup, columns: list[str]) -> pa.Table:

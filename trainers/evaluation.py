@@ -7,13 +7,15 @@ import torch.distributed as dist
 
 from data_pipeline.stream import EvaluationStream
 from models import Recognizer
+from trainers.feed import fed
 from trainers.metrics import GroupedSums
-from trainers.step import to_device
 from trainers.task import SequenceTask
 
 
-def evaluate(model: Recognizer, task: SequenceTask, stream: EvaluationStream, device: torch.device) -> GroupedSums:
-    """Judge this rank's part of `stream` and add up all ranks'. Every rank gets the same sums.
+def evaluate(
+    model: Recognizer, task: SequenceTask, stream: EvaluationStream, device: torch.device
+) -> tuple[GroupedSums, dict[str, str]]:
+    """Judge this rank's part of `stream` and add up all ranks'. Every rank gets the same sums, and its own images' errors.
 
     Raises:
         RuntimeError: the rows that were judged or rejected are not all rows of the split.
@@ -21,8 +23,10 @@ def evaluate(model: Recognizer, task: SequenceTask, stream: EvaluationStream, de
     sums = GroupedSums()
     training = model.training
     model.eval()
-    for batch in stream.batches():
-        task.judge(model, batch, to_device(batch, device), sums)
+    errors: dict[str, str] = {}
+    for batch, tensors in fed(stream.batches(), device):
+        task.judge(model, batch, tensors, sums)
+        errors |= batch.errors
     model.train(training)
     if dist.is_available() and dist.is_initialized() and dist.get_world_size() > 1:
         parts: list[GroupedSums] = [GroupedSums()] * dist.get_world_size()
@@ -33,4 +37,4 @@ def evaluate(model: Recognizer, task: SequenceTask, stream: EvaluationStream, de
     seen = sums.total.count + sums.total.rejected
     if seen != stream.rows:
         raise RuntimeError(f"evaluation saw {seen} rows of {stream.rows}")
-    return sums
+    return sums, errors

@@ -6,6 +6,7 @@ import os
 import tempfile
 import time
 import uuid
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ import torch.distributed as dist
 from torch import nn
 
 from cluster.errors import UserError, user_error_in
+from cluster.resources import spare_machines
 from data_pipeline.manifest import Dataset, open_dataset
 from data_pipeline.storage import Storage, StorageError, open_storage, storage_errors
 from data_pipeline.stream import EvaluationStream, Position, TrainStream
@@ -33,9 +35,13 @@ from trainers.checkpoint import (
 )
 from trainers.config import TrainConfig, config_from_dict
 from trainers.evaluation import evaluate
-from trainers.interval import Interval
+from trainers.feed import fed
+from trainers.gauges import Gauges
+from trainers.interval import Interval, Sums
 from trainers.monitor import MonitorLine
-from trainers.step import TrainStep, to_device
+from trainers.ranks import from_rank_zero, gathered
+from trainers.rejected import require_few
+from trainers.step import TrainStep
 from trainers.task import SequenceTask
 
 
@@ -63,9 +69,14 @@ class Worker:
         context = ray.train.get_context()
         self.rank, self.world_size = context.get_world_rank(), context.get_world_size()
         self.device = ray.train.torch.get_device()
+        self.processes = context.get_local_world_size() * concurrent_runs  # that train on this machine
         if self.device.type == "cpu":
             cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-            torch.set_num_threads(max(1, cores // (context.get_local_world_size() * concurrent_runs)))
+            torch.set_num_threads(max(1, cores // self.processes))
+        self.stream_config = config.stream
+        if config.stream.execution == "auto":
+            spare = spare_machines(gathered(ray.get_runtime_context().get_node_id()))
+            self.stream_config = replace(config.stream, execution="ray" if spare else "threads")
         self.dataset: Dataset = open_dataset(config.data.dataset)
         self.tokenizer = Tokenizer(self.dataset.manifest.charset)
         self.task = SequenceTask(self.tokenizer, config.loss, config.decoding)
@@ -77,11 +88,12 @@ class Worker:
             self.dataset,
             config.data.train_split,
             self.tokenizer,
-            config.stream,
+            self.stream_config,
             seed=config.seed,
             global_batch_size=config.global_batch_size,
             rank=self.rank,
             world_size=self.world_size,
+            processes=self.processes,
         )
         self.position = Position()
         self.metrics: dict[str, float] = {}
@@ -90,12 +102,12 @@ class Worker:
         self.model: nn.Module = ray.train.torch.prepare_model(
             self.network, parallel_strategy_kwargs={"gradient_as_bucket_view": True}
         )
-        total_steps = self.stream.steps_per_epoch * config.epochs
+        self.total_steps = self.stream.total_steps(config.epochs)
         self.step = TrainStep(
             self.model,
             self.task,
             config.optim,
-            total_steps,
+            self.total_steps,
             self.device,
             config.scaling.precision,
             config.seed,
@@ -104,6 +116,8 @@ class Worker:
         if state is not None:
             self.step.load_state_dict(state)
         self.interval = Interval(self.device)
+        self.epoch_sums = Sums()
+        self.gauges = Gauges(run.name)
 
     def _restore(self) -> dict[str, Any] | None:
         checkpoint = ray.train.get_checkpoint()
@@ -123,32 +137,31 @@ class Worker:
         """Consume the stream to its end."""
         if self.rank == 0:
             self._push_start()
-        batches = self.stream.batches(self.position, self.config.epochs)
-        epoch_ended, epoch_waited = time.monotonic(), 0.0
+        batches = fed(self.stream.batches(self.position, self.config.epochs, from_rank_zero), self.device)
+        epoch_ended = time.monotonic()
         while True:
             asked = time.monotonic()
-            batch = next(batches, None)
-            if batch is None:
+            batch, tensors = next(batches, (None, None))
+            if batch is None or tensors is None:
                 break
-            waited = time.monotonic() - asked
-            self.interval.waited(waited)
-            epoch_waited += waited
-            tensors = to_device(batch, self.device)
+            self.interval.waited(time.monotonic() - asked)
             result = self.step(tensors, stop=self.line.poll())
-            self.interval.stepped(result, batch.global_size, batch.errors)
+            self.interval.stepped(result, batch)
+            self._reject(self.config.data.train_split, batch.errors)
             epoch, self.position = self.position.epoch, batch.position
             if self.step.steps % self.config.tracking.log_interval == 0:
                 self._log(epoch)
             stop = self._agreed_to_stop(result.stop)
             if self.position.epoch > epoch:
-                self._end_epoch(epoch, time.monotonic() - epoch_ended, epoch_waited)
-                epoch_ended, epoch_waited = time.monotonic(), 0.0
+                self._end_epoch(epoch, time.monotonic() - epoch_ended)
+                epoch_ended = time.monotonic()
             elif stop or self._checkpoint_due():
                 self._checkpoint(validated=False)
             if stop:
                 if self.rank == 0:
                     self.line.push("stopped", epoch=self.position.epoch, step=self.step.steps)
                 break
+        batches.close()
         self.line.flush()  # this process ends with the loop, and what it has not sent with it
 
     def _push_start(self) -> None:
@@ -160,7 +173,8 @@ class Worker:
             precision=str(self.step.dtype).removeprefix("torch."),
             world_size=self.world_size,
             rows=self.stream.rows,
-            steps=self.stream.steps_per_epoch * self.config.epochs,
+            steps=self.total_steps,
+            execution=self.stream_config.execution,
             step=self.step.steps,
             vocabulary=len(self.tokenizer),
             digest=manifest.digest,
@@ -177,37 +191,55 @@ class Worker:
         return every > 0 and self.step.steps % every == 0
 
     def _log(self, epoch: int) -> None:
-        figures = self.interval.close()
+        figures = self._close_interval().figures()
         if self.rank == 0:
+            self.gauges.set(figures)
             figures |= {"step": self.step.steps, "epoch": epoch, "train/lr": self.step.lr}
-            self.line.push("interval", figures=figures, errors=self.interval.errors)
-        self.interval.errors = {}
+            self.line.push("interval", figures=figures)
 
-    def _end_epoch(self, epoch: int, seconds: float, waited: float) -> None:
+    def _close_interval(self) -> Sums:
+        sums = self.interval.close()
+        self.epoch_sums += sums
+        data = self.config.data
+        require_few(self.epoch_sums.rejected, self.stream.rows, self.config.stream.max_rejected, data.train_split)
+        return sums
+
+    def _reject(self, split: str, errors: dict[str, str]) -> None:
+        """Have images that cannot be used told and listed: each rank those of its own."""
+        if errors:
+            self.line.push("rejected", split=split, errors=errors)
+
+    def _end_epoch(self, epoch: int, seconds: float) -> None:
+        self._close_interval()
         started = time.monotonic()
         if self.config.data.val_split:
             stream = EvaluationStream(
                 self.dataset,
                 self.config.data.val_split,
                 self.tokenizer,
-                self.config.stream,
+                self.stream_config,
                 batch_size=self.config.batch_size_per_worker,
                 rank=self.rank,
                 world_size=self.world_size,
+                processes=self.processes,
             )
             self._share_buffers()
-            self.metrics = evaluate(self.network, self.task, stream, self.device).averages("val")
+            sums, errors = evaluate(self.network, self.task, stream, self.device)
+            self._reject(self.config.data.val_split, errors)
+            require_few(sums.total.rejected, stream.rows, self.config.stream.max_rejected, self.config.data.val_split)
+            self.metrics = sums.averages("val")
         evaluated = time.monotonic()
         self._checkpoint(validated=bool(self.config.data.val_split))
         if self.rank == 0:
             times = {
                 "time/train_s": seconds,
-                "time/wait_s": waited,
+                "time/wait_s": self.epoch_sums.wait_s,
                 "time/evaluation_s": evaluated - started,
                 "time/checkpoint_s": time.monotonic() - evaluated,
             }
-            figures = {"step": self.step.steps, "epoch": epoch, **self.metrics, **times}
+            figures = {"step": self.step.steps, "epoch": epoch, **self.metrics, **times, **self.epoch_sums.epoch_figures()}
             self.line.push("epoch", figures=figures)
+        self.epoch_sums = Sums()
         self.interval.restart()
 
     def _share_buffers(self) -> None:

@@ -23,6 +23,7 @@ FIXED = (
     "optim",
     "data.train_split",
     "stream.window_row_groups",
+    "stream.batch_pixels",
     "stream.augmentation",
 )
 

@@ -21,7 +21,7 @@ from ray.train.torch import TorchConfig, TorchTrainer
 from cluster.errors import UserError, user_error_in
 from cluster.resources import WorkerResources, plan_workers
 from data_pipeline.manifest import Dataset, open_dataset
-from data_pipeline.storage import Storage, open_storage
+from data_pipeline.storage import Storage, StorageError, open_storage
 from data_pipeline.tokenizer import Tokenizer
 from models import ModelConfigError
 from trainers.checkpoint import CONFIG, PREFIX, DataInfo, build_recognizer, without_pretrained
@@ -29,11 +29,13 @@ from trainers.config import TrainConfig, to_yaml
 from trainers.ctc_room import texts_without_room
 from trainers.loop import train_loop_per_worker
 from trainers.monitor import start_monitor
+from trainers.rejected import RejectedImages
 from trainers.resume import require_same_data
 from trainers.task import SequenceTask, wide_enough
 from trainers.tracking import Console, History, Tracker, Wandb
 
 POLL_S = 0.2
+_DECODED_BY = {"threads": "threads of the workers", "ray": "tasks of the cluster"}
 
 
 @dataclass(frozen=True)
@@ -128,7 +130,7 @@ def run_training(
     monitor = start_monitor()
     trainer = _trainer(config, run, workers, monitor, concurrent_runs)
     try:
-        stopped = _Watch(trainer, monitor, tracker, on_row).run()
+        stopped = _Watch(trainer, monitor, tracker, RejectedImages(run, dataset.storage.uri), on_row).run()
     finally:
         tracker.close()
     return RunResult(run.uri, stopped, history.rows)
@@ -184,8 +186,9 @@ def _trainer(config: TrainConfig, run: Storage, workers: WorkerResources, monito
 class _Watch:
     """Runs a trainer in a thread and turns its events into lines and figures, here, where Ctrl-C arrives."""
 
-    def __init__(self, trainer: TorchTrainer, monitor: Any, tracker: Tracker, on_row: Any) -> None:
+    def __init__(self, trainer: TorchTrainer, monitor: Any, tracker: Tracker, rejected: RejectedImages, on_row: Any) -> None:
         self._trainer, self._monitor, self._tracker, self._on_row = trainer, monitor, tracker, on_row
+        self._rejected = rejected
         self._failure: BaseException | None = None
         self._asked_to_stop = self._stopped = False
 
@@ -236,7 +239,8 @@ class _Watch:
                 console.line(
                     f"{event['world_size']} workers on {event['device']} ({event['precision']}), "
                     f"{event['parameters']:,} parameters, "
-                    f"{event['rows']:,} images, {event['vocabulary']} tokens, {event['steps']} steps"
+                    f"{event['rows']:,} images, {event['vocabulary']} tokens, {event['steps']} steps; "
+                    f"images are decoded by {_DECODED_BY[event['execution']]}"
                 )
             case "resumed":
                 console.line(
@@ -246,7 +250,8 @@ class _Watch:
                 self._tracker.figures(event["figures"])
                 if self._on_row:
                     self._on_row(event["figures"])
-                self._warn_of(event.get("errors") or {})
+            case "rejected":
+                self._reject(event["split"], event["errors"])
             case "checkpoint":
                 self._tracker.history.save()
                 console.line(f"Checkpoint {event['name']}")
@@ -255,11 +260,17 @@ class _Watch:
             case "fatal":
                 raise UserError(event["message"])
 
-    def _warn_of(self, errors: dict[str, str]) -> None:
-        for sample_id, reason in list(errors.items())[:5]:
+    def _reject(self, split: str, errors: dict[str, str]) -> None:
+        """Name images that are new among those that cannot be used, and list all of them in a file of the run."""
+        new = self._rejected.add(split, errors)
+        for sample_id, reason in list(new.items())[:5]:
             self._tracker.console.line(f"warning: image '{sample_id}' is left out: {reason}")
-        if len(errors) > 5:
-            self._tracker.console.line(f"warning: {len(errors) - 5} more images are left out")
+        if len(new) > 5:
+            self._tracker.console.line(f"warning: {len(new) - 5} more images are left out")
+        try:
+            self._rejected.save()
+        except StorageError as error:  # as with figures: training is worth more
+            self._tracker.console.line(f"warning: {error} Training goes on.")
 
 
 @contextmanager

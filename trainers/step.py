@@ -7,6 +7,7 @@ and each contributes its sum, so one worker and eight minimise the same function
 from __future__ import annotations
 
 import contextlib
+import warnings
 from dataclasses import dataclass
 from typing import Any
 
@@ -33,7 +34,10 @@ class DeviceBatch:
 def to_device(batch: Batch, device: torch.device) -> DeviceBatch:
     """Copy a batch to `device`, without waiting for it where the device allows."""
     arrays = (batch.images, batch.widths, batch.targets, batch.weights)
-    tensors = [torch.from_numpy(array) for array in arrays]
+    with warnings.catch_warnings():
+        # Images that came through the object store are its own, read-only memory; nobody writes to them.
+        warnings.filterwarnings("ignore", "The given NumPy array is not writable")
+        tensors = [torch.from_numpy(array) for array in arrays]
     if device.type == "cuda":
         tensors = [tensor.pin_memory().to(device, non_blocking=True) for tensor in tensors]
     return DeviceBatch(*tensors)

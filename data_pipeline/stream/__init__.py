@@ -1,8 +1,9 @@
-"""From shards to batches. `plan` is the order, `tasks` read and decode, `batch` pads, `stream` joins them on Ray Data."""
+"""From shards to batches: `plan` is the order, `read` fetches rows, `batch` decodes them, `threads` or `ray_tasks` carry it out."""
 
 from data_pipeline.stream.batch import Batch
-from data_pipeline.stream.config import StreamConfig
+from data_pipeline.stream.config import CacheConfig, StreamConfig
+from data_pipeline.stream.costs import Costs
 from data_pipeline.stream.plan import Position
 from data_pipeline.stream.stream import EvaluationStream, TrainStream
 
-__all__ = ["Batch", "EvaluationStream", "Position", "StreamConfig", "TrainStream"]
+__all__ = ["Batch", "CacheConfig", "Costs", "EvaluationStream", "Position", "StreamConfig", "TrainStream"]

@@ -1,18 +1,20 @@
-"""Rows to a batch: padded pixels, padded token ids, weights."""
+"""A batch, and how it is made of encoded rows: decoded, augmented, padded; texts as token ids."""
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
-import pyarrow as pa
 
-from data_pipeline.images import ImagePolicy
-from data_pipeline.stream.plan import Position
+from data_pipeline.images import BadImage, ImagePolicy, decode
+from data_pipeline.stream.augment import augment
+from data_pipeline.stream.config import Augmentation
+from data_pipeline.stream.costs import Costs
+from data_pipeline.stream.plan import SIZE_MULTIPLE, Position
+from data_pipeline.stream.read import Rows
 from data_pipeline.tokenizer import Tokenizer
-
-WIDTH_MULTIPLE = 32  # padded widths are multiples of this, so that few different shapes occur
 
 
 @dataclass(frozen=True)
@@ -35,50 +37,155 @@ class Batch:
     position: Position  # where the run stands once this batch is done
     global_size: int = 0  # samples of the global batch, over all ranks
     errors: dict[str, str] = field(default_factory=dict)  # id -> why the image could not be used
+    costs: Costs = field(default_factory=Costs)
 
     def __len__(self) -> int:
         return len(self.weights)
 
 
+def padded(pixels: int) -> int:
+    """A width or height as it is in a batch."""
+    return -(-pixels // SIZE_MULTIPLE) * SIZE_MULTIPLE
+
+
 def pad_images(images: Sequence[np.ndarray], policy: ImagePolicy) -> tuple[np.ndarray, np.ndarray]:
-    """Images of a policy, uint8 (H, W[, C]), as one padded on the right, uint8 (B, C, H, W), and their widths int64 (B,)."""
+    """Images of a policy, uint8 (H, W[, C]), as one uint8 (B, C, H, W), padded on the right and below, and their widths (B,)."""
     widths = np.array([image.shape[1] for image in images], np.int64)
-    width = -(-int(widths.max(initial=1)) // WIDTH_MULTIPLE) * WIDTH_MULTIPLE
-    padded = np.full((len(images), policy.channels, policy.height, width), policy.background, np.uint8)
+    canvas = _canvas(len(images), max((image.shape[0] for image in images), default=0), int(widths.max(initial=1)), policy)
     for index, image in enumerate(images):
-        padded[index, :, :, : image.shape[1]] = image.reshape(*image.shape[:2], -1).transpose(2, 0, 1)
-    return padded, widths
+        _put(canvas[index], image)
+    return canvas, widths
 
 
-def collate(
-    table: pa.Table, size: int, policy: ImagePolicy, tokenizer: Tokenizer, position: Position, global_size: int
-) -> Batch:
-    """Make a batch of `size` rows from the rows of `table` (DECODED_SCHEMA), filled up with blank rows of weight 0."""
-    rows = table.to_pylist()
-    pictures = [np.full((policy.height, WIDTH_MULTIPLE, policy.channels), policy.background, np.uint8)] * size
-    weights = np.zeros(size, np.float32)
-    encoded = [tokenizer.encode(row["text"]) for row in rows]
-    length = max([len(ids) for ids in encoded], default=2)
-    targets = np.full((size, length), tokenizer.pad_id, np.int64)
-    targets[:, :2] = tokenizer.bos_id, tokenizer.eos_id
-    errors = {}
-    for index, (row, ids) in enumerate(zip(rows, encoded, strict=True)):
-        if row["error"]:
-            errors[row["id"]] = row["error"]
-            continue
-        pictures[index] = np.frombuffer(row["pixels"], np.uint8).reshape(row["height"], row["width"], -1)
-        weights[index] = 1
-        targets[index, : len(ids)] = ids
-    images, widths = pad_images(pictures, policy)
-    return Batch(
+def _canvas(count: int, height: int, width: int, policy: ImagePolicy) -> np.ndarray:
+    return np.full(_shape(count, height, width, policy), policy.background, np.uint8)
+
+
+def _shape(count: int, height: int, width: int, policy: ImagePolicy) -> tuple[int, int, int, int]:
+    height = policy.height if policy.fixed_height else padded(max(height, 1))
+    return count, policy.channels, height, padded(max(width, 1))
+
+
+def _put(place: np.ndarray, image: np.ndarray) -> None:
+    """Write an image (H, W[, C]) into the upper left of a canvas (C, H, W)."""
+    height, width = image.shape[:2]
+    place[:, :height, :width] = image if image.ndim == 2 else image.transpose(2, 0, 1)
+
+
+@dataclass(frozen=True)
+class Decoded:
+    """The part of a `Batch` that is made of rows; `sizes` are the images' pixels (0 of those that cannot be used)."""
+
+    images: np.ndarray
+    widths: np.ndarray
+    targets: np.ndarray
+    weights: np.ndarray
+    ids: list[str]
+    texts: list[str]
+    sources: list[str]
+    errors: dict[str, str]
+    costs: Costs
+
+
+Picked = tuple[Rows, int]  # a row among others
+
+
+@dataclass(frozen=True)
+class Decoder:
+    """Makes batches of encoded rows. Pickled once a run; called in any thread or task."""
+
+    policy: ImagePolicy
+    tokenizer: Tokenizer
+    augmentation: Augmentation
+    seed: int
+
+    def shape(self, size: int, picked: Sequence[Picked]) -> tuple[int, int, int, int]:
+        """Of the images (B, C, H, W) of such a batch."""
+        height = max((int(rows.heights[index]) for rows, index in picked), default=1)
+        width = max((int(rows.widths[index]) for rows, index in picked), default=1)
+        return _shape(size, min(height, self.policy.height), min(width, self.policy.width), self.policy)
+
+    def __call__(self, epoch: int, size: int, picked: Sequence[Picked], images: np.ndarray | None = None) -> Decoded:
+        """`size` rows: those that are `picked`, in order, filled up with blank rows of weight 0.
+
+        The images are written into `images`, uint8 of `shape`, if it is given.
+
+        Raises:
+            UserError: a text has a token outside the vocabulary.
+        """
+        started = time.perf_counter()
+        images = np.empty(self.shape(size, picked), np.uint8) if images is None else images
+        images.fill(self.policy.background)
+        widths, weights = np.full(size, SIZE_MULTIPLE, np.int64), np.zeros(size, np.float32)
+        encoded = [self.tokenizer.encode(rows.texts[index]) for rows, index in picked]
+        targets = np.full((size, max(map(len, encoded), default=2)), self.tokenizer.pad_id, np.int64)
+        targets[:, :2] = self.tokenizer.bos_id, self.tokenizer.eos_id
+        errors: dict[str, str] = {}
+        pixels = 0
+        for place, ((rows, index), ids) in enumerate(zip(picked, encoded, strict=True)):
+            try:
+                image = self._image(epoch, rows, index)
+            except BadImage as reason:
+                errors[rows.ids[index]] = str(reason)
+                continue
+            _put(images[place], image)
+            widths[place], weights[place] = image.shape[1], 1
+            targets[place, : len(ids)] = ids
+            pixels += image.shape[0] * image.shape[1]
+        spent = time.perf_counter() - started
+        return Decoded(
+            images=images,
+            widths=widths,
+            targets=targets,
+            weights=weights,
+            ids=[rows.ids[index] for rows, index in picked],
+            texts=[rows.texts[index] for rows, index in picked],
+            sources=[rows.sources[index] for rows, index in picked],
+            errors=errors,
+            costs=Costs(
+                images=len(picked),
+                decode_s=spent,
+                pixels=pixels,
+                padded_pixels=size * images.shape[2] * images.shape[3],
+            ),
+        )
+
+    def _image(self, epoch: int, rows: Rows, index: int) -> np.ndarray:
+        image = decode(rows.image(index), self.policy.colour, self.policy.background)
+        self.policy.require(image)
+        size = int(rows.widths[index]), int(rows.heights[index])
+        if image.shape[1::-1] != size:
+            raise BadImage(f"{image.shape[1]}x{image.shape[0]} pixels, its row says {size[0]}x{size[1]}")
+        return augment(image, self.augmentation, self.seed, epoch, rows.ids[index])
+
+
+def joined(parts: Sequence[Decoded], policy: ImagePolicy, pad_id: int) -> Decoded:
+    """Parts of one batch that were decoded apart, as one: padded to the largest."""
+    if len(parts) == 1:
+        return parts[0]
+    shapes = [part.images.shape for part in parts]
+    images = np.full(
+        (sum(s[0] for s in shapes), policy.channels, max(s[2] for s in shapes), max(s[3] for s in shapes)),
+        policy.background,
+        np.uint8,
+    )
+    targets = np.full((len(images), max(part.targets.shape[1] for part in parts)), pad_id, np.int64)
+    first = 0
+    for part in parts:
+        rows = slice(first, first + len(part.weights))
+        images[rows, :, : part.images.shape[2], : part.images.shape[3]] = part.images
+        targets[rows, : part.targets.shape[1]] = part.targets
+        first = rows.stop
+    costs = sum((part.costs for part in parts), Costs())
+    costs.padded_pixels = len(images) * images.shape[2] * images.shape[3]
+    return Decoded(
         images=images,
-        widths=widths,
+        widths=np.concatenate([part.widths for part in parts]),
         targets=targets,
-        weights=weights,
-        ids=[row["id"] for row in rows],
-        texts=[row["text"] for row in rows],
-        sources=[row["source"] for row in rows],
-        position=position,
-        global_size=global_size,
-        errors=errors,
+        weights=np.concatenate([part.weights for part in parts]),
+        ids=[name for part in parts for name in part.ids],
+        texts=[text for part in parts for text in part.texts],
+        sources=[source for part in parts for source in part.sources],
+        errors={name: reason for part in parts for name, reason in part.errors.items()},
+        costs=costs,
     )

@@ -1,17 +1,35 @@
 """Settings of the stream."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
 Augmentation = Literal["none", "light", "strong"]
+Execution = Literal["auto", "threads", "ray"]
+CachePlace = Literal["off", "disk", "memory"]
+
+
+@dataclass
+class CacheConfig:
+    """Row groups kept near the processes that read them: the first epoch reads remotely, later ones do not."""
+
+    place: CachePlace = "off"  # disk; or memory, which all processes of a machine share (/dev/shm) and which ends with them
+    directory: str = ""  # of the cache on disk, on every machine; empty: ~/.cache/inkray
+    limit_mb: int = 20_000  # of each machine; what was used longest ago goes first
 
 
 @dataclass
 class StreamConfig:
-    """How a dataset becomes batches. None of these but `window_row_groups` changes the order of the samples."""
+    """How a dataset becomes batches. Of these, `window_row_groups` and `batch_pixels` alone decide the order of samples."""
 
     window_row_groups: int = 32  # rows are shuffled inside a window of this many row groups
+    batch_pixels: int = 0  # padded pixels of a global batch, at most; 0: batches are counted in samples alone
     augmentation: Augmentation = "light"
+    execution: Execution = "auto"  # threads of the training worker, or tasks on any machine; auto: tasks if machines are spare
+    threads: int = 0  # that decode in each training worker; 0: its part of the machine's cores
+    task_cpus: float = 0.5  # CPU slots of a decoding task
     prefetch_batches: int = 4  # batches made ready ahead of the step
-    prefetch_windows: int = 2  # windows of decoded rows kept ahead on each worker
-    task_cpus: float = 0.5  # CPU slots of a reading task
+    prefetch_windows: int = 1  # windows of encoded rows read ahead
+    memory_mb: int = 1024  # bound on all that the stream of a training worker holds
+    cache: CacheConfig = field(default_factory=CacheConfig)
+    storage_timeout_s: float = 120.0  # how long a storage that fails is tried again, with growing pauses
+    max_rejected: float = 0.01  # share of an epoch's images that may turn out unusable before the run fails

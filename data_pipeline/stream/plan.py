@@ -1,24 +1,28 @@
-"""The order of a run, as pure functions of (row groups, seed, epoch).
+"""The order of a run, as a pure function of (dataset, seed, epoch).
 
-An epoch permutes the row groups and cuts them into windows. Inside a window, the rows of each width class are shuffled and
-cut into bundles of similar width, and the bundles are shuffled: batches pad little, and all widths occur all the time.
-The sequence of rows that results is cut into global batches, and rank r of W takes the r-th part of each. Neither the
-number of workers nor timing has a say in it, and a position is a count of samples: `Position(epoch, samples)`.
+An epoch permutes the row groups and cuts them into windows. Inside a window, rows whose images have about the same size are
+shuffled and cut into bundles, and the bundles are shuffled: batches pad little, and all sizes occur all the time. The
+sequence of rows that results is cut into global batches, by their number or by the pixels that they take when padded, and
+rank r of W takes the r-th part of each. Neither the number of workers nor timing has a say in it, and a position is a count
+of samples: `Position(epoch, samples)`.
 
-No list of all samples is ever made: windows are a few integers, and the rows of one are drawn where it is read.
+No list of all samples is ever made: windows are a few integers, and the rows of one are drawn when it is read.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import functools
+import zlib
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
 
-from data_pipeline.manifest import RowGroup
+from data_pipeline.images import ImagePolicy
+from data_pipeline.manifest import Manifest, Split
 
-WIDTH_CLASS = 32  # pixels: row groups whose widest images differ by less are mixed with each other
-BUNDLE_ROWS = 64  # rows of one width class that stay together
+SIZE_MULTIPLE = 32  # pixels: padded sizes are multiples of this; row groups of the same padded size are mixed with each other
+BUNDLE_ROWS = 64  # rows of one size that stay together, where batches are counted in samples
 
 # Streams of random numbers that must not be confused: one purpose, one number.
 _WINDOWS, _ROWS = 1, 2
@@ -33,103 +37,219 @@ class Position:
 
 
 @dataclass(frozen=True)
+class RowGroups:
+    """The row groups of a split as columns, for there may be millions. `shard` is an index into `files`, `index` one into the
+    shard; `width` and `height` bound the images (pixels), `bytes` is what they take encoded. All int64 (G,).
+    """
+
+    files: tuple[str, ...]
+    shard: np.ndarray
+    index: np.ndarray
+    rows: np.ndarray
+    width: np.ndarray
+    height: np.ndarray
+    bytes: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    @classmethod
+    def of(cls, split: Split, policy: ImagePolicy) -> RowGroups:
+        """Those of `split`. What an old manifest does not tell is taken as the most that it can be, or the shard's mean."""
+        lengths = [len(shard.row_groups) for shard in split.shards]
+        extents = np.array([extent for shard in split.shards for extent in shard.row_groups], np.int64).reshape(-1, 4)
+        rows, width, height, size = extents.T
+        shard = np.repeat(np.arange(len(lengths)), lengths)
+        mean = np.array([shard.bytes / max(shard.rows, 1) for shard in split.shards])
+        index = np.arange(len(shard)) - np.repeat(np.cumsum([0, *lengths[:-1]]), lengths) if lengths else shard
+        return cls(
+            files=tuple(shard.file for shard in split.shards),
+            shard=shard,
+            index=index,
+            rows=rows,
+            width=width,
+            height=np.where(height > 0, height, policy.height),
+            bytes=np.where(size > 0, size, np.ceil(rows * mean[shard]).astype(np.int64) if len(shard) else size),
+        )
+
+    def part(self, first: int, step: int) -> RowGroups:
+        """Every `step`-th row group from number `first` on."""
+        columns = (self.shard, self.index, self.rows, self.width, self.height, self.bytes)
+        return RowGroups(self.files, *(column[first::step] for column in columns))
+
+
+@dataclass(frozen=True)
+class BatchRule:
+    """How large a global batch is: `samples` at most, and so many that they take at most `pixels` when padded (0: no matter).
+
+    An image alone that takes more is a batch of its own.
+    """
+
+    samples: int
+    pixels: int = 0
+
+    def fitting(self, area: int) -> int:
+        """How many images of a padded `area` (pixels) make a batch."""
+        return max(1, min(self.samples, self.pixels // max(area, 1))) if self.pixels else self.samples
+
+
+@dataclass(frozen=True, eq=False)
 class Window:
-    """Row groups whose rows are shuffled together. Its first row is the epoch's sample number `start`."""
+    """Row groups (their numbers) whose rows are shuffled together. Its first row is the epoch's sample number `start`."""
 
     epoch: int
     number: int
     start: int
-    row_groups: tuple[RowGroup, ...]
+    rows: int
+    groups: np.ndarray
 
     @property
-    def rows(self) -> int:
-        """Rows in this window."""
-        return sum(group.rows for group in self.row_groups)
+    def end(self) -> int:
+        """The sample after its last."""
+        return self.start + self.rows
+
+
+@dataclass(frozen=True)
+class Step:
+    """A global batch: `size` samples of `epoch` from number `first` on."""
+
+    epoch: int
+    first: int
+    size: int
+
+    def share(self, rank: int, world_size: int) -> tuple[int, int]:
+        """The samples of a rank: first and after the last. All are dealt as evenly as it goes, in order."""
+        each = self.rows_of_rank(world_size)
+        return self.first + min(self.size, rank * each), self.first + min(self.size, (rank + 1) * each)
+
+    def rows_of_rank(self, world_size: int) -> int:
+        """Rows of each rank's batch, padding included: the same on every rank."""
+        return -(-self.size // world_size)
+
+
+class Plan:
+    """The order of every epoch over `groups`; without `shuffled`, that of the files."""
+
+    def __init__(self, groups: RowGroups, key: tuple[int, ...], window_row_groups: int, rule: BatchRule, shuffled: bool = True):
+        self.groups, self.rule, self.shuffled = groups, rule, shuffled
+        self.rows = int(groups.rows.sum())
+        self._key, self._window = key, window_row_groups
+        self._width, self._height = (-(-size // SIZE_MULTIPLE) * SIZE_MULTIPLE for size in (groups.width, groups.height))
+
+    def windows(self, epoch: int) -> list[Window]:
+        """The windows of an epoch in order: a permutation of the row groups, cut."""
+        return _windows(self, epoch if self.shuffled else 0)
+
+    def order(self, window: Window) -> np.ndarray:
+        """The rows of a window in order: int64 (rows, 2) of (place in `window.groups`, row in that row group)."""
+        counts = self.groups.rows[window.groups]
+        place = np.repeat(np.arange(len(counts)), counts)
+        row = np.arange(window.rows) - np.repeat(np.cumsum(counts) - counts, counts)
+        pairs = np.stack([place, row], axis=1)
+        if not self.shuffled:
+            return pairs
+        rng = _generator(*self._key, window.epoch, _ROWS, window.number)
+        sizes = self._sizes(window)[place]
+        bundles: list[np.ndarray] = []
+        rests: list[np.ndarray] = []
+        for height, width in np.unique(sizes, axis=0):
+            members = rng.permutation(pairs[(sizes == (height, width)).all(axis=1)])
+            length = self.rule.fitting(height * width) if self.rule.pixels else BUNDLE_ROWS
+            whole = len(members) // length * length
+            bundles += np.split(members[:whole], whole // length) if whole else []
+            rests.append(members[whole:])
+        # What does not fill a bundle comes last, so that the bundles before it stay in step with the batches.
+        shuffled = [bundles[index] for index in rng.permutation(len(bundles))]
+        return np.concatenate([np.empty((0, 2), np.int64), *shuffled, *rests])
+
+    def steps(self, start: Position) -> Iterator[Step]:
+        """The global batches from `start` to the end of its epoch."""
+        if self.rule.pixels:
+            for window in self.windows(start.epoch):
+                yield from self.steps_over(window, start.samples)
+            return
+        for first in range(start.samples, self.rows, self.rule.samples):
+            yield Step(start.epoch, first, min(self.rule.samples, self.rows - first))
+
+    def steps_over(self, window: Window, origin: int) -> Iterator[Step]:
+        """Those that have samples in `window`, of an epoch that begins at sample number `origin`."""
+        if self.rule.pixels:  # then a batch ends where its window ends
+            first = max(window.start, origin)
+            for size in self._cut(self._sizes(window)[self.order(window)[first - window.start :, 0]]):
+                yield Step(window.epoch, first, size)
+                first += size
+            return
+        samples = self.rule.samples
+        for first in range(origin + max(0, window.start - origin) // samples * samples, window.end, samples):
+            yield Step(window.epoch, first, min(samples, self.rows - first))
+
+    def steps_in(self, epoch: int) -> int:
+        """Global batches of a whole epoch, counted without drawing the order of a row."""
+        if not self.rule.pixels:
+            return -(-self.rows // self.rule.samples)
+        return sum(self._steps_of(window) for window in self.windows(epoch))
+
+    def _steps_of(self, window: Window) -> int:
+        rows, sizes = self.groups.rows[window.groups], self._sizes(window)
+        if not self.shuffled:
+            return sum(1 for _ in self._cut(np.repeat(sizes, rows, axis=0)))
+        steps, rests = 0, []
+        for size in np.unique(sizes, axis=0):
+            count = int(rows[(sizes == size).all(axis=1)].sum())
+            fitting = self.rule.fitting(int(size.prod()))
+            steps += count // fitting
+            rests.append(np.repeat(size[None], count % fitting, axis=0))
+        return steps + sum(1 for _ in self._cut(np.concatenate(rests)))
+
+    def _sizes(self, window: Window) -> np.ndarray:
+        """Padded (height, width) of the images of each of a window's row groups: int64 (groups, 2)."""
+        return np.stack([self._height[window.groups], self._width[window.groups]], axis=1)
+
+    def _cut(self, sizes: np.ndarray) -> Iterator[int]:
+        """Lengths of batches that fill the pixels: `sizes` int64 (rows, 2) as from `_sizes`, in the order of the rows."""
+        first = 0
+        while first < len(sizes):
+            ahead = np.maximum.accumulate(sizes[first : first + self.rule.samples], axis=0)
+            areas = ahead.prod(axis=1) * np.arange(1, len(ahead) + 1)
+            length = max(1, int(np.searchsorted(areas, self.rule.pixels, side="right")))
+            yield length
+            first += length
+
+    def most_bytes_of_a_window(self) -> int:
+        """Encoded bytes of the largest window that may occur."""
+        return int(np.sort(self.groups.bytes)[-self._window :].sum())
+
+    def most_pixels_of_a_batch(self) -> int:
+        """Padded pixels of the largest global batch that may occur."""
+        if not len(self.groups):
+            return 0
+        largest = int(self._height.max() * self._width.max())
+        return max(largest, self.rule.pixels) if self.rule.pixels else largest * min(self.rule.samples, self.rows)
+
+
+@functools.lru_cache(maxsize=8)  # asked for window by window
+def _windows(plan: Plan, epoch: int) -> list[Window]:
+    count, window = len(plan.groups), plan._window
+    order = _generator(*plan._key, epoch, _WINDOWS).permutation(count) if plan.shuffled else np.arange(count)
+    parts = [order[first : first + window] for first in range(0, count, window)]
+    rows = [int(plan.groups.rows[part].sum()) for part in parts]
+    starts = np.cumsum([0, *rows])
+    return [Window(epoch, number, int(starts[number]), rows[number], part) for number, part in enumerate(parts)]
+
+
+def train_plan(manifest: Manifest, split: str, seed: int, window_row_groups: int, rule: BatchRule) -> Plan:
+    """The order of training on a split."""
+    groups = RowGroups.of(manifest.split(split), manifest.image)
+    return Plan(groups, (zlib.crc32(manifest.digest.encode()), seed), window_row_groups, rule)
+
+
+def evaluation_plan(
+    manifest: Manifest, split: str, rank: int, world_size: int, window_row_groups: int, rule: BatchRule
+) -> Plan:
+    """One rank's part of an evaluation: whole row groups in the order of the files, so that nothing is read twice."""
+    groups = RowGroups.of(manifest.split(split), manifest.image).part(rank, world_size)
+    return Plan(groups, (), window_row_groups, rule, shuffled=False)
 
 
 def _generator(*key: int) -> np.random.Generator:
     return np.random.Generator(np.random.PCG64(np.random.SeedSequence(key)))
-
-
-def epoch_windows(row_groups: Sequence[RowGroup], seed: int, epoch: int, window_row_groups: int) -> list[Window]:
-    """The windows of an epoch in order: a permutation of the row groups, cut."""
-    order = _generator(seed, epoch, _WINDOWS).permutation(len(row_groups))
-    return _cut([row_groups[index] for index in order], epoch, window_row_groups)
-
-
-def window_rows(window: Window, seed: int) -> np.ndarray:
-    """The rows of a window in order: int64 (rows, 2) of (place in `window.row_groups`, row in that group)."""
-    rng = _generator(seed, window.epoch, _ROWS, window.number)
-    classes: dict[int, list[np.ndarray]] = {}
-    for place, group in enumerate(window.row_groups):
-        rows = np.stack([np.full(group.rows, place), np.arange(group.rows)], axis=1)
-        classes.setdefault(-(-group.width // WIDTH_CLASS), []).append(rows)
-    bundles: list[np.ndarray] = []
-    rests: list[np.ndarray] = []
-    for _, members in sorted(classes.items()):
-        rows = rng.permutation(np.concatenate(members))
-        whole = len(rows) // BUNDLE_ROWS * BUNDLE_ROWS
-        bundles += np.split(rows[:whole], whole // BUNDLE_ROWS) if whole else []
-        rests.append(rows[whole:])
-    # What does not fill a bundle comes last, so that the bundles before it stay in step with the batches.
-    shuffled = [bundles[index] for index in rng.permutation(len(bundles))]
-    return np.concatenate([np.empty((0, 2), np.int64), *shuffled, *rests])
-
-
-def sequential_windows(row_groups: Sequence[RowGroup], window_row_groups: int) -> list[Window]:
-    """The windows of an evaluation: every row group once, in the order of the files."""
-    return _cut(row_groups, 0, window_row_groups)
-
-
-def _cut(row_groups: Sequence[RowGroup], epoch: int, window_row_groups: int) -> list[Window]:
-    windows: list[Window] = []
-    start = 0
-    for number, first in enumerate(range(0, len(row_groups), window_row_groups)):
-        window = Window(epoch, number, start, tuple(row_groups[first : first + window_row_groups]))
-        windows.append(window)
-        start += window.rows
-    return windows
-
-
-def sequential_rows(window: Window) -> np.ndarray:
-    """As `window_rows`, unshuffled."""
-    pairs = [(place, row) for place, group in enumerate(window.row_groups) for row in range(group.rows)]
-    return np.asarray(pairs, np.int64).reshape(-1, 2)
-
-
-@dataclass(frozen=True)
-class Share:
-    """Which samples of an epoch of `total` go to `rank` of `world_size`, from `start` on, in global batches.
-
-    The last batch may be smaller; it is dealt as evenly as it goes, so that every rank takes as many steps as the others.
-    """
-
-    total: int
-    start: int
-    global_batch_size: int
-    world_size: int
-    rank: int
-
-    @property
-    def steps(self) -> int:
-        """Global batches from `start` to the end of the epoch."""
-        return -(-max(0, self.total - self.start) // self.global_batch_size)
-
-    def batch_rows(self, step: int) -> tuple[int, int, int]:
-        """Of the `step`-th batch from `start`: its samples, the rows of each rank with padding, this rank's real ones."""
-        size = min(self.global_batch_size, self.total - self.start - step * self.global_batch_size)
-        per_rank = -(-size // self.world_size)
-        return size, per_rank, max(0, min(per_rank, size - self.rank * per_rank))
-
-    def mine(self, samples: np.ndarray) -> np.ndarray:
-        """Which of the sample numbers (of the epoch, any shape) are this rank's: bool of the same shape."""
-        relative = samples - self.start
-        step = relative // self.global_batch_size
-        size = np.minimum(self.global_batch_size, self.total - self.start - step * self.global_batch_size)
-        per_rank = -(-size // self.world_size)
-        place = relative - step * self.global_batch_size
-        return (relative >= 0) & (place // np.maximum(per_rank, 1) == self.rank)
-
-    def touches(self, window: Window) -> bool:
-        """Whether any sample of `window` is yet to come."""
-        return window.start + window.rows > self.start

@@ -9,11 +9,12 @@ from typing import Any
 import pytest
 
 from data_pipeline.images import ImagePolicy
-from data_pipeline.manifest import SCHEMA_VERSION, DatasetError, Manifest, RowGroup, Shard, Split, open_dataset
+from data_pipeline.manifest import SCHEMA_VERSION, DatasetError, Extent, Manifest, RowGroup, Shard, Split, open_dataset
+from data_pipeline.stream.plan import RowGroups
 
 SHARDS = [
-    Shard("train/part-00000.parquet", [(64, 120), (10, 250)], 999, "ab"),
-    Shard("train/part-00001.parquet", [(5, 9)], 99, "cd"),
+    Shard("train/part-00000.parquet", [Extent(64, 120, 32, 700), Extent(10, 250, 32, 99)], 999, "ab"),
+    Shard("train/part-00001.parquet", [Extent(5, 9)], 99, "cd"),
 ]
 
 
@@ -42,8 +43,24 @@ def test_it_is_read_as_written(tmp_path: Path) -> None:
 def test_row_groups_stand_in_the_order_of_the_files() -> None:
     split = manifest().split("train")
     first, second = (shard.file for shard in SHARDS)
-    assert split.row_groups() == [RowGroup(first, 0, 64, 120), RowGroup(first, 1, 10, 250), RowGroup(second, 0, 5, 9)]
+    assert split.row_groups() == [
+        RowGroup(first, 0, 64, 120, 32, 700),
+        RowGroup(first, 1, 10, 250, 32, 99),
+        RowGroup(second, 0, 5, 9),
+    ]
     assert split.rows == 79
+
+
+def test_row_groups_of_older_manifests_lack_height_and_bytes(tmp_path: Path) -> None:
+    content = json.loads(manifest().to_json())
+    content["splits"]["train"]["shards"][0]["row_groups"] = [[64, 120], [10, 250]]
+    del content["image"]["fixed_height"]
+    older = open_dataset(written(tmp_path, json.dumps(content).encode())).manifest
+    assert older.image.fixed_height
+    assert older.split("train").shards[0].row_groups == [Extent(64, 120), Extent(10, 250)]
+    groups = RowGroups.of(older.split("train"), older.image)
+    assert groups.height.tolist() == [32, 32, 32] and groups.index.tolist() == [0, 1, 0] and groups.shard.tolist() == [0, 0, 1]
+    assert groups.bytes.tolist() == [864, 135, 99], "as the shard's rows are on average"
 
 
 def test_the_digest_follows_the_content() -> None:

@@ -3,171 +3,230 @@
 from __future__ import annotations
 
 import itertools
-from dataclasses import dataclass
+from collections import Counter
+from dataclasses import dataclass, replace
 
 import numpy as np
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from data_pipeline.manifest import RowGroup
-from data_pipeline.stream.plan import Share, epoch_windows, sequential_rows, sequential_windows, window_rows
+from data_pipeline.images import ImagePolicy
+from data_pipeline.manifest import Extent, Manifest, Shard, Split
+from data_pipeline.stream.plan import BatchRule, Plan, Position, RowGroups, Step, evaluation_plan, train_plan
 
-Sample = tuple[str, int, int]  # shard, row group, row
+Sample = tuple[int, int, int]  # shard, row group, row
 
 
 @dataclass(frozen=True)
 class Run:
     """What decides the order, and how it is cut."""
 
-    groups: list[RowGroup]
+    shards: tuple[Shard, ...]
     seed: int
     window: int
-    global_batch_size: int
+    rule: BatchRule
+
+    @property
+    def manifest(self) -> Manifest:
+        splits = {"train": Split(list(self.shards), 9)}
+        return Manifest("plan", "sequence", ["a"], ImagePolicy(64, 300), splits, 0, {})
+
+    @property
+    def plan(self) -> Plan:
+        return train_plan(self.manifest, "train", self.seed, self.window, self.rule)
 
     @property
     def rows(self) -> int:
-        return sum(group.rows for group in self.groups)
+        return sum(shard.rows for shard in self.shards)
 
 
-@st.composite
-def runs(draw: st.DrawFn) -> Run:
-    sizes = draw(st.lists(st.tuples(st.integers(1, 90), st.integers(1, 300)), min_size=1, max_size=9))
-    groups = [RowGroup(f"part-{i % 3}.parquet", i // 3, rows, width) for i, (rows, width) in enumerate(sizes)]
-    return Run(groups, draw(st.integers(0, 2**31)), draw(st.integers(1, 12)), draw(st.integers(1, 40)))
+extents = st.builds(Extent, st.integers(1, 90), st.integers(1, 300), st.integers(1, 64), st.integers(1, 10_000))
+shards = st.lists(st.lists(extents, min_size=1, max_size=4), min_size=1, max_size=4).map(
+    lambda groups: tuple(Shard(f"part-{i}.parquet", part, 999, str(i)) for i, part in enumerate(groups))
+)
+rules = st.builds(BatchRule, st.integers(1, 40), st.sampled_from([0, 0, 1, 5_000, 40_000, 1_000_000]))
+runs = st.builds(Run, shards, st.integers(0, 2**31), st.integers(1, 12), rules)
 
 
-def epoch_order(run: Run, epoch: int) -> list[Sample]:
+def epoch_order(plan: Plan, epoch: int) -> list[Sample]:
     order = []
-    for window in epoch_windows(run.groups, run.seed, epoch, run.window):
-        for place, row in window_rows(window, run.seed):
-            group = window.row_groups[place]
-            order.append((group.file, group.index, int(row)))
+    for window in plan.windows(epoch):
+        for place, row in plan.order(window).tolist():
+            group = window.groups[place]
+            order.append((int(plan.groups.shard[group]), int(plan.groups.index[group]), row))
     return order
 
 
-def rank_steps(run: Run, epoch: int, start: int, world_size: int, rank: int) -> list[list[Sample]]:
-    """What a rank reads, step by step, put together the way the stream does it: `mine` of each window, then `batch_rows`."""
-    share = Share(run.rows, start, run.global_batch_size, world_size, rank)
-    mine: list[Sample] = []
-    for window in epoch_windows(run.groups, run.seed, epoch, run.window):
-        if share.touches(window):
-            rows = window_rows(window, run.seed)
-            for place, row in rows[share.mine(window.start + np.arange(len(rows)))]:
-                group = window.row_groups[place]
-                mine.append((group.file, group.index, int(row)))
-    waiting = iter(mine)
-    steps = [list(itertools.islice(waiting, share.batch_rows(step)[2])) for step in range(share.steps)]
-    assert next(waiting, None) is None, "a row that no step takes"
+def steps_of_ranks(plan: Plan, start: Position, world_size: int) -> list[list[Sample]]:
+    """What all ranks read, step by step, from `start` to the end of its epoch."""
+    order = epoch_order(plan, start.epoch)
+    steps = []
+    for step in plan.steps(start):
+        shares = [step.share(rank, world_size) for rank in range(world_size)]
+        assert all(0 <= last - first <= step.rows_of_rank(world_size) for first, last in shares)
+        steps.append([sample for first, last in shares for sample in order[first:last]])
     return steps
 
 
-def global_steps(run: Run, epoch: int, start: int, world_size: int) -> list[list[Sample]]:
-    ranks = [rank_steps(run, epoch, start, world_size, rank) for rank in range(world_size)]
-    assert len({len(steps) for steps in ranks}) == 1, "ranks with another number of steps"
-    return [[sample for steps in ranks for sample in steps[step]] for step in range(len(ranks[0]))]
-
-
-@given(runs(), st.integers(0, 1000))
+@given(runs, st.integers(0, 1000))
 def test_an_epoch_holds_each_row_exactly_once(run: Run, epoch: int) -> None:
-    order = epoch_order(run, epoch)
-    assert len(order) == run.rows
-    assert set(order) == {(group.file, group.index, row) for group in run.groups for row in range(group.rows)}
+    order = epoch_order(run.plan, epoch)
+    assert len(order) == run.rows == run.plan.rows
+    assert set(order) == {
+        (number, index, row)
+        for number, shard in enumerate(run.shards)
+        for index, extent in enumerate(shard.row_groups)
+        for row in range(extent.rows)
+    }
 
 
-@given(runs(), st.integers(0, 1000))
+@given(runs, st.integers(0, 1000))
 def test_windows_follow_each_other_without_a_gap(run: Run, epoch: int) -> None:
-    windows = epoch_windows(run.groups, run.seed, epoch, run.window)
+    windows = run.plan.windows(epoch)
     starts = [0, *itertools.accumulate(window.rows for window in windows)]
     assert [window.start for window in windows] == starts[:-1]
-    assert all(len(window.row_groups) <= run.window for window in windows)
+    assert [window.end for window in windows] == starts[1:]
+    assert all(len(window.groups) <= run.window for window in windows)
 
 
-@given(runs(), st.integers(0, 1000))
-def test_the_order_follows_from_seed_epoch_and_window_alone(run: Run, epoch: int) -> None:
+@given(runs, st.integers(0, 1000))
+def test_the_order_follows_from_dataset_seed_epoch_and_rule_alone(run: Run, epoch: int) -> None:
     np.random.seed(1)
-    first = epoch_order(run, epoch)
+    first = epoch_order(run.plan, epoch)
     np.random.seed(2)
-    assert epoch_order(Run(list(run.groups), run.seed, run.window, run.global_batch_size), epoch) == first
+    assert epoch_order(replace(run).plan, epoch) == first
 
 
 @given(st.integers(0, 2**31), st.integers(0, 1000), st.integers(1, 6))
-def test_epochs_and_seeds_differ_in_their_order(seed: int, epoch: int, window: int) -> None:
-    groups = [RowGroup("a.parquet", index, 30, 64) for index in range(4)]
-    run, other = Run(groups, seed, window, 8), Run(groups, seed + 1, window, 8)
-    assert epoch_order(run, epoch) != epoch_order(run, epoch + 1)
-    assert epoch_order(run, epoch) != epoch_order(other, epoch)
-    assert epoch_order(run, epoch) != sorted(epoch_order(run, epoch))
+def test_epochs_seeds_and_datasets_differ_in_their_order(seed: int, epoch: int, window: int) -> None:
+    shard = Shard("a.parquet", [Extent(30, 64)] * 4, 999, "one")
+    run = Run((shard,), seed, window, BatchRule(8))
+    order = epoch_order(run.plan, epoch)
+    assert order != epoch_order(run.plan, epoch + 1)
+    assert order != epoch_order(replace(run, seed=seed + 1).plan, epoch)
+    assert order != epoch_order(replace(run, shards=(replace(shard, sha256="other"),)).plan, epoch)
+    assert order != sorted(order)
 
 
-@given(runs(), st.integers(0, 3), st.integers(1, 7))
-def test_any_number_of_ranks_reads_the_order_of_one(run: Run, epoch: int, world_size: int) -> None:
-    alone = global_steps(run, epoch, 0, 1)
-    assert global_steps(run, epoch, 0, world_size) == alone
-    assert [sample for step in alone for sample in step] == epoch_order(run, epoch)
+@settings(max_examples=300)
+@given(runs, st.integers(0, 3), st.integers(1, 5), st.integers(1, 5), st.data())
+def test_a_run_killed_anywhere_reads_what_was_left_at_any_size(
+    run: Run, epoch: int, world_size: int, resumed_size: int, data: st.DataObject
+) -> None:
+    """Each sample of the epoch once, in the same global order, cut into the same batches."""
+    plan = run.plan
+    alone = steps_of_ranks(plan, Position(epoch), 1)
+    assert [sample for step in alone for sample in step] == epoch_order(plan, epoch)
+    killed = data.draw(st.integers(0, len(alone)), label="steps before the kill")
+    before = steps_of_ranks(plan, Position(epoch), world_size)[:killed]
+    done = sum(map(len, before))
+    after = steps_of_ranks(run.plan, Position(epoch, done), resumed_size)
+    assert before + after == alone
 
 
-@given(runs(), st.integers(0, 3), st.integers(1, 5), st.data())
-def test_a_resumed_run_reads_exactly_what_was_left(run: Run, epoch: int, world_size: int, data: st.DataObject) -> None:
-    steps = -(-run.rows // run.global_batch_size)
-    done = data.draw(st.integers(0, steps - 1), label="steps behind") * run.global_batch_size
-    resumed = [sample for step in global_steps(run, epoch, done, world_size) for sample in step]
-    assert resumed == epoch_order(run, epoch)[done:]
-
-
-@given(runs(), st.data(), st.integers(1, 5))
-def test_it_may_resume_between_two_batches_with_another_batch_size(run: Run, data: st.DataObject, world_size: int) -> None:
+@given(runs, st.data(), st.integers(1, 5))
+def test_it_may_resume_with_another_batch_size(run: Run, data: st.DataObject, world_size: int) -> None:
     done = data.draw(st.integers(0, run.rows), label="samples behind")
-    resumed = [sample for step in global_steps(run, 0, done, world_size) for sample in step]
-    assert resumed == epoch_order(run, 0)[done:]
+    resumed = steps_of_ranks(run.plan, Position(0, done), world_size)
+    assert [sample for step in resumed for sample in step] == epoch_order(run.plan, 0)[done:]
 
 
-@given(st.integers(1, 500), st.integers(1, 64), st.integers(1, 9), st.data())
-def test_every_rank_steps_alike_and_the_last_batch_is_short(total: int, size: int, world: int, data: st.DataObject) -> None:
-    start = data.draw(st.integers(0, total - 1))
-    shares = [Share(total, start, size, world, rank) for rank in range(world)]
-    assert len({share.steps for share in shares}) == 1
-    for step in range(shares[0].steps):
-        rows = [share.batch_rows(step) for share in shares]
-        assert len({(whole, padded) for whole, padded, _ in rows}) == 1
-        whole, padded, _ = rows[0]
-        assert sum(real for *_, real in rows) == whole
-        assert all(0 <= real <= padded for *_, real in rows)
-        assert padded * world - whole < world, "more padding than the ranks need"
-        assert whole == (size if step < shares[0].steps - 1 else (total - start - 1) % size + 1)
+@given(runs, st.integers(0, 3))
+def test_steps_are_counted_without_drawing_them(run: Run, epoch: int) -> None:
+    assert run.plan.steps_in(epoch) == sum(1 for _ in run.plan.steps(Position(epoch)))
 
 
-def test_a_rank_may_have_no_row_in_the_last_batch() -> None:
-    run = Run([RowGroup("a.parquet", 0, 9, 32)], seed=0, window=1, global_batch_size=4)
-    last = [rank_steps(run, 0, 0, 4, rank)[-1] for rank in range(4)]
-    assert [len(rows) for rows in last] == [1, 0, 0, 0]
-    assert Share(9, 0, 4, 4, 3).batch_rows(2) == (1, 1, 0)
+@given(runs, st.data())
+def test_the_steps_over_a_window_are_those_that_touch_it(run: Run, data: st.DataObject) -> None:
+    plan = run.plan
+    origin = data.draw(st.integers(0, run.rows - 1), label="samples behind")
+    steps = list(plan.steps(Position(2, origin)))
+    for window in plan.windows(2):
+        if window.end > origin:
+            touching = [step for step in steps if step.first < window.end and step.first + step.size > window.start]
+            assert list(plan.steps_over(window, origin)) == touching
+
+
+@given(runs)
+def test_batches_keep_to_their_pixels(run: Run) -> None:
+    """A batch takes at most its pixels when padded, unless one image does alone; and it is full: one more would not fit."""
+    plan = run.plan
+    for window in plan.windows(0):
+        order = plan.order(window)
+        for step in plan.steps_over(window, 0):
+            if not run.rule.pixels:
+                assert step.size == min(run.rule.samples, plan.rows - step.first)
+                continue
+            groups = window.groups[order[step.first - window.start :, 0]]
+            area = padded_area(plan, groups[: step.size])
+            assert step.size <= run.rule.samples
+            assert area <= run.rule.pixels or step.size == 1
+            assert area <= plan.most_pixels_of_a_batch()
+            if step.size < min(run.rule.samples, len(groups)):
+                assert padded_area(plan, groups[: step.size + 1]) > run.rule.pixels
+
+
+def padded_area(plan: Plan, groups: np.ndarray) -> int:
+    height, width = (int(-(-size[groups].max() // 32) * 32) for size in (plan.groups.height, plan.groups.width))
+    return len(groups) * height * width
+
+
+@given(runs)
+def test_bundles_are_of_one_size(run: Run) -> None:
+    """Full bundles hold one padded size each, so that a batch of a bundle pads little."""
+    plan = run.plan
+    for window in plan.windows(0):
+        groups = window.groups[plan.order(window)[:, 0]]
+        sizes = [(int(-(-plan.groups.height[g] // 32)), int(-(-plan.groups.width[g] // 32))) for g in groups]
+        lengths = {size: plan.rule.fitting(32 * 32 * size[0] * size[1]) if plan.rule.pixels else 64 for size in set(sizes)}
+        whole = {size: count // lengths[size] for size, count in Counter(sizes).items()}
+        first = 0
+        while any(whole.values()):
+            size = sizes[first]
+            assert set(sizes[first : first + lengths[size]]) == {size}
+            whole[size] -= 1
+            first += lengths[size]
+
+
+@given(st.integers(1, 500), st.integers(1, 9))
+def test_every_rank_has_as_many_rows_padding_included(size: int, world_size: int) -> None:
+    step = Step(0, 10, size)
+    shares = [step.share(rank, world_size) for rank in range(world_size)]
+    assert shares[0][0] == 10 and shares[-1][1] == 10 + size
+    assert all(one[1] == other[0] for one, other in itertools.pairwise(shares))
+    assert step.rows_of_rank(world_size) * world_size - size < world_size, "more padding than the ranks need"
 
 
 def test_ranks_may_outnumber_the_rows() -> None:
-    run = Run([RowGroup("a.parquet", 0, 3, 32)], seed=0, window=1, global_batch_size=8)
-    assert global_steps(run, 0, 0, 5) == [epoch_order(run, 0)]
+    assert [Step(0, 0, 3).share(rank, 5) for rank in range(5)] == [(0, 1), (1, 2), (2, 3), (3, 3), (3, 3)]
 
 
 def test_nothing_is_left_at_the_end_of_an_epoch() -> None:
-    share = Share(total=10, start=10, global_batch_size=4, world_size=2, rank=1)
-    assert share.steps == 0
-    assert not any(share.touches(window) for window in epoch_windows([RowGroup("a.parquet", 0, 10, 32)], 0, 0, 1))
+    for rule in (BatchRule(4), BatchRule(4, 5000)):
+        plan = Run((Shard("a", [Extent(10, 32)], 9, "a"),), 0, 1, rule).plan
+        assert list(plan.steps(Position(0, 10))) == []
 
 
-@given(runs())
-def test_bundles_are_of_similar_width(run: Run) -> None:
-    """Full bundles hold one width class each, so that a batch of a bundle pads by less than a class."""
-    for window in epoch_windows(run.groups, run.seed, 0, run.window):
-        classes = [-(-window.row_groups[place].width // 32) for place, _ in window_rows(window, run.seed)]
-        whole = sum(classes.count(width) // 64 for width in set(classes))
-        assert all(len(set(classes[64 * bundle : 64 * bundle + 64])) == 1 for bundle in range(whole))
+@given(runs, st.integers(1, 4))
+def test_an_evaluation_goes_through_the_files_in_order(run: Run, world_size: int) -> None:
+    """Ranks take row groups in turn; together they read every row once."""
+    seen: list[Sample] = []
+    for rank in range(world_size):
+        plan = evaluation_plan(run.manifest, "train", rank, world_size, run.window, run.rule)
+        order = epoch_order(plan, 0)
+        assert order == sorted(order)
+        assert sum(step.size for step in plan.steps(Position())) == len(order)
+        assert plan.steps_in(0) == sum(1 for _ in plan.steps(Position()))
+        seen += order
+    assert sorted(seen) == sorted(epoch_order(run.plan, 0))
 
 
-@given(runs())
-def test_an_evaluation_goes_through_the_files_in_order(run: Run) -> None:
-    groups = sorted(run.groups, key=lambda group: (group.file, group.index))
-    read = []
-    for window in sequential_windows(groups, run.window):
-        for place, row in sequential_rows(window):
-            read.append((window.row_groups[place].file, window.row_groups[place].index, int(row)))
-    assert read == [(group.file, group.index, row) for group in groups for row in range(group.rows)]
+def test_row_groups_are_columns() -> None:
+    split = Split(
+        [Shard("a", [Extent(3, 40, 20, 50), Extent(2, 60, 30, 70)], 120, "a"), Shard("b", [Extent(1, 9)], 10, "b")], 1
+    )
+    groups = RowGroups.of(split, ImagePolicy(32, 64))
+    assert [column.tolist() for column in (groups.shard, groups.index, groups.rows)] == [[0, 0, 1], [0, 1, 0], [3, 2, 1]]
+    assert groups.height.tolist() == [20, 30, 32] and groups.bytes.tolist() == [50, 70, 10]
+    part = groups.part(1, 2)
+    assert len(part) == 1 and part.index.tolist() == [1] and part.width.tolist() == [60]

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import gc
 import hashlib
+import queue
 import shutil
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow.parquet as pq
@@ -22,6 +26,7 @@ from data_pipeline.shards import Row, read_split, write_shard
 from data_pipeline.storage import StorageError, open_storage
 from data_pipeline.stream import EvaluationStream, Position, StreamConfig, TrainStream
 from data_pipeline.stream.batch import Batch, pad_images
+from data_pipeline.stream.config import Execution
 from data_pipeline.tokenizer import Tokenizer
 
 CONFIG = StreamConfig(window_row_groups=2)
@@ -34,6 +39,23 @@ def train_stream(dataset: Dataset, rank: int = 0, world_size: int = 1, config: S
     return TrainStream(
         dataset, "train", tokenizer, config, seed=SEED, global_batch_size=BATCH, rank=rank, world_size=world_size
     )
+
+
+def of_all_ranks(dataset: Dataset, world_size: int, config: StreamConfig, start: Position, epochs: int) -> list[list[Batch]]:
+    """The batches of every rank, each read in a thread of its own, as workers read side by side."""
+    box: queue.Queue[Any] = queue.Queue()
+
+    def read(rank: int) -> list[Batch]:
+        def share(value: Any) -> Any:
+            if rank == 0:
+                for _ in range(world_size):
+                    box.put(value)
+            return box.get()
+
+        return list(train_stream(dataset, rank, world_size, config).batches(start, epochs, share))
+
+    with ThreadPoolExecutor(world_size) as pool:
+        return list(pool.map(read, range(world_size)))
 
 
 def digests(batch: Batch) -> list[str]:
@@ -52,6 +74,12 @@ def two_epochs(dataset: Dataset) -> list[Batch]:
     return list(train_stream(dataset).batches(Position(), 2))
 
 
+@pytest.fixture(params=["threads", "ray"])
+def config(request: pytest.FixtureRequest) -> StreamConfig:
+    """Both ways of carrying out a plan; what they give is the same."""
+    return replace(CONFIG, execution=request.param)
+
+
 def small_dataset(folder: Path, images: dict[str, bytes], texts: dict[str, str], charset: list[str]) -> Dataset:
     rows = [Row(name, data, 40, 32, texts.get(name, "a b")) for name, data in images.items()]
     shard = write_shard(open_storage(folder), "train/part-00000.parquet", rows)
@@ -65,8 +93,8 @@ def good_images(count: int) -> dict[str, bytes]:
 
 
 def test_an_epoch_is_every_row_once_and_the_next_has_another_order(dataset: Dataset, two_epochs: list[Batch]) -> None:
-    steps = train_stream(dataset).steps_per_epoch
-    assert len(two_epochs) == 2 * steps == 20
+    steps = train_stream(dataset).total_steps(1)
+    assert len(two_epochs) == train_stream(dataset).total_steps(2) == 2 * steps == 20
     first, second = ([name for batch in part for name in batch.ids] for part in (two_epochs[:steps], two_epochs[steps:]))
     assert sorted(first) == sorted(second) == [f"train-{number:08d}" for number in range(300)]
     assert first != second
@@ -85,8 +113,9 @@ def test_batches_are_what_they_say(dataset: Dataset, two_epochs: list[Batch]) ->
             assert (image[:, :, width:] == dataset.manifest.image.background).all()
 
 
-def test_the_same_seed_gives_the_same_bytes(dataset: Dataset, two_epochs: list[Batch]) -> None:
-    again = list(train_stream(dataset).batches(Position(), 2))
+def test_the_same_seed_gives_the_same_bytes_either_way(dataset: Dataset, two_epochs: list[Batch], config: StreamConfig) -> None:
+    again = list(train_stream(dataset, config=config).batches(Position(), 2))
+    assert [batch.position for batch in again] == [batch.position for batch in two_epochs]
     assert [batch.images.tobytes() for batch in again] == [batch.images.tobytes() for batch in two_epochs]
     assert [batch.targets.tobytes() for batch in again] == [batch.targets.tobytes() for batch in two_epochs]
 
@@ -97,8 +126,8 @@ def test_an_image_is_augmented_anew_each_epoch(two_epochs: list[Batch]) -> None:
     assert 0 < same < 150  # some draws leave an image as it is
 
 
-def test_two_ranks_read_what_one_reads(dataset: Dataset, two_epochs: list[Batch]) -> None:
-    ranks = [train_stream(dataset, rank, 2).batches(Position(), 2) for rank in range(2)]
+def test_two_ranks_read_what_one_reads(dataset: Dataset, two_epochs: list[Batch], config: StreamConfig) -> None:
+    ranks = of_all_ranks(dataset, 2, config, Position(), 2)
     for alone, first, second in zip(two_epochs, *ranks, strict=True):
         assert digests(first) + digests(second) == digests(alone)
         assert first.position == second.position == alone.position
@@ -106,20 +135,20 @@ def test_two_ranks_read_what_one_reads(dataset: Dataset, two_epochs: list[Batch]
         assert first.weights.sum() + second.weights.sum() == len(alone.ids)
 
 
-def test_a_resumed_run_goes_on_where_it_stopped(dataset: Dataset, two_epochs: list[Batch]) -> None:
+def test_a_resumed_run_goes_on_where_it_stopped(dataset: Dataset, two_epochs: list[Batch], config: StreamConfig) -> None:
     stopped = two_epochs[5].position
-    ranks = [train_stream(dataset, rank, 3).batches(stopped, 2) for rank in range(3)]
+    ranks = of_all_ranks(dataset, 3, config, stopped, 2)
     rest = [[line for batch in batches for line in digests(batch)] for batches in zip(*ranks, strict=True)]
     assert rest == [digests(batch) for batch in two_epochs[6:]]
 
 
 @pytest.mark.parametrize("world_size", [1, 2, 3])
-def test_an_evaluation_reads_every_row_once(dataset: Dataset, world_size: int) -> None:
+def test_an_evaluation_reads_every_row_once(dataset: Dataset, world_size: int, config: StreamConfig) -> None:
     tokenizer = Tokenizer(dataset.manifest.charset)
     ids: list[str] = []
     weight = 0.0
     for rank in range(world_size):
-        stream = EvaluationStream(dataset, "train", tokenizer, CONFIG, batch_size=24, rank=rank, world_size=world_size)
+        stream = EvaluationStream(dataset, "train", tokenizer, config, batch_size=24, rank=rank, world_size=world_size)
         for batch in stream.batches():
             ids += batch.ids
             weight += float(batch.weights.sum())
@@ -161,38 +190,42 @@ def test_a_token_outside_the_vocabulary_is_named(ray_cluster: None, tmp_path: Pa
         list(train_stream(dataset).batches(Position(), 1))
 
 
-def test_a_missing_shard_is_named_at_once(dataset: Dataset, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+def test_a_missing_shard_is_named_at_once(
+    dataset: Dataset, tmp_path: Path, capfd: pytest.CaptureFixture[str], config: StreamConfig
+) -> None:
     copy = tmp_path / "copy"
     shutil.copytree(dataset.storage.path, copy)
     (copy / "train" / "part-00000.parquet").unlink()
     with pytest.raises(Exception) as raised:
-        list(train_stream(open_dataset(str(copy))).batches(Position(), 3))
+        list(train_stream(open_dataset(str(copy)), config=config).batches(Position(), 3))
     mistake = user_error_in(raised.value)
     assert isinstance(mistake, StorageError)
     assert str(mistake) == f"'{copy}/train/part-00000.parquet' does not exist."
     assert "Traceback" not in capfd.readouterr().err
 
 
-def test_a_damaged_shard_is_named(dataset: Dataset, tmp_path: Path) -> None:
+def test_a_damaged_shard_is_named(dataset: Dataset, tmp_path: Path, config: StreamConfig) -> None:
     copy = tmp_path / "copy"
     shutil.copytree(dataset.storage.path, copy)
     (copy / "train" / "part-00000.parquet").write_bytes(b"no parquet")
     with pytest.raises(Exception) as raised:
-        list(train_stream(open_dataset(str(copy))).batches(Position(), 1))
+        list(train_stream(open_dataset(str(copy)), config=config).batches(Position(), 1))
     assert "train/part-00000.parquet" in str(user_error_in(raised.value))
 
 
 def running() -> set[str]:
     """Our threads and Ray Data's. Its `Prefetcher` is not among them: it stays, parked, when an execution is abandoned."""
+    gc.collect()
     names = {thread.name for thread in threading.enumerate()}
     return {name for name in names if name.startswith(("inkray-", "StreamingExecutor", "iter_threaded"))}
 
 
-def test_a_stream_left_early_leaves_nothing_running(dataset: Dataset) -> None:
-    batches = train_stream(dataset).batches(Position(), 100)
+@pytest.mark.parametrize(("way", "thread"), [("threads", "inkray-decode"), ("ray", "StreamingExecutor")])
+def test_a_stream_left_early_leaves_nothing_running(dataset: Dataset, way: Execution, thread: str) -> None:
+    batches = train_stream(dataset, config=replace(CONFIG, execution=way)).batches(Position(), 100)
     next(batches)
-    assert any(name.startswith("StreamingExecutor") for name in running())
-    batches.close()  # type: ignore[attr-defined]
+    assert any(name.startswith(thread) for name in running())
+    batches.close()
     deadline = time.monotonic() + 20  # Ray Data gives its own thread 2 s to end
     while running() and time.monotonic() < deadline:
         time.sleep(0.1)
@@ -202,13 +235,14 @@ def test_a_stream_left_early_leaves_nothing_running(dataset: Dataset) -> None:
 def test_a_slow_reader_does_not_fill_the_object_store(dataset: Dataset) -> None:
     from ray._private.internal_api import memory_summary
 
-    batches = train_stream(dataset, config=replace(CONFIG, augmentation="none")).batches(Position(), 300)
+    config = replace(CONFIG, augmentation="none", execution="ray", memory_mb=200)
+    batches = train_stream(dataset, config=config).batches(Position(), 300)
     for _ in range(3):
         next(batches)
     time.sleep(4)  # 300 epochs are 1.5 GB of pixels; what is not asked for is not to be read
     # Named, for other sessions may run on this machine.
     summary = memory_summary(ray.get_runtime_context().gcs_address, stats_only=True)
-    batches.close()  # type: ignore[attr-defined]
+    batches.close()
     line = next(line for line in summary.splitlines() if line.startswith("Plasma memory usage"))
     assert int(line.split()[3]) < 400, line
 
@@ -240,9 +274,9 @@ def test_a_task_is_given_its_own_window_alone(dataset: Dataset, monkeypatch: pyt
     largest = []
     for epochs in (1, 300):
         sent.clear()
-        batches = train_stream(dataset).batches(Position(), epochs)
+        batches = train_stream(dataset, config=replace(CONFIG, execution="ray")).batches(Position(), epochs)
         next(batches)
-        batches.close()  # type: ignore[attr-defined]
+        batches.close()
         largest.append(max(sent))
     assert largest[1] < 1.2 * largest[0]
 

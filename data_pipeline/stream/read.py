@@ -1,0 +1,138 @@
+"""Row groups from shards: tried again when storage fails, from the cache where there is one, and with what it took."""
+
+from __future__ import annotations
+
+import threading
+from collections import OrderedDict
+from dataclasses import dataclass
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from data_pipeline.manifest import Dataset, RowGroup
+from data_pipeline.shards import read_row_group
+from data_pipeline.storage import storage_errors
+from data_pipeline.stream.cache import entry_key, open_cache
+from data_pipeline.stream.config import StreamConfig
+from data_pipeline.stream.costs import Costs
+from data_pipeline.stream.plan import RowGroups
+from data_pipeline.stream.retry import retried
+
+COLUMNS = ["id", "image", "width", "height", "text", "source"]
+OPEN_SHARDS = 128  # files kept open by a reader, their footers read once
+
+
+@dataclass(frozen=True)
+class Rows:
+    """Encoded rows. `data` (bytes) holds the images one after the other, number i from `offsets[i]` to `offsets[i + 1]`;
+    `widths` and `heights` are their sizes in pixels: int64 (n,).
+    """
+
+    data: np.ndarray
+    offsets: np.ndarray
+    widths: np.ndarray
+    heights: np.ndarray
+    ids: list[str]
+    texts: list[str]
+    sources: list[str]
+
+    def image(self, index: int) -> memoryview:
+        """The bytes of an image."""
+        return self.data[self.offsets[index] : self.offsets[index + 1]].data
+
+
+def rows_of(table: pa.Table) -> Rows:
+    """The columns of a row group. Nothing of the images is copied."""
+    images = table.column("image").combine_chunks()
+    if isinstance(images, pa.ChunkedArray):  # of a table without rows
+        images = pa.array([], pa.binary())
+    buffers = images.buffers()
+    offsets = np.frombuffer(buffers[1], np.int32)[images.offset : images.offset + len(images) + 1] if buffers[1] else [0]
+    return Rows(
+        data=np.frombuffer(buffers[2] or b"", np.uint8),
+        offsets=np.asarray(offsets, np.int64),
+        widths=table.column("width").to_numpy().astype(np.int64),
+        heights=table.column("height").to_numpy().astype(np.int64),
+        ids=table.column("id").to_pylist(),
+        texts=table.column("text").to_pylist(),
+        sources=[source or "" for source in table.column("source").to_pylist()],
+    )
+
+
+class RowGroupReader:
+    """Reads the row groups of a plan by their numbers, from any thread; pickled, it opens its shards anew."""
+
+    def __init__(self, dataset: Dataset, split: str, groups: RowGroups, config: StreamConfig) -> None:
+        self._storage, self._groups, self._config = dataset.storage, groups, config
+        self._hashes = tuple(shard.sha256 for shard in dataset.manifest.split(split).shards)
+        self.__setstate__(vars(self))
+
+    def __getstate__(self) -> dict[str, object]:
+        return {name: value for name, value in vars(self).items() if name not in ("_open", "_lock", "_closed")}
+
+    def __setstate__(self, state: dict[str, object]) -> None:
+        vars(self).update(state)
+        self._open: OrderedDict[int, tuple[pa.NativeFile, pq.FileMetaData]] = OrderedDict()
+        self._lock, self._closed = threading.Lock(), threading.Event()
+
+    def close(self) -> None:
+        """Nobody waits for what is being read: a storage that fails is not asked again."""
+        self._closed.set()
+
+    @property
+    def remote(self) -> bool:
+        """Whether reading waits for a network."""
+        return not self._storage.is_local
+
+    def read(self, number: int) -> tuple[Rows, Costs]:
+        """The rows of row group `number`, and what reading them took.
+
+        Raises:
+            StorageError: a shard is missing, or its storage fails for longer than `stream.storage_timeout_s`.
+            DatasetError: a shard is not as the manifest describes it, by name.
+            UserError: the cache cannot be used.
+        """
+        costs = Costs()
+
+        def fetch() -> pa.Table:
+            table, costs.retries = retried(lambda: self._read(number), self._config.storage_timeout_s, self._closed)
+            costs.reads, costs.read_bytes = 1, table.nbytes
+            return table
+
+        cache = open_cache(self._config.cache)
+        if cache is None:
+            return rows_of(fetch()), costs
+        key = entry_key(self._hashes[self._groups.shard[number]], int(self._groups.index[number]), COLUMNS)
+        table, hit = cache.get(key, fetch)
+        costs.cached = int(hit)
+        return rows_of(table), costs
+
+    def _read(self, number: int) -> pa.Table:
+        shard = int(self._groups.shard[number])
+        name = self._groups.files[shard]
+        file = self._storage.child(name)
+        group = RowGroup(name, int(self._groups.index[number]), int(self._groups.rows[number]), 0)
+        try:
+            with storage_errors(file):
+                source, metadata = self._opened(shard)
+                parquet = pq.ParquetFile(source, metadata=metadata, pre_buffer=True)
+            return read_row_group(parquet, file, group, COLUMNS)
+        except BaseException:
+            with self._lock:
+                self._open.pop(shard, None)  # another attempt begins with a connection of its own
+            raise
+
+    def _opened(self, shard: int) -> tuple[pa.NativeFile, pq.FileMetaData]:
+        with self._lock:
+            if shard in self._open:
+                self._open.move_to_end(shard)
+                return self._open[shard]
+        path = self._storage.child(self._groups.files[shard]).path
+        source = self._storage.filesystem.open_input_file(path)
+        metadata = pq.ParquetFile(source).metadata
+        with self._lock:
+            self._open[shard] = source, metadata
+            if len(self._open) > OPEN_SHARDS:
+                self._open.popitem(last=False)
+        return source, metadata
