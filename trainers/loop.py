@@ -117,6 +117,7 @@ class Worker:
             self.step.load_state_dict(state)
         self.interval = Interval(self.device)
         self.epoch_sums = Sums()
+        self.first_wait_s: float | None = None  # for the first batch of this epoch
         self.gauges = Gauges(run.name)
 
     def _restore(self) -> dict[str, Any] | None:
@@ -144,7 +145,9 @@ class Worker:
             batch, tensors = next(batches, (None, None))
             if batch is None or tensors is None:
                 break
-            self.interval.waited(time.monotonic() - asked)
+            waited = time.monotonic() - asked
+            self.interval.waited(waited)
+            self.first_wait_s = waited if self.first_wait_s is None else self.first_wait_s
             result = self.step(tensors, stop=self.line.poll())
             self.interval.stepped(result, batch)
             self._reject(self.config.data.train_split, batch.errors)
@@ -238,8 +241,9 @@ class Worker:
                 "time/checkpoint_s": time.monotonic() - evaluated,
             }
             figures = {"step": self.step.steps, "epoch": epoch, **self.metrics, **times, **self.epoch_sums.epoch_figures()}
+            figures["epoch/first_wait_s"] = self.first_wait_s or 0.0
             self.line.push("epoch", figures=figures)
-        self.epoch_sums = Sums()
+        self.epoch_sums, self.first_wait_s = Sums(), None
         self.interval.restart()
 
     def _share_buffers(self) -> None:

@@ -1,4 +1,7 @@
-"""From shards to batches: `plan` is the order, `read` fetches rows, `batch` decodes them, `threads` or `ray_tasks` carry it out."""
+"""From shards to batches.
+
+`plan` is the order, `read` fetches rows, `batch` decodes and pads them; `threads` or `ray_tasks` carry it out.
+"""
 
 from data_pipeline.stream.batch import Batch
 from data_pipeline.stream.config import CacheConfig, StreamConfig

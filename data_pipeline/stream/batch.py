@@ -49,7 +49,7 @@ def padded(pixels: int) -> int:
 
 
 def pad_images(images: Sequence[np.ndarray], policy: ImagePolicy) -> tuple[np.ndarray, np.ndarray]:
-    """Images of a policy, uint8 (H, W[, C]), as one uint8 (B, C, H, W), padded on the right and below, and their widths (B,)."""
+    """Images of a policy, uint8 (H, W[, C]), padded on the right and below to one uint8 (B, C, H, W); and their widths (B,)."""
     widths = np.array([image.shape[1] for image in images], np.int64)
     canvas = _canvas(len(images), max((image.shape[0] for image in images), default=0), int(widths.max(initial=1)), policy)
     for index, image in enumerate(images):
