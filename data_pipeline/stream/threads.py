@@ -6,8 +6,9 @@ another process. What is held is bounded in bytes: half of `stream.memory_mb` fo
 
 from __future__ import annotations
 
+import threading
 from collections import deque
-from collections.abc import Generator, Iterator
+from collections.abc import Callable, Generator, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 
 import numpy as np
@@ -16,7 +17,7 @@ from data_pipeline.stream.batch import Decoded, Decoder, Picked
 from data_pipeline.stream.config import StreamConfig
 from data_pipeline.stream.costs import Costs
 from data_pipeline.stream.plan import Plan, Position, Step, Window
-from data_pipeline.stream.read import RowGroupReader
+from data_pipeline.stream.read import RowGroupReader, Rows
 
 LOCAL_READS, REMOTE_READS = 2, 16  # at a time: a disk answers at once, a network after a while
 WINDOWS_SHARE, BATCHES_SHARE = 0.5, 0.4  # of the memory; the rest is for images that are being decoded
@@ -25,12 +26,12 @@ WINDOWS_SHARE, BATCHES_SHARE = 0.5, 0.4  # of the memory; the rest is for images
 class LoadedWindow:
     """A window whose row groups are being read."""
 
-    def __init__(self, plan: Plan, reader: RowGroupReader, pool: ThreadPoolExecutor, window: Window, first: int) -> None:
+    def __init__(self, plan: Plan, read: Callable[[int], Rows], pool: ThreadPoolExecutor, window: Window, first: int) -> None:
         self.window, self._order = window, plan.order(window)
         self._start = window.start
         places = np.unique(self._order[max(0, first - window.start) :, 0])  # a resumed epoch begins amid a window
         self.bytes = int(plan.groups.bytes[window.groups[places]].sum())
-        self._reads = {int(place): pool.submit(reader.read, int(window.groups[place])) for place in places}
+        self._reads = {int(place): pool.submit(read, int(window.groups[place])) for place in places}
 
     @property
     def ready(self) -> bool:
@@ -40,11 +41,7 @@ class LoadedWindow:
     def picked(self, first: int, last: int) -> list[Picked]:
         """Its rows among the samples from `first` to before `last` of the epoch; waits until they are read."""
         part = self._order[max(0, first - self._start) : max(0, last - self._start)]
-        return [(self._reads[place].result()[0], row) for place, row in part.tolist()]
-
-    def costs(self) -> Costs:
-        """What reading it took."""
-        return sum((read.result()[1] for read in self._reads.values()), Costs())
+        return [(self._reads[place].result(), row) for place, row in part.tolist()]
 
 
 class WindowLoader:
@@ -57,7 +54,13 @@ class WindowLoader:
         self._coming = self._windows(start, epochs)
         self._next = next(self._coming, None)
         self._loaded: deque[LoadedWindow] = deque()
-        self.costs = Costs()
+        self._costs, self._lock = Costs(), threading.Lock()
+
+    def _read(self, number: int) -> Rows:
+        rows, costs = self._reader.read(number)
+        with self._lock:
+            self._costs += costs
+        return rows
 
     def _windows(self, start: Position, epochs: int) -> Iterator[tuple[Window, int]]:
         for epoch in range(start.epoch, epochs):
@@ -70,14 +73,12 @@ class WindowLoader:
             held = sum(loaded.bytes for loaded in self._loaded)
             if self._loaded and held + int(self._plan.groups.bytes[window.groups].sum()) > self._limit:
                 return
-            self._loaded.append(LoadedWindow(self._plan, self._reader, self._pool, window, first))
+            self._loaded.append(LoadedWindow(self._plan, self._read, self._pool, window, first))
             self._next = next(self._coming, None)
 
     def _drop_before(self, epoch: int, first: int) -> None:
         while self._loaded and (self._loaded[0].window.epoch, self._loaded[0].window.end) <= (epoch, first):
-            done = self._loaded.popleft()
-            if done.ready:  # else none of its rows were this rank's
-                self.costs += done.costs()
+            self._loaded.popleft()
 
     def ready(self, epoch: int, last: int) -> bool:
         """Whether the samples before `last` have been read."""
@@ -103,8 +104,9 @@ class WindowLoader:
         return rows
 
     def take_costs(self) -> Costs:
-        """Costs since the last call."""
-        costs, self.costs = self.costs, Costs()
+        """What was read since the last call."""
+        with self._lock:
+            costs, self._costs = self._costs, Costs()
         return costs
 
     def close(self) -> None:
