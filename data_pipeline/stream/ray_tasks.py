@@ -191,7 +191,7 @@ def _decode(decoder: Decoder, block: pa.Table) -> pa.Table:
     ends = np.cumsum([0, *(piece.rows for piece in pieces)])
     jobs = [(piece, [(rows, index) for index in range(*span)]) for piece, *span in zip(pieces, ends, ends[1:], strict=False)]
     shapes = [decoder.shape(piece.size, picked) for piece, picked in jobs]
-    memory = np.empty(sum(map(math.prod, shapes)), np.uint8)
+    memory = _task_memory(sum(map(math.prod, shapes)))
     parts, place = [], 0
     for (piece, picked), shape in zip(jobs, shapes, strict=True):
         images = memory[place : place + math.prod(shape)].reshape(shape)
@@ -199,6 +199,19 @@ def _decode(decoder: Decoder, block: pa.Table) -> pa.Table:
         parts.append((piece, shape, replace(decoded, images=_NO_IMAGES, costs=decoded.costs + costs)))
         costs, place = Costs(), place + math.prod(shape)
     return _packed(parts, memory)
+
+
+_memory = np.empty(0, np.uint8)
+
+
+def _task_memory(size: int) -> np.ndarray:
+    """Memory for the images of a task, the same for all tasks of this process: what one returns is in the object store before
+    the next begins. To get fresh memory from the system each time took a twentieth of all the time.
+    """
+    global _memory
+    if len(_memory) < size:
+        _memory = np.empty(size, np.uint8)
+    return _memory[:size]
 
 
 def _pieces(chunks: Iterator[pa.Table]) -> Iterator[tuple[Piece, Decoded]]:
