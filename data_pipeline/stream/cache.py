@@ -78,7 +78,7 @@ class Cache:
         with pa.ipc.new_stream(sink, table.schema) as writer:
             writer.write_table(table)
         content = memoryview(sink.getvalue())
-        size = _CHECKSUM_BYTES + len(content)
+        checksum, size = hashlib.sha256(content).digest(), _CHECKSUM_BYTES + len(content)
         if size > self.limit:
             return
         with FileLock(self.folder / "locks" / "size"):
@@ -87,7 +87,9 @@ class Cache:
             file.parent.mkdir(exist_ok=True)
             partial = file.with_suffix(f".{os.getpid()}")
             try:
-                partial.write_bytes(hashlib.sha256(content).digest() + bytes(content))
+                with partial.open("wb") as stream:
+                    stream.write(checksum)
+                    stream.write(content)
                 partial.rename(file)
             except OSError:
                 partial.unlink(missing_ok=True)
