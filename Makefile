@@ -8,7 +8,6 @@ PYTEST := $(BIN)/python -m pytest -n 2 --dist loadgroup
 CONFIG ?= configs/train/formulas.yaml
 FORMULAS := data/formulas
 # Shorter than the interpreter's own search for a display, a hub or an update: none is wanted here.
-export NO_ALBUMENTATIONS_UPDATE = 1
 export MPLBACKEND = agg
 
 .PHONY: help setup train test test-all lint format bench clean

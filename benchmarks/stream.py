@@ -175,18 +175,23 @@ def training(scratch: Path) -> Figures:
     return figures
 
 
-def growth(scratch: Path, rows: list[int]) -> Figures:
-    """Seconds per image of one whole epoch, from the manifest to the last batch."""
-    figures: Figures = {}
-    for count in rows:
-        uri = tiny_dataset(str(scratch / f"tiny-{count}"), count).storage.uri
-        times = []
-        for _ in range(3 if count <= 100_000 else 1):
-            started = time.perf_counter()
-            assert sum(sizes(uri, StreamConfig(augmentation="none", execution="threads"), 1)) == count
-            times.append(time.perf_counter() - started)
-        figures[f"{count}"] = statistics.median(times) / count
-        print(f"  {count:10,} rows: {1e6 * figures[f'{count}']:.1f} us an image, start included", flush=True)
+def growth(scratch: Path, rows: list[int], rounds: int) -> Figures:
+    """Microseconds per image of one whole epoch, from the manifest to the last batch."""
+    uris = {count: tiny_dataset(str(scratch / f"tiny-{count}"), count).storage.uri for count in rows}
+
+    def epoch(count: int) -> float:
+        started = time.perf_counter()
+        assert sum(sizes(uris[count], StreamConfig(augmentation="none", execution="threads"), 1)) == count
+        return 1e6 * (time.perf_counter() - started) / count
+
+    costs: dict[int, list[float]] = {count: [] for count in rows}
+    for _ in range(rounds):
+        for count in rows:
+            costs[count].append(statistics.median(epoch(count) for _ in range(9 if count < 50_000 else 1)))
+        print("  round: " + ", ".join(f"{count:,} rows {its[-1]:.1f} us" for count, its in costs.items()), flush=True)
+    figures: Figures = {"us_per_image": {count: statistics.median(its) for count, its in costs.items()}}
+    for count, cost in figures["us_per_image"].items():
+        print(f"  {count:10,} rows: {cost:.1f} us an image, start included")
     figures["plan"] = [plan_alone(count) for count in (10**6, 10**7, 10**8)]
     for row in figures["plan"]:
         print(
@@ -232,7 +237,7 @@ def main() -> int:
                 case "memory":
                     figures[part] = peak_memory(scratch)
                 case "growth":
-                    figures[part] = growth(scratch, args.rows)
+                    figures[part] = growth(scratch, args.rows, args.rounds)
     print(figures["machine"])
     if args.json:
         args.json.write_text(json.dumps(figures, indent=1))

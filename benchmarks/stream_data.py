@@ -45,7 +45,7 @@ def lines_dataset(uri: str, images: int = 4096, rows_per_shard: int = 256) -> Da
     return write_dataset(uri, shards, ImagePolicy(128, 512), ["a", "b", "c"])
 
 
-def tiny_dataset(uri: str, images: int, rows_per_shard: int = 4096) -> Dataset:
+def tiny_dataset(uri: str, images: int, rows_per_shard: int = 512) -> Dataset:
     """Images of 16x32 pixels: what is left of the cost is the stream's own."""
     rng = np.random.default_rng(0)
     pngs = [encode_png(rng.integers(0, 255, (16, 32), dtype=np.uint8)) for _ in range(64)]

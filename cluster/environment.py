@@ -9,7 +9,6 @@ DEFAULTS = {
     "RAY_DATA_DISABLE_PROGRESS_BARS": "1",  # Inkray shows its own
     "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.5",  # a checkpoint counts only once the controller has polled it
     "RAY_ENABLE_UV_RUN_RUNTIME_ENV": "0",
-    "NO_ALBUMENTATIONS_UPDATE": "1",
     # Clients of S3 send checksums as a trailer, which gateways other than Amazon's may refuse (Ceph answers 411). The
     # client reads these two when it is made, in every process that unpickles one.
     "AWS_REQUEST_CHECKSUM_CALCULATION": "when_required",

@@ -65,8 +65,10 @@ def write_shard(storage: Storage, file: str, rows: Sequence[Row]) -> Shard:
     ordered = sorted(rows, key=lambda row: (row.width, row.id))
     groups = _cut(ordered)
     buffer = io.BytesIO()
-    # Images are compressed already; plain encoding keeps reading at the speed of memory.
-    with pq.ParquetWriter(buffer, SEQUENCE_SCHEMA, compression="none", use_dictionary=["source", "writer"]) as writer:
+    # Images are compressed already; plain encoding keeps reading at the speed of memory. Statistics of images would stand in
+    # the footer, which every reader of a row group reads first.
+    options = {"compression": "none", "use_dictionary": ["source", "writer"], "write_statistics": False}
+    with pq.ParquetWriter(buffer, SEQUENCE_SCHEMA, **options) as writer:
         for group in groups:
             columns = {name: [getattr(row, name) for row in group] for name in SEQUENCE_SCHEMA.names}
             writer.write_table(pa.table(columns, schema=SEQUENCE_SCHEMA), row_group_size=len(group))

@@ -21,7 +21,6 @@ os.environ |= {
     "RAY_ADDRESS": "local",
     "RAY_TMPDIR": _RAY_DIRECTORY,
     "WANDB_MODE": "offline",
-    "NO_ALBUMENTATIONS_UPDATE": "1",
     "MPLBACKEND": "agg",
     "AWS_EC2_METADATA_DISABLED": "true",
 }

@@ -20,7 +20,9 @@ from data_pipeline.stream.plan import RowGroups
 from data_pipeline.stream.retry import retried
 
 COLUMNS = ["id", "image", "width", "height", "text", "source"]
-OPEN_SHARDS = 128  # files kept open by a reader, their footers read once
+# Shards that a reader keeps open, their footers read once: so many files, and so many bytes of footers.
+OPEN_SHARDS, FOOTER_BYTES = 256, 64 * 2**20
+COLUMN_CHUNK_BYTES = 1024  # of a parsed footer, about
 
 
 @dataclass(frozen=True)
@@ -69,11 +71,12 @@ class RowGroupReader:
         self.__setstate__(vars(self))
 
     def __getstate__(self) -> dict[str, object]:
-        return {name: value for name, value in vars(self).items() if name not in ("_open", "_lock", "_closed")}
+        return {name: value for name, value in vars(self).items() if name not in ("_open", "_footers", "_lock", "_closed")}
 
     def __setstate__(self, state: dict[str, object]) -> None:
         vars(self).update(state)
         self._open: OrderedDict[int, tuple[pa.NativeFile, pq.FileMetaData]] = OrderedDict()
+        self._footers = 0  # bytes
         self._lock, self._closed = threading.Lock(), threading.Event()
 
     def close(self) -> None:
@@ -120,7 +123,7 @@ class RowGroupReader:
             return read_row_group(parquet, file, group, COLUMNS)
         except BaseException:
             with self._lock:
-                self._open.pop(shard, None)  # another attempt begins with a connection of its own
+                self._forget(shard)  # another attempt begins with a connection of its own
             raise
 
     def _opened(self, shard: int) -> tuple[pa.NativeFile, pq.FileMetaData]:
@@ -132,7 +135,17 @@ class RowGroupReader:
         source = self._storage.filesystem.open_input_file(path)
         metadata = pq.ParquetFile(source).metadata
         with self._lock:
+            self._forget(shard)  # if another thread was quicker
             self._open[shard] = source, metadata
-            if len(self._open) > OPEN_SHARDS:
-                self._open.popitem(last=False)
+            self._footers += _footer_bytes(metadata)
+            while len(self._open) > 1 and (len(self._open) > OPEN_SHARDS or self._footers > FOOTER_BYTES):
+                self._forget(next(iter(self._open)))
         return source, metadata
+
+    def _forget(self, shard: int) -> None:
+        _, metadata = self._open.pop(shard, (None, None))
+        self._footers -= _footer_bytes(metadata) if metadata else 0
+
+
+def _footer_bytes(metadata: pq.FileMetaData) -> int:
+    return COLUMN_CHUNK_BYTES * metadata.num_row_groups * metadata.num_columns

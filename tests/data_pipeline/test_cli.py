@@ -82,12 +82,12 @@ def test_exploring_an_empty_or_missing_split_is_named(formulas: str, monkeypatch
 @pytest.mark.parametrize(
     ("modules", "unwanted"),
     [
-        ("data_pipeline.explore, data_pipeline.prepare, data_pipeline.synthesize, data_pipeline.stream", "albumentations"),
+        ("data_pipeline.explore, data_pipeline.prepare, data_pipeline.synthesize, data_pipeline.stream", "torch"),
         ("data_pipeline.explore", "matplotlib"),
     ],
 )
 def test_no_command_pays_for_what_it_may_not_need(modules: str, unwanted: str) -> None:
-    """albumentations takes over a second to import; only a task that augments needs it, as only a sheet does matplotlib."""
+    """torch takes seconds to import, in every process that reads; only those that train need it, as a sheet does matplotlib."""
     program = f"import sys, {modules}; print({unwanted!r} in sys.modules)"
     done = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=True)
     assert done.stdout == "False\n"

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import gc
-import hashlib
 import queue
 import shutil
 import threading
@@ -24,44 +23,11 @@ from data_pipeline.images import ImagePolicy, encode_png
 from data_pipeline.manifest import Dataset, DatasetError, Manifest, Split, open_dataset
 from data_pipeline.shards import Row, read_split, write_shard
 from data_pipeline.storage import StorageError, open_storage
-from data_pipeline.stream import EvaluationStream, Position, StreamConfig, TrainStream
+from data_pipeline.stream import EvaluationStream, Position, StreamConfig
 from data_pipeline.stream.batch import Batch, pad_images
 from data_pipeline.stream.config import Execution
 from data_pipeline.tokenizer import Tokenizer
-
-CONFIG = StreamConfig(window_row_groups=2)
-SEED = 3
-BATCH = 32
-
-
-def train_stream(dataset: Dataset, rank: int = 0, world_size: int = 1, config: StreamConfig = CONFIG) -> TrainStream:
-    tokenizer = Tokenizer(dataset.manifest.charset)
-    return TrainStream(
-        dataset, "train", tokenizer, config, seed=SEED, global_batch_size=BATCH, rank=rank, world_size=world_size
-    )
-
-
-def of_all_ranks(dataset: Dataset, world_size: int, config: StreamConfig, start: Position, epochs: int) -> list[list[Batch]]:
-    """The batches of every rank, each read in a thread of its own, as workers read side by side."""
-    box: queue.Queue[Any] = queue.Queue()
-
-    def read(rank: int) -> list[Batch]:
-        def share(value: Any) -> Any:
-            if rank == 0:
-                for _ in range(world_size):
-                    box.put(value)
-            return box.get()
-
-        return list(train_stream(dataset, rank, world_size, config).batches(start, epochs, share))
-
-    with ThreadPoolExecutor(world_size) as pool:
-        return list(pool.map(read, range(world_size)))
-
-
-def digests(batch: Batch) -> list[str]:
-    """Id and pixels of each real sample, without what pads the batch."""
-    images = [image[:, :, :width].tobytes() for image, width in zip(batch.images, batch.widths, strict=True)]
-    return [f"{name} {hashlib.sha256(pixels).hexdigest()}" for name, pixels in zip(batch.ids, images, strict=False)]
+from tests.data_pipeline.streams import BATCH, CONFIG, digests, of_all_ranks, train_stream
 
 
 @pytest.fixture(scope="module")
@@ -72,12 +38,6 @@ def dataset(formulas: str) -> Dataset:
 @pytest.fixture(scope="module")
 def two_epochs(dataset: Dataset) -> list[Batch]:
     return list(train_stream(dataset).batches(Position(), 2))
-
-
-@pytest.fixture(params=["threads", "ray"])
-def config(request: pytest.FixtureRequest) -> StreamConfig:
-    """Both ways of carrying out a plan; what they give is the same."""
-    return replace(CONFIG, execution=request.param)
 
 
 def small_dataset(folder: Path, images: dict[str, bytes], texts: dict[str, str], charset: list[str]) -> Dataset:
@@ -289,3 +249,51 @@ def test_images_are_padded_to_one_width() -> None:
     coloured = np.arange(4 * 5 * 3, dtype=np.uint8).reshape(4, 5, 3)
     batch, _ = pad_images([coloured], ImagePolicy(4, 64, "rgb"))
     assert batch.shape == (1, 3, 4, 32) and np.array_equal(batch[0, :, :, :5].transpose(1, 2, 0), coloured)
+
+
+@pytest.mark.parametrize("world_size", [1, 2, 3])
+@pytest.mark.parametrize("killed", [0, 1, 4, 9])
+def test_killed_and_resumed_at_any_size_each_image_comes_once_in_one_order(
+    dataset: Dataset, two_epochs: list[Batch], world_size: int, killed: int
+) -> None:
+    """Through real files and threads: some steps with `world_size` ranks, the rest of the epoch with every other number."""
+    order = [name for batch in two_epochs[:10] for name in batch.ids]
+    ranks = [train_stream(dataset, rank, world_size).batches(Position(), 1) for rank in range(world_size)]
+    seen = [name for _ in range(killed) for batches in ranks for name in next(batches).ids]
+    for batches in ranks:
+        batches.close()
+    for resumed in (1, 2, 3):
+        rest = of_all_ranks(dataset, resumed, replace(CONFIG, execution="threads"), Position(0, len(seen)), 1)
+        assert seen + [name for step in zip(*rest, strict=True) for batch in step for name in batch.ids] == order
+
+
+def test_a_slow_rank_changes_nothing(dataset: Dataset, two_epochs: list[Batch]) -> None:
+    """Ray deals blocks to ranks in turn, however fast they take them."""
+    box: queue.Queue[Any] = queue.Queue()
+
+    def read(rank: int) -> list[list[str]]:
+        def share(value: Any) -> Any:
+            if rank == 0:
+                box.put(value)
+                box.put(value)
+            return box.get()
+
+        read = []
+        for batch in train_stream(dataset, rank, 2, replace(CONFIG, execution="ray")).batches(Position(), 2, share):
+            time.sleep(0.03 * rank)
+            read.append(batch.ids)
+        return read
+
+    with ThreadPoolExecutor(2) as pool:
+        first, second = pool.map(read, range(2))
+    assert [one + other for one, other in zip(first, second, strict=True)] == [batch.ids for batch in two_epochs]
+
+
+def test_an_image_that_is_not_what_its_row_says_is_left_out(ray_cluster: None, tmp_path: Path) -> None:
+    rows = [Row("right", encode_png(np.zeros((32, 40), np.uint8)), 40, 32, "a")]
+    rows.append(Row("wrong", encode_png(np.zeros((32, 60), np.uint8)), 40, 32, "a"))
+    shard = write_shard(open_storage(tmp_path), "train/part-00000.parquet", rows)
+    manifest = Manifest("wrong", "sequence", ["a"], ImagePolicy(32, 64), {"train": Split([shard], 1)}, 0, {})
+    (tmp_path / "dataset.json").write_bytes(manifest.to_json())
+    (batch,) = train_stream(open_dataset(str(tmp_path))).batches(Position(), 1)
+    assert batch.errors == {"wrong": "60x32 pixels, its row says 40x32"}

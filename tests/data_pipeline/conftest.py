@@ -1,0 +1,16 @@
+"""Fixtures of the stream's tests."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from data_pipeline.stream import StreamConfig
+from tests.data_pipeline.streams import CONFIG
+
+
+@pytest.fixture(params=["threads", "ray"])
+def config(request: pytest.FixtureRequest) -> StreamConfig:
+    """Both ways of carrying out a plan; what they give is the same."""
+    return replace(CONFIG, execution=request.param)
