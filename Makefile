@@ -48,8 +48,10 @@ format: $(READY)  ## let ruff mend what it can
 	@$(BIN)/ruff format .
 
 bench: $(READY)  ## the benchmarks: tables, nothing fails on a time
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --requirement requirements-bench.txt
 	@$(BIN)/python -m benchmarks.train_overhead $(ARGS)
 	@$(BIN)/python -m benchmarks.models
+	@$(BIN)/python -m benchmarks.stream
 
 clean:  ## remove what was made, runs and data excepted
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

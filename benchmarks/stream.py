@@ -22,6 +22,7 @@ import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import replace
+from importlib.util import find_spec
 from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
@@ -111,6 +112,8 @@ def against_loader(scratch: Path, rounds: int, epochs: int, augmentation: Augmen
 
 def from_bucket(bucket: str, scratch: Path, rounds: int, epochs: int) -> Figures:
     """The same lines from S3: uncached, on a cold and a warm cache; WebDataset's tars lie beside them."""
+    if find_spec("webdataset") is None:
+        raise UserError("WebDataset is not installed: `pip install --no-deps -r requirements-bench.txt`.")
     dataset = lines_dataset(bucket + "/lines", images=3 * 4096)
     urls = [_signed(file) for file in write_tars(dataset, open_storage(bucket + "/tars"))]
     config = StreamConfig(augmentation="none", execution="threads")

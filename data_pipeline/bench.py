@@ -112,9 +112,9 @@ def report(bench: Bench, config: StreamConfig, with_ray: bool) -> Iterator[str]:
         f"{cached:.0%} from the cache, first rows after {reading.first_s:.2f} s"
     )
     alone = bench.decoding("none", 1)
-    yield f"decoding, 1 thread {alone.rate:10,.0f} images/s  {1e3 / alone.rate:.2f} ms an image"
+    yield f"decoding, 1 thread {alone.rate:10,.0f} images/s  {1e3 / alone.rate:.2f} ms an image, no augmentation"
     decoding = bench.decoding(config.augmentation, bench.threads)
-    yield f"decoding, {bench.threads} threads, augmentation {config.augmentation}: {decoding.rate:,.0f} images/s"
+    yield f"{f'decoding, {bench.threads} threads':18}{decoding.rate:11,.0f} images/s  augmentation {config.augmentation}"
     ways: dict[Execution, Callable[[], Speed]] = {"threads": lambda: bench.streaming("threads")}
     if with_ray:
         ways["ray"] = lambda: bench.streaming("ray")
@@ -132,7 +132,7 @@ def report(bench: Bench, config: StreamConfig, with_ray: bool) -> Iterator[str]:
         "storage": "stream.cache.place=disk reads it once"
         if config.cache.place == "off"
         else "a faster store, or more machines",
-        "decoding": "more cores feed more; machines without GPUs can join with stream.execution=ray",
+        "decoding": "more cores feed more, and machines without GPUs may join the cluster (stream.execution=ray)",
     }[bound]
     yield f"This machine feeds {speeds[best].rate:,.0f} images/s (stream.execution={best}), bound by {bound}: {advice}."
 

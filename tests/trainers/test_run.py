@@ -114,9 +114,17 @@ def test_a_corrupt_image_is_reported_and_a_missing_shard_ends_the_run(formulas: 
         table = table.set_column(at, table.schema.field("image"), pa.array(images, pa.binary()))
         pq.write_table(table, file, row_group_size=64, compression="none")
     one_worker = ("epochs=1", "scaling.num_train_workers=1")
-    _, result, printed = train(small_config(str(tmp_path / "data"), tmp_path / "runs", *one_worker))
+    run, result, printed = train(small_config(str(tmp_path / "data"), tmp_path / "runs", *one_worker))
     assert "is left out: not an image" in printed
     assert (result.best()["val/count"], result.best()["val/rejected"]) == (39, 1)
+    assert [row["epoch/rejected"] for row in result.history if "epoch/rejected" in row] == [1]
+    rejected = pq.read_table(f"{run.path}/rejected.parquet").to_pylist()
+    assert sorted((row["split"], row["reason"][:12]) for row in rejected) == [
+        ("train", "not an image"),
+        ("val", "not an image"),
+    ]
+    with pytest.raises(UserError, match=r"1 of 300 images of split 'train' cannot be used, more than stream.max_rejected=0"):
+        train(small_config(str(tmp_path / "data"), tmp_path / "runs", *one_worker, "stream.max_rejected=0"))
     file.unlink()  # the shard of val: met in the midst of the run
     with pytest.raises(UserError, match=r"val/part-00000\.parquet' does not exist") as caught:
         train(small_config(str(tmp_path / "data"), tmp_path / "runs", *one_worker))

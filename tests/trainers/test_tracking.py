@@ -56,6 +56,24 @@ def test_lines_hold_speed_and_waiting(tmp_path: Path) -> None:
     assert "exact 50.0 % wer 20.0 % score 0.5300 (10 rows)" in second and "train 9.0 s" in second
 
 
+def test_lines_tell_what_the_stream_did() -> None:
+    printed = io.StringIO()
+    console = Console(printed)
+    costs = {
+        "decode_ms": 0.31,
+        "padding_share": 0.09,
+        "read_mb_per_s": 3.14,
+        "cache_hit_share": 0.5,
+        "retries": 2,
+        "rejected": 1,
+    }
+    console.figures(INTERVAL | {f"data/{name}": value for name, value in costs.items()})
+    console.figures(EPOCH | {f"epoch/{name}": value for name, value in (costs | {"images_per_s": 99}).items()})
+    told = "decode 0.3 ms padding 9 % read 3.1 MB/s cache 50 % 2 retries 1 rejected"
+    first, second = printed.getvalue().splitlines()
+    assert first.endswith("wait 0.4 % " + told) and second.endswith("99.0 images/s " + told)
+
+
 def test_a_terminal_gets_a_bar(tmp_path: Path) -> None:
     terminal = Terminal()
     console = Console(terminal)
