@@ -21,7 +21,7 @@ from cluster.session import ray_session
 from data_pipeline.manifest import Dataset, open_dataset
 from data_pipeline.stream import Costs, Position, StreamConfig, TrainStream
 from data_pipeline.stream.batch import Decoder
-from data_pipeline.stream.config import Augmentation, Execution
+from data_pipeline.stream.config import Augmentation, Execution, problems
 from data_pipeline.stream.read import RowGroupReader, Rows
 from data_pipeline.stream.stream import decoding_threads
 from data_pipeline.stream.threads import LOCAL_READS, REMOTE_READS
@@ -152,6 +152,8 @@ def stream_config(overrides: list[str]) -> StreamConfig:
             raise UserError(f"'{override}' does not fit: {str(error).splitlines()[0]}. Keys: {keys}.") from None
     config = OmegaConf.to_object(merged)
     assert isinstance(config, StreamConfig)
+    for problem in problems(config):
+        raise UserError(f"Bad value: {problem}.")
     return config
 
 

@@ -12,6 +12,7 @@ from omegaconf.errors import ConfigKeyError, OmegaConfBaseException, ValidationE
 
 from cluster.errors import UserError
 from data_pipeline.stream.config import StreamConfig
+from data_pipeline.stream.config import problems as stream_problems
 from models import Decoding, ModelConfig, ModelConfigError
 from models.named import read_values
 from trainers.losses import LossConfig
@@ -263,14 +264,6 @@ def check(config: TrainConfig) -> None:
         (config.optim.lr > 0, f"optim.lr={config.optim.lr}: above 0"),
         (config.optim.max_grad_norm > 0, f"optim.max_grad_norm={config.optim.max_grad_norm}: above 0"),
         (config.checkpoint.every_steps >= 0, f"checkpoint.every_steps={config.checkpoint.every_steps}: not negative"),
-        (config.stream.prefetch_windows >= 0, f"stream.prefetch_windows={config.stream.prefetch_windows}: not negative"),
-        (config.stream.batch_pixels >= 0, f"stream.batch_pixels={config.stream.batch_pixels}: not negative"),
-        (config.stream.threads >= 0, f"stream.threads={config.stream.threads}: not negative"),
-        (config.stream.memory_mb >= 1, f"stream.memory_mb={config.stream.memory_mb}: at least 1"),
-        (config.stream.cache.limit_mb >= 1, f"stream.cache.limit_mb={config.stream.cache.limit_mb}: at least 1"),
-        (config.stream.storage_timeout_s >= 0, f"stream.storage_timeout_s={config.stream.storage_timeout_s}: not negative"),
-        (0 <= config.stream.max_rejected <= 1, f"stream.max_rejected={config.stream.max_rejected}: a share, from 0 to 1"),
-        (config.stream.task_cpus > 0, f"stream.task_cpus={config.stream.task_cpus}: above 0"),
         (config.report.examples >= 0, f"report.examples={config.report.examples}: not negative"),
         (bool(config.data.train_split), "data.train_split is empty: name a split to train on"),
         (0 <= config.optim.warmup < 1, f"optim.warmup={config.optim.warmup}: a share, from 0 to below 1"),
@@ -280,16 +273,10 @@ def check(config: TrainConfig) -> None:
         ),
         (0 <= config.loss.ctc_weight <= 1, f"loss.ctc_weight={config.loss.ctc_weight}: a share, from 0 to 1"),
         (config.loss.repulsion_weight >= 0, f"loss.repulsion_weight={config.loss.repulsion_weight}: not negative"),
-        (
-            config.stream.window_row_groups >= 1,
-            f"stream.window_row_groups={config.stream.window_row_groups}: at least 1",
-        ),
-        (config.stream.prefetch_batches >= 1, f"stream.prefetch_batches={config.stream.prefetch_batches}: at least 1"),
         (config.tracking.log_interval >= 1, f"tracking.log_interval={config.tracking.log_interval}: at least 1"),
         (config.checkpoint.keep >= 1, f"checkpoint.keep={config.checkpoint.keep}: at least 1"),
         (config.scaling.max_failures >= 0, f"scaling.max_failures={config.scaling.max_failures}: not negative"),
         (bool(config.name) and "/" not in config.name, f"name='{config.name}': a name without '/'"),
     ]
-    for good, message in rules:
-        if not good:
-            raise ConfigError(f"Bad value: {message}.")
+    for message in [message for good, message in rules if not good] + stream_problems(config.stream):
+        raise ConfigError(f"Bad value: {message}.")

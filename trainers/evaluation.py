@@ -24,7 +24,7 @@ def evaluate(
     training = model.training
     model.eval()
     errors: dict[str, str] = {}
-    for batch, tensors in fed(stream.batches(), device):
+    for batch, tensors in fed(stream.batches(), device, stream.stop):
         task.judge(model, batch, tensors, sums)
         errors |= batch.errors
     model.train(training)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import queue
 import threading
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from typing import Any
 
 import torch
@@ -18,11 +18,17 @@ STOP_TIMEOUT_S = 10
 _END = object()
 
 
-def fed(batches: Generator[Batch, None, None], device: torch.device) -> Generator[tuple[Batch, DeviceBatch], None, None]:
-    """`batches` with their tensors on `device`. Whoever stops early closes the generator, and with it `batches`."""
-    copied = (
-        _copied_ahead(batches, device) if device.type == "cuda" else ((batch, to_device(batch, device)) for batch in batches)
-    )
+def fed(
+    batches: Generator[Batch, None, None], device: torch.device, stop_reading: Callable[[], None] = lambda: None
+) -> Generator[tuple[Batch, DeviceBatch], None, None]:
+    """`batches` with their tensors on `device`. Whoever stops early closes the generator, and with it `batches`.
+
+    `stop_reading` may be called from any thread: what waits for a storage that fails then waits no longer.
+    """
+    if device.type == "cuda":
+        copied = _copied_ahead(batches, device, stop_reading)
+    else:
+        copied = ((batch, to_device(batch, device)) for batch in batches)
     try:
         yield from copied
     finally:
@@ -32,7 +38,7 @@ def fed(batches: Generator[Batch, None, None], device: torch.device) -> Generato
 
 
 def _copied_ahead(
-    batches: Generator[Batch, None, None], device: torch.device
+    batches: Generator[Batch, None, None], device: torch.device, stop_reading: Callable[[], None]
 ) -> Generator[tuple[Batch, DeviceBatch], None, None]:
     """Pinning and copying in a thread and on a stream of their own; the step's stream waits for the copy, the host does not."""
     ready: queue.Queue[Any] = queue.Queue(maxsize=AHEAD)
@@ -50,6 +56,7 @@ def _copied_ahead(
 
     def work() -> None:
         try:
+            torch.cuda.set_device(device)  # a thread begins on the first GPU, whichever is this worker's
             for batch in batches:
                 with torch.cuda.stream(stream):
                     tensors = to_device(batch, device)
@@ -76,4 +83,5 @@ def _copied_ahead(
             yield batch, tensors
     finally:
         stop.set()
+        stop_reading()
         thread.join(STOP_TIMEOUT_S)

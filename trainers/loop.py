@@ -75,7 +75,9 @@ class Worker:
             torch.set_num_threads(max(1, cores // self.processes))
         self.stream_config = config.stream
         if config.stream.execution == "auto":
-            spare = spare_machines(gathered(ray.get_runtime_context().get_node_id()))
+            nodes = gathered(ray.get_runtime_context().get_node_id())
+            # Rank 0 decides: a machine may come or go between two ranks' looks.
+            spare = from_rank_zero(self.rank == 0 and spare_machines(nodes))
             self.stream_config = replace(config.stream, execution="ray" if spare else "threads")
         self.dataset: Dataset = open_dataset(config.data.dataset)
         self.tokenizer = Tokenizer(self.dataset.manifest.charset)
@@ -95,6 +97,7 @@ class Worker:
             world_size=self.world_size,
             processes=self.processes,
         )
+        self.validation = self._validation_stream()  # now: what does not fit the memory is not found out after an epoch
         self.position = Position()
         self.metrics: dict[str, float] = {}
         state = self._restore()
@@ -120,6 +123,20 @@ class Worker:
         self.first_wait_s: float | None = None  # for the first batch of this epoch
         self.gauges = Gauges(run.name)
 
+    def _validation_stream(self) -> EvaluationStream | None:
+        if not self.config.data.val_split:
+            return None
+        return EvaluationStream(
+            self.dataset,
+            self.config.data.val_split,
+            self.tokenizer,
+            self.stream_config,
+            batch_size=self.config.batch_size_per_worker,
+            rank=self.rank,
+            world_size=self.world_size,
+            processes=self.processes,
+        )
+
     def _restore(self) -> dict[str, Any] | None:
         checkpoint = ray.train.get_checkpoint()
         if checkpoint is None:
@@ -138,7 +155,7 @@ class Worker:
         """Consume the stream to its end."""
         if self.rank == 0:
             self._push_start()
-        batches = fed(self.stream.batches(self.position, self.config.epochs, from_rank_zero), self.device)
+        batches = fed(self.stream.batches(self.position, self.config.epochs, from_rank_zero), self.device, self.stream.stop)
         epoch_ended = time.monotonic()
         while True:
             asked = time.monotonic()
@@ -215,21 +232,11 @@ class Worker:
     def _end_epoch(self, epoch: int, seconds: float) -> None:
         self._close_interval()
         started = time.monotonic()
-        if self.config.data.val_split:
-            stream = EvaluationStream(
-                self.dataset,
-                self.config.data.val_split,
-                self.tokenizer,
-                self.stream_config,
-                batch_size=self.config.batch_size_per_worker,
-                rank=self.rank,
-                world_size=self.world_size,
-                processes=self.processes,
-            )
+        if self.validation is not None:
             self._share_buffers()
-            sums, errors = evaluate(self.network, self.task, stream, self.device)
+            sums, errors = evaluate(self.network, self.task, self.validation, self.device)
             self._reject(self.config.data.val_split, errors)
-            require_few(sums.total.rejected, stream.rows, self.config.stream.max_rejected, self.config.data.val_split)
+            require_few(sums.total.rejected, self.validation.rows, self.config.stream.max_rejected, self.config.data.val_split)
             self.metrics = sums.averages("val")
         evaluated = time.monotonic()
         self._checkpoint(validated=bool(self.config.data.val_split))

@@ -22,6 +22,7 @@ from cluster.errors import UserError, user_error_in
 from cluster.resources import WorkerResources, plan_workers
 from data_pipeline.manifest import Dataset, open_dataset
 from data_pipeline.storage import Storage, StorageError, open_storage
+from data_pipeline.stream.cache import open_cache
 from data_pipeline.tokenizer import Tokenizer
 from models import ModelConfigError
 from trainers.checkpoint import CONFIG, PREFIX, DataInfo, build_recognizer, without_pretrained
@@ -119,6 +120,7 @@ def run_training(
     require_same_data(run, dataset)
     _warn_of_local_paths(console, run, dataset)
     _warn_of_crowded_texts(console, config, dataset)
+    open_cache(config.stream.cache)  # what cannot be used says so now; one in memory is cleared when this process ends
     scaling = config.scaling
     workers = plan_workers(
         scaling.num_train_workers, scaling.use_gpu, scaling.cpus_per_worker, scaling.wait_for_nodes_s, concurrent_runs
@@ -227,8 +229,9 @@ class _Watch:
             events = ray.get(self._monitor.drain.remote(), timeout=10)
         except ray.exceptions.RayError:
             return  # it is being restarted; what it held are lines of the log
-        for event in events:
+        for event in sorted(events, key=lambda event: event["kind"] == "fatal"):  # the last word of a run comes last
             self._handle(event)
+        self._save_rejected()
 
     def _handle(self, event: dict[str, Any]) -> None:
         console = self._tracker.console
@@ -258,6 +261,7 @@ class _Watch:
             case "stopped":
                 self._stopped = True
             case "fatal":
+                self._save_rejected()
                 raise UserError(event["message"])
 
     def _reject(self, split: str, errors: dict[str, str]) -> None:
@@ -267,6 +271,8 @@ class _Watch:
             self._tracker.console.line(f"warning: image '{sample_id}' is left out: {reason}")
         if len(new) > 5:
             self._tracker.console.line(f"warning: {len(new) - 5} more images are left out")
+
+    def _save_rejected(self) -> None:
         try:
             self._rejected.save()
         except StorageError as error:  # as with figures: training is worth more

@@ -53,7 +53,7 @@ def augment(pixels: np.ndarray, name: Augmentation, seed: int, epoch: int, sampl
         return pixels
     strength = _STRENGTHS[name]
     rng = np.random.Generator(np.random.PCG64(np.random.SeedSequence([seed, epoch, zlib.crc32(sample_id.encode())])))
-    # All at once, whether needed or not: what one step draws does not depend on another's.
+    # All at once, whether needed or not: what is drawn here does not depend on which steps are taken.
     chance, amount = rng.random(5), rng.uniform(-1, 1, 9)
     affine, elastic = chance[0] < strength.p_affine, chance[1] < strength.p_elastic
     if elastic:
@@ -114,4 +114,5 @@ def _noisy(pixels: np.ndarray, deviation: float, rng: np.random.Generator) -> np
         noise = _noise_field()[start : start + pixels.size].reshape(pixels.shape)
     else:
         noise = rng.standard_normal(pixels.shape, dtype=np.float32)
-    return cv2.add(pixels, cv2.multiply(noise, deviation), dtype=cv2.CV_8U)
+    # Numbers, not OpenCV's product, which takes 4 rows of 1 pixel for a colour.
+    return np.clip(noise * np.float32(deviation) + pixels, 0, 255).astype(np.uint8)

@@ -6,6 +6,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
+import cv2
 import numpy as np
 
 from data_pipeline.images import BadImage, ImagePolicy, decode
@@ -74,7 +75,7 @@ def _put(place: np.ndarray, image: np.ndarray) -> None:
 
 @dataclass(frozen=True)
 class Decoded:
-    """The part of a `Batch` that is made of rows; `sizes` are the images' pixels (0 of those that cannot be used)."""
+    """The part of a `Batch` that is made of rows."""
 
     images: np.ndarray
     widths: np.ndarray
@@ -156,7 +157,10 @@ class Decoder:
         size = int(rows.widths[index]), int(rows.heights[index])
         if image.shape[1::-1] != size:
             raise BadImage(f"{image.shape[1]}x{image.shape[0]} pixels, its row says {size[0]}x{size[1]}")
-        return augment(image, self.augmentation, self.seed, epoch, rows.ids[index])
+        try:
+            return augment(image, self.augmentation, self.seed, epoch, rows.ids[index])
+        except cv2.error as error:  # of a size that OpenCV cannot handle: over 32,767 pixels
+            raise BadImage(f"cannot be augmented: {error.err}") from None
 
 
 def joined(parts: Sequence[Decoded], policy: ImagePolicy, pad_id: int) -> Decoded:

@@ -48,12 +48,18 @@ class Cache:
         table = self._load(key)
         if table is not None:
             return table, True
-        with FileLock(self.folder / "locks" / f"{int(key[:8], 16) % _LOCKS:02x}"):
+        lock = FileLock(self.folder / "locks" / f"{int(key[:8], 16) % _LOCKS:02x}", mode=0o666)
+        try:
+            lock.acquire()
+        except (OSError, NotImplementedError):  # a disk without room, or one that cannot lock: do without
+            return fetch(), False
+        with lock:
+            lock.release()  # `with` has taken it once more
             table = self._load(key)  # another process may have fetched it in the meantime
             if table is not None:
                 return table, True
             table = fetch()
-            with contextlib.suppress(OSError):
+            with contextlib.suppress(OSError, NotImplementedError):
                 self._store(key, table)
         return table, False
 
@@ -69,7 +75,8 @@ class Cache:
             return None
         content = memoryview(data)[_CHECKSUM_BYTES:]
         if hashlib.sha256(content).digest() != data[:_CHECKSUM_BYTES]:
-            file.unlink(missing_ok=True)
+            with contextlib.suppress(OSError):
+                file.unlink()
             return None
         return pa.ipc.open_stream(pa.py_buffer(content)).read_all()
 
@@ -81,7 +88,7 @@ class Cache:
         checksum, size = hashlib.sha256(content).digest(), _CHECKSUM_BYTES + len(content)
         if size > self.limit:
             return
-        with FileLock(self.folder / "locks" / "size"):
+        with FileLock(self.folder / "locks" / "size", mode=0o666):
             self._make_room(size)
             file = self._file(key)
             file.parent.mkdir(exist_ok=True)
@@ -150,11 +157,17 @@ def open_cache(config: CacheConfig) -> Cache | None:
 
 
 def _memory_cache(limit: int) -> Cache:
-    """A folder of the machine's shared memory. It goes with the last process that uses it; what killed ones left goes first."""
+    """A folder of the machine's shared memory, of which it takes half of what is free at most: Ray's object store lies there.
+
+    The last process that uses it clears it. One that was killed cannot: what is left then goes when the next run begins.
+    """
     if not SHARED_MEMORY.is_dir():
         raise UserError(f"stream.cache.place=memory needs {SHARED_MEMORY}, which this system lacks. Use disk.")
     folder = SHARED_MEMORY / f"inkray-cache-{os.getuid()}"
-    folder.mkdir(mode=0o700, exist_ok=True)
+    try:
+        folder.mkdir(mode=0o700, exist_ok=True)
+    except OSError as error:
+        raise UserError(f"The cache cannot use '{folder}' ({error.strerror}). Use stream.cache.place=disk.") from None
     if folder.is_symlink() or folder.stat().st_uid != os.getuid():
         raise UserError(f"The cache cannot use '{folder}': it is somebody else's. Remove it, or use stream.cache.place=disk.")
     users = (folder / "users").open("a")
@@ -171,4 +184,4 @@ def _memory_cache(limit: int) -> Cache:
     fcntl.flock(users, fcntl.LOCK_SH)
 
     atexit.register(clear)
-    return Cache(folder, limit)
+    return Cache(folder, min(limit, shutil.disk_usage(SHARED_MEMORY).free // 2))

@@ -33,3 +33,26 @@ class StreamConfig:
     cache: CacheConfig = field(default_factory=CacheConfig)
     storage_timeout_s: float = 120.0  # how long a storage that fails is tried again, with growing pauses
     max_rejected: float = 0.01  # share of an epoch's images that may turn out unusable before the run fails
+
+
+def problems(config: StreamConfig) -> list[str]:
+    """What is wrong with the values of `config`, by key; nothing, if all is well."""
+    least = {
+        "window_row_groups": 1,
+        "batch_pixels": 0,
+        "threads": 0,
+        "prefetch_batches": 1,
+        "prefetch_windows": 0,
+        "memory_mb": 1,
+        "storage_timeout_s": 0,
+    }
+    wrong = [
+        f"stream.{key}={getattr(config, key)}: at least {value}" for key, value in least.items() if getattr(config, key) < value
+    ]
+    if config.cache.limit_mb < 1:
+        wrong.append(f"stream.cache.limit_mb={config.cache.limit_mb}: at least 1")
+    if config.task_cpus <= 0:
+        wrong.append(f"stream.task_cpus={config.task_cpus}: above 0")
+    if not 0 <= config.max_rejected <= 1:
+        wrong.append(f"stream.max_rejected={config.max_rejected}: a share, from 0 to 1")
+    return wrong

@@ -11,7 +11,6 @@ No list of all samples is ever made: windows are a few integers, and the rows of
 
 from __future__ import annotations
 
-import functools
 import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -39,7 +38,8 @@ class Position:
 @dataclass(frozen=True)
 class RowGroups:
     """The row groups of a split as columns, for there may be millions. `shard` is an index into `files`, `index` one into the
-    shard; `width` and `height` bound the images (pixels), `bytes` is what they take encoded. All int64 (G,).
+    shard; `width` and `height` (pixels) are those of the images in a batch, padding included; `bytes` is what they take
+    encoded. All int64 (G,).
     """
 
     files: tuple[str, ...]
@@ -67,8 +67,10 @@ class RowGroups:
             shard=shard,
             index=index,
             rows=rows,
-            width=width,
-            height=np.where(height > 0, height, policy.height),
+            width=_padded(width),
+            height=np.full_like(height, policy.height)
+            if policy.fixed_height
+            else _padded(np.where(height > 0, height, policy.height)),
             bytes=np.where(size > 0, size, np.ceil(rows * mean[shard]).astype(np.int64) if len(shard) else size),
         )
 
@@ -82,7 +84,7 @@ class RowGroups:
 class BatchRule:
     """How large a global batch is: `samples` at most, and so many that they take at most `pixels` when padded (0: no matter).
 
-    An image alone that takes more is a batch of its own.
+    An image alone that takes more is a batch of its own. Blank rows that make ranks equal do not count.
     """
 
     samples: int
@@ -134,11 +136,28 @@ class Plan:
         self.groups, self.rule, self.shuffled = groups, rule, shuffled
         self.rows = int(groups.rows.sum())
         self._key, self._window = key, window_row_groups
-        self._width, self._height = (-(-size // SIZE_MULTIPLE) * SIZE_MULTIPLE for size in (groups.width, groups.height))
+        self._area = groups.height * groups.width
+        # Which padded size each row group has, as a number: sizes in order of height, then width.
+        _, self._size = np.unique(np.stack([groups.height, groups.width], axis=1), axis=0, return_inverse=True)
+        self._epochs: dict[int, list[Window]] = {}
 
     def windows(self, epoch: int) -> list[Window]:
         """The windows of an epoch in order: a permutation of the row groups, cut."""
-        return _windows(self, epoch if self.shuffled else 0)
+        epoch = epoch if self.shuffled else 0
+        if epoch not in self._epochs:  # asked for window by window, and at an epoch's end for two epochs
+            self._epochs = dict([*self._epochs.items(), (epoch, self._cut_epoch(epoch))][-2:])
+        return self._epochs[epoch]
+
+    def __getstate__(self) -> dict[str, object]:
+        return {**vars(self), "_epochs": {}}
+
+    def _cut_epoch(self, epoch: int) -> list[Window]:
+        count = len(self.groups)
+        order = _generator(*self._key, epoch, _WINDOWS).permutation(count) if self.shuffled else np.arange(count)
+        parts = [order[first : first + self._window] for first in range(0, count, self._window)]
+        rows = [int(self.groups.rows[part].sum()) for part in parts]
+        starts = np.cumsum([0, *rows])
+        return [Window(epoch, number, int(starts[number]), rows[number], part) for number, part in enumerate(parts)]
 
     def order(self, window: Window) -> np.ndarray:
         """The rows of a window in order: int64 (rows, 2) of (place in `window.groups`, row in that row group)."""
@@ -149,12 +168,12 @@ class Plan:
         if not self.shuffled:
             return pairs
         rng = _generator(*self._key, window.epoch, _ROWS, window.number)
-        sizes = self._sizes(window)[place]
+        sizes = self._size[window.groups][place]
         bundles: list[np.ndarray] = []
         rests: list[np.ndarray] = []
-        for height, width in np.unique(sizes, axis=0):
-            members = rng.permutation(pairs[(sizes == (height, width)).all(axis=1)])
-            length = self.rule.fitting(height * width) if self.rule.pixels else BUNDLE_ROWS
+        for size in np.unique(sizes):
+            members = rng.permutation(pairs[sizes == size])
+            length = self.rule.fitting(self._area_of(window, size)) if self.rule.pixels else BUNDLE_ROWS
             whole = len(members) // length * length
             bundles += np.split(members[:whole], whole // length) if whole else []
             rests.append(members[whole:])
@@ -175,7 +194,7 @@ class Plan:
         """Those that have samples in `window`, of an epoch that begins at sample number `origin`."""
         if self.rule.pixels:  # then a batch ends where its window ends
             first = max(window.start, origin)
-            for size in self._cut(self._sizes(window)[self.order(window)[first - window.start :, 0]]):
+            for size in self._cut(self._padded_sizes(window)[self.order(window)[first - window.start :, 0]]):
                 yield Step(window.epoch, first, size)
                 first += size
             return
@@ -190,23 +209,29 @@ class Plan:
         return sum(self._steps_of(window) for window in self.windows(epoch))
 
     def _steps_of(self, window: Window) -> int:
-        rows, sizes = self.groups.rows[window.groups], self._sizes(window)
+        rows, sizes = self.groups.rows[window.groups], self._size[window.groups]
+        padded = self._padded_sizes(window)
         if not self.shuffled:
-            return sum(1 for _ in self._cut(np.repeat(sizes, rows, axis=0)))
+            return sum(1 for _ in self._cut(np.repeat(padded, rows, axis=0)))
         steps, rests = 0, []
-        for size in np.unique(sizes, axis=0):
-            count = int(rows[(sizes == size).all(axis=1)].sum())
-            fitting = self.rule.fitting(int(size.prod()))
-            steps += count // fitting
-            rests.append(np.repeat(size[None], count % fitting, axis=0))
+        counts = np.bincount(sizes, rows).astype(np.int64)
+        for size in np.flatnonzero(counts).tolist():
+            fitting = self.rule.fitting(self._area_of(window, size))
+            steps += int(counts[size]) // fitting
+            rests.append(np.repeat(padded[sizes == size][:1], counts[size] % fitting, axis=0))
         return steps + sum(1 for _ in self._cut(np.concatenate(rests)))
 
-    def _sizes(self, window: Window) -> np.ndarray:
+    def _area_of(self, window: Window, size: int) -> int:
+        """Padded pixels of an image of the size with this number, which `window` has."""
+        groups = window.groups
+        return int(self._area[groups[np.argmax(self._size[groups] == size)]])
+
+    def _padded_sizes(self, window: Window) -> np.ndarray:
         """Padded (height, width) of the images of each of a window's row groups: int64 (groups, 2)."""
-        return np.stack([self._height[window.groups], self._width[window.groups]], axis=1)
+        return np.stack([self.groups.height[window.groups], self.groups.width[window.groups]], axis=1)
 
     def _cut(self, sizes: np.ndarray) -> Iterator[int]:
-        """Lengths of batches that fill the pixels: `sizes` int64 (rows, 2) as from `_sizes`, in the order of the rows."""
+        """Lengths of batches that fill the pixels; `sizes` int64 (rows, 2) are `_padded_sizes` in the order of the rows."""
         first = 0
         while first < len(sizes):
             ahead = np.maximum.accumulate(sizes[first : first + self.rule.samples], axis=0)
@@ -223,18 +248,8 @@ class Plan:
         """Padded pixels of the largest global batch that may occur."""
         if not len(self.groups):
             return 0
-        largest = int(self._height.max() * self._width.max())
+        largest = int(self.groups.height.max() * self.groups.width.max())
         return max(largest, self.rule.pixels) if self.rule.pixels else largest * min(self.rule.samples, self.rows)
-
-
-@functools.lru_cache(maxsize=8)  # asked for window by window
-def _windows(plan: Plan, epoch: int) -> list[Window]:
-    count, window = len(plan.groups), plan._window
-    order = _generator(*plan._key, epoch, _WINDOWS).permutation(count) if plan.shuffled else np.arange(count)
-    parts = [order[first : first + window] for first in range(0, count, window)]
-    rows = [int(plan.groups.rows[part].sum()) for part in parts]
-    starts = np.cumsum([0, *rows])
-    return [Window(epoch, number, int(starts[number]), rows[number], part) for number, part in enumerate(parts)]
 
 
 def train_plan(manifest: Manifest, split: str, seed: int, window_row_groups: int, rule: BatchRule) -> Plan:
@@ -253,3 +268,7 @@ def evaluation_plan(
 
 def _generator(*key: int) -> np.random.Generator:
     return np.random.Generator(np.random.PCG64(np.random.SeedSequence(key)))
+
+
+def _padded(sizes: np.ndarray) -> np.ndarray:
+    return -(-sizes // SIZE_MULTIPLE) * SIZE_MULTIPLE

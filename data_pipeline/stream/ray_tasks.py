@@ -96,13 +96,13 @@ def _dataset(
 ) -> ray.data.Dataset:
     context = ray.data.DataContext.get_current().copy()
     context.execution_options.preserve_order = True
-    context.execution_options.resource_limits = ExecutionResources(object_store_memory=config.memory_mb * 2**20)
+    context.execution_options.resource_limits = ExecutionResources(object_store_memory=config.memory_mb * 2**20 * ranks)
     context.target_max_block_size = 1  # byte: a block ends with each row
     context.enable_progress_bars = False
     context.print_on_execution_start = False
     context.custom_execution_callback_classes = [*context.custom_execution_callback_classes, Pace]
     context.raise_original_map_exception = True  # a missing shard is the user's to know by name, not an error of Ray's
-    chunk_rows = _chunk_rows(plan, decoder, config, ranks)
+    most_steps = _steps_of_a_chunk(plan, decoder, config, ranks)
 
     def list_windows(_: pa.Table) -> Iterator[pa.Table]:
         for epoch in range(start.epoch, epochs):
@@ -113,7 +113,7 @@ def _dataset(
 
     def read(block: pa.Table) -> Iterator[pa.Table]:
         window, origin = _unpacked(block)
-        yield from _read(plan, reader, window, origin, ranks, chunk_rows)
+        yield from _read(plan, reader, window, origin, ranks, most_steps)
 
     def decode(block: pa.Table) -> pa.Table:
         return _decode(decoder, block)
@@ -129,28 +129,33 @@ def _dataset(
         )
 
 
-def _chunk_rows(plan: Plan, decoder: Decoder, config: StreamConfig, ranks: int) -> int:
-    """Rows of a chunk, for each rank: so many that all chunks that exist at a time fit the memory."""
+def _steps_of_a_chunk(plan: Plan, decoder: Decoder, config: StreamConfig, ranks: int) -> int:
+    """Steps of a chunk, at most: so many that all chunks that exist at a time fit the memory."""
     room = config.memory_mb * 2**20 / CHUNKS_IN_MEMORY
     batch = plan.most_pixels_of_a_batch() * decoder.policy.channels / ranks
-    rows = math.ceil(plan.rule.samples / ranks)
-    return max(1, min(CHUNK_ROWS, int(room / max(batch, 1) * rows)))
+    return max(1, int(room / max(batch, 1)))
 
 
-def _read(plan: Plan, reader: RowGroupReader, window: Window, origin: int, ranks: int, chunk_rows: int) -> Iterator[pa.Table]:
+def _read(plan: Plan, reader: RowGroupReader, window: Window, origin: int, ranks: int, most_steps: int) -> Iterator[pa.Table]:
     """A window's chunks, those of all ranks in turn, in order."""
     order = plan.order(window)
     places = np.unique(order[max(0, origin - window.start) :, 0])
     with ThreadPoolExecutor(REMOTE_READS if reader.remote else 1, "inkray-read") as pool:
-        read = list(pool.map(reader.read, (int(window.groups[place]) for place in places)))
+        try:
+            read = list(pool.map(reader.read, (int(window.groups[place]) for place in places)))
+        except BaseException:
+            reader.close()  # one has given up: the others do not begin to wait as long
+            raise
     groups = {int(place): rows for place, (rows, _) in zip(places, read, strict=True)}
     costs = sum((its for _, its in read), Costs())
     steps: list[Step] = []
+    rows = 0
     for step in plan.steps_over(window, origin):
         steps.append(step)
-        if len(steps) * step.rows_of_rank(ranks) >= chunk_rows:
+        rows += step.rows_of_rank(ranks)
+        if rows >= CHUNK_ROWS or len(steps) == most_steps:
             yield from _chunks(steps, window, order, groups, ranks, costs)
-            steps, costs = [], Costs()
+            steps, rows, costs = [], 0, Costs()
     if steps:
         yield from _chunks(steps, window, order, groups, ranks, costs)
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import functools
 import threading
+import uuid
 from collections import OrderedDict
 from dataclasses import dataclass
 
@@ -21,7 +23,7 @@ from data_pipeline.stream.retry import retried
 
 COLUMNS = ["id", "image", "width", "height", "text", "source"]
 # Shards that a reader keeps open, their footers read once: so many files, and so many bytes of footers.
-OPEN_SHARDS, FOOTER_BYTES = 256, 64 * 2**20
+OPEN_SHARDS, FOOTER_BYTES = 128, 64 * 2**20
 COLUMN_CHUNK_BYTES = 1024  # of a parsed footer, about
 
 
@@ -62,26 +64,68 @@ def rows_of(table: pa.Table) -> Rows:
     )
 
 
+class _OpenShards:
+    """Shards that are open, by number, with their footers; those used longest ago are let go."""
+
+    def __init__(self) -> None:
+        self._shards: OrderedDict[int, tuple[pa.NativeFile, pq.FileMetaData]] = OrderedDict()
+        self._footers = 0  # bytes
+        self._lock = threading.Lock()
+
+    def get(self, shard: int) -> tuple[pa.NativeFile, pq.FileMetaData] | None:
+        with self._lock:
+            if shard in self._shards:
+                self._shards.move_to_end(shard)
+            return self._shards.get(shard)
+
+    def put(self, shard: int, source: pa.NativeFile, metadata: pq.FileMetaData) -> None:
+        with self._lock:
+            self._drop(shard)  # if another thread was quicker
+            self._shards[shard] = source, metadata
+            self._footers += _footer_bytes(metadata)
+            while len(self._shards) > 1 and (len(self._shards) > OPEN_SHARDS or self._footers > FOOTER_BYTES):
+                self._drop(next(iter(self._shards)))
+
+    def forget(self, shard: int) -> None:
+        with self._lock:
+            self._drop(shard)
+
+    def clear(self) -> None:
+        with self._lock:
+            self._shards.clear()
+            self._footers = 0
+
+    def _drop(self, shard: int) -> None:
+        _, metadata = self._shards.pop(shard, (None, None))
+        self._footers -= _footer_bytes(metadata) if metadata else 0
+
+
+@functools.lru_cache(maxsize=2)
+def _open_shards(token: str) -> _OpenShards:
+    """Of this process, for the reader with this token: a task finds what the one before it has opened."""
+    return _OpenShards()
+
+
 class RowGroupReader:
-    """Reads the row groups of a plan by their numbers, from any thread; pickled, it opens its shards anew."""
+    """Reads the row groups of a plan by their numbers, from any thread; pickled, it opens its shards anew, once a process."""
 
     def __init__(self, dataset: Dataset, split: str, groups: RowGroups, config: StreamConfig) -> None:
         self._storage, self._groups, self._config = dataset.storage, groups, config
         self._hashes = tuple(shard.sha256 for shard in dataset.manifest.split(split).shards)
+        self._token = uuid.uuid4().hex
         self.__setstate__(vars(self))
 
     def __getstate__(self) -> dict[str, object]:
-        return {name: value for name, value in vars(self).items() if name not in ("_open", "_footers", "_lock", "_closed")}
+        return {name: value for name, value in vars(self).items() if name not in ("_open", "_closed")}
 
     def __setstate__(self, state: dict[str, object]) -> None:
         vars(self).update(state)
-        self._open: OrderedDict[int, tuple[pa.NativeFile, pq.FileMetaData]] = OrderedDict()
-        self._footers = 0  # bytes
-        self._lock, self._closed = threading.Lock(), threading.Event()
+        self._open, self._closed = _open_shards(self._token), threading.Event()
 
     def close(self) -> None:
         """Nobody waits for what is being read: a storage that fails is not asked again."""
         self._closed.set()
+        self._open.clear()
 
     @property
     def remote(self) -> bool:
@@ -122,29 +166,16 @@ class RowGroupReader:
                 parquet = pq.ParquetFile(source, metadata=metadata, pre_buffer=True)
             return read_row_group(parquet, file, group, COLUMNS)
         except BaseException:
-            with self._lock:
-                self._forget(shard)  # another attempt begins with a connection of its own
+            self._open.forget(shard)  # another attempt begins with a connection of its own
             raise
 
     def _opened(self, shard: int) -> tuple[pa.NativeFile, pq.FileMetaData]:
-        with self._lock:
-            if shard in self._open:
-                self._open.move_to_end(shard)
-                return self._open[shard]
-        path = self._storage.child(self._groups.files[shard]).path
-        source = self._storage.filesystem.open_input_file(path)
-        metadata = pq.ParquetFile(source).metadata
-        with self._lock:
-            self._forget(shard)  # if another thread was quicker
-            self._open[shard] = source, metadata
-            self._footers += _footer_bytes(metadata)
-            while len(self._open) > 1 and (len(self._open) > OPEN_SHARDS or self._footers > FOOTER_BYTES):
-                self._forget(next(iter(self._open)))
-        return source, metadata
-
-    def _forget(self, shard: int) -> None:
-        _, metadata = self._open.pop(shard, (None, None))
-        self._footers -= _footer_bytes(metadata) if metadata else 0
+        there = self._open.get(shard)
+        if there is None:
+            source = self._storage.filesystem.open_input_file(self._storage.child(self._groups.files[shard]).path)
+            there = source, pq.ParquetFile(source).metadata
+            self._open.put(shard, *there)
+        return there
 
 
 def _footer_bytes(metadata: pq.FileMetaData) -> int:

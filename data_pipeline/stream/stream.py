@@ -36,12 +36,13 @@ class _Stream:
         self._dataset, self._split, self._tokenizer, self._config = dataset, split, tokenizer, config
         self._way: Way = "ray" if config.execution == "ray" else "threads"
         self._threads = decoding_threads(config, processes)
+        self._reader: RowGroupReader | None = None
         _require_room(plan, dataset, config, ranks)
 
     def _run(
         self, start: Position, epochs: int, augmentation: Augmentation, seed: int, rank: int, ranks: int, share: Share | None
     ) -> Batches:
-        reader = RowGroupReader(self._dataset, self._split, self.plan.groups, self._config)
+        reader = self._reader = RowGroupReader(self._dataset, self._split, self.plan.groups, self._config)
         decoder = Decoder(self._dataset.manifest.image, self._tokenizer, augmentation, seed)
         if self._way == "threads":
             steps = threaded(
@@ -54,6 +55,11 @@ class _Stream:
                 yield self._batch(step, decoded)
         finally:
             steps.close()
+
+    def stop(self) -> None:
+        """From any thread: the batches that are being read are not wanted any more, so a storage that fails is left alone."""
+        if self._reader is not None:
+            self._reader.close()
 
     def _batch(self, step: Step, decoded: Decoded) -> Batch:
         done = step.first + step.size
@@ -128,7 +134,7 @@ class EvaluationStream(_Stream):
         world_size: int = 1,
         processes: int = 1,
     ) -> None:
-        rule = BatchRule(batch_size, config.batch_pixels // world_size)
+        rule = BatchRule(batch_size, max(1, config.batch_pixels // world_size) if config.batch_pixels else 0)
         window = max(1, config.window_row_groups // 4)
         plan = evaluation_plan(dataset.manifest, split, rank, world_size, window, rule)
         super().__init__(dataset, split, tokenizer, config, plan, 1, processes)

@@ -29,7 +29,7 @@ class Run:
     @property
     def manifest(self) -> Manifest:
         splits = {"train": Split(list(self.shards), 9)}
-        return Manifest("plan", "sequence", ["a"], ImagePolicy(64, 300), splits, 0, {})
+        return Manifest("plan", "sequence", ["a"], ImagePolicy(64, 300, fixed_height=False), splits, 0, {})
 
     @property
     def plan(self) -> Plan:
@@ -225,8 +225,10 @@ def test_row_groups_are_columns() -> None:
     split = Split(
         [Shard("a", [Extent(3, 40, 20, 50), Extent(2, 60, 30, 70)], 120, "a"), Shard("b", [Extent(1, 9)], 10, "b")], 1
     )
-    groups = RowGroups.of(split, ImagePolicy(32, 64))
+    groups = RowGroups.of(split, ImagePolicy(40, 64, fixed_height=False))
     assert [column.tolist() for column in (groups.shard, groups.index, groups.rows)] == [[0, 0, 1], [0, 1, 0], [3, 2, 1]]
-    assert groups.height.tolist() == [20, 30, 32] and groups.bytes.tolist() == [50, 70, 10]
+    assert groups.height.tolist() == [32, 32, 64] and groups.width.tolist() == [64, 64, 32], "padded"
+    assert groups.bytes.tolist() == [50, 70, 10]
+    assert RowGroups.of(split, ImagePolicy(40, 64)).height.tolist() == [40, 40, 40], "as it is in every batch"
     part = groups.part(1, 2)
-    assert len(part) == 1 and part.index.tolist() == [1] and part.width.tolist() == [60]
+    assert len(part) == 1 and part.index.tolist() == [1] and part.width.tolist() == [64]
