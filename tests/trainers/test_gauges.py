@@ -21,7 +21,7 @@ def test_figures_of_a_run_are_exported(ray_cluster: None) -> None:
     gauges = Gauges("formulas-test")
     gauges.set({"data/wait_share": 0.125, "data/images_per_s": 321.0, "train/lr": 0.1})
     deadline = time.monotonic() + 60
-    while "ray_inkray_wait_share" not in (text := exported()):
+    while 'run="formulas-test"' not in (text := exported()) or "ray_inkray_wait_share" not in text:
         assert time.monotonic() < deadline, "not exported within a minute"
         time.sleep(1)
         gauges.set({"data/wait_share": 0.125, "data/images_per_s": 321.0})
