@@ -114,5 +114,5 @@ def _noisy(pixels: np.ndarray, deviation: float, rng: np.random.Generator) -> np
         noise = _noise_field()[start : start + pixels.size].reshape(pixels.shape)
     else:
         noise = rng.standard_normal(pixels.shape, dtype=np.float32)
-    # Numbers, not OpenCV's product, which takes 4 rows of 1 pixel for a colour.
-    return np.clip(noise * np.float32(deviation) + pixels, 0, 255).astype(np.uint8)
+    # numpy's product: OpenCV's takes 4 rows of 1 pixel for a colour.
+    return cv2.add(pixels, noise * np.float32(deviation), dtype=cv2.CV_8U)

@@ -38,7 +38,7 @@ def test_the_draw_follows_from_seed_epoch_and_id_alone(written: np.ndarray, name
 
 
 @pytest.mark.parametrize("name", NAMES)
-@pytest.mark.parametrize("shape", [(64, 256), (64, 256, 3), (1, 1), (3, 2), (32, 1)])
+@pytest.mark.parametrize("shape", [(64, 256), (64, 256, 3), (1, 1), (3, 2), (32, 1), (4, 1), (1, 4), (4, 1, 3)])
 def test_size_and_type_are_kept(name: Augmentation, shape: tuple[int, ...]) -> None:
     image = np.random.default_rng(0).integers(0, 255, shape, dtype=np.uint8)
     before = image.copy()
