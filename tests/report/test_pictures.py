@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from trainers.report.attention_sheet import draw_attention_sheet, overlaid
-from trainers.report.learning_curves import curve, draw_learning_curves
+from trainers.report.learning_curves import _panels, curve, draw_learning_curves
 from trainers.report.picture import RIGHT, WRONG
 from trainers.report.record import AttentionExample, Example, Image
 from trainers.report.sample_sheet import draw_sample_sheet
@@ -67,6 +67,12 @@ def test_each_kind_of_figure_gets_a_panel(tmp_path: Path) -> None:
     row = {"step": 1, "train/loss": 1.0, "val/wer": 0.5, "data/images_per_s": 10.0, "data/wait_share": 0.1}
     four = read(draw_learning_curves([row], tmp_path / "four.png"))
     assert four.shape[0] == 2 * one.shape[0] and four.shape[1] == 2 * one.shape[1]
+
+
+def test_an_epochs_sums_are_not_drawn_beside_its_intervals() -> None:
+    rows = [{"step": 1, "data/images_per_s": 9.0, "data/wait_share": 0.1}, {"step": 2, "epoch/images_per_s": 9.0}]
+    assert _panels([rows[0]]) == _panels(rows)
+    assert [keys for _, keys in _panels(rows)] == [["data/images_per_s"], ["data/wait_share"]]
 
 
 def test_right_examples_are_green_and_wrong_tokens_red(tmp_path: Path) -> None:

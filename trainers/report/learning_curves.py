@@ -44,6 +44,7 @@ def curve(history: History, key: str) -> Curve:
 
 def _panels(history: History) -> list[tuple[str, list[str]]]:
     present = [key for key in dict.fromkeys(key for row in history for key in row) if curve(history, key)[0]]
+    present = [key for key in present if not key.startswith("epoch/")]  # what its intervals have told already
     losses = [key for key in present if last_part(key) == "loss"]
     validation = [key for key in present if key.startswith("val/") and key.count("/") == 1 and last_part(key) in CURVES]
     main = next((last_part(key) for key in validation), "")
