@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import torch
-import torch.distributed as dist
 
 from data_pipeline.stream import EvaluationStream
 from models import Recognizer
 from trainers.feed import fed
 from trainers.metrics import GroupedSums
+from trainers.ranks import gathered
 from trainers.task import SequenceTask
 
 
@@ -28,12 +28,10 @@ def evaluate(
         task.judge(model, batch, tensors, sums)
         errors |= batch.errors
     model.train(training)
-    if dist.is_available() and dist.is_initialized() and dist.get_world_size() > 1:
-        parts: list[GroupedSums] = [GroupedSums()] * dist.get_world_size()
-        dist.all_gather_object(parts, sums)
-        sums = GroupedSums()
-        for part in parts:
-            sums += part
+    parts: list[GroupedSums] = gathered(sums)
+    sums = GroupedSums()
+    for part in parts:
+        sums += part
     seen = sums.total.count + sums.total.rejected
     if seen != stream.rows:
         raise RuntimeError(f"evaluation saw {seen} rows of {stream.rows}")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import tempfile
 import time
 import uuid
@@ -16,6 +15,7 @@ import torch
 import torch.distributed as dist
 from torch import nn
 
+from cluster.cores import cores_each
 from cluster.errors import UserError, user_error_in
 from cluster.resources import spare_machines
 from data_pipeline.manifest import Dataset, open_dataset
@@ -71,8 +71,7 @@ class Worker:
         self.device = ray.train.torch.get_device()
         self.processes = context.get_local_world_size() * concurrent_runs  # that train on this machine
         if self.device.type == "cpu":
-            cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-            torch.set_num_threads(max(1, cores // self.processes))
+            torch.set_num_threads(cores_each(self.processes))
         self.stream_config = config.stream
         if config.stream.execution == "auto":
             nodes = gathered(ray.get_runtime_context().get_node_id())

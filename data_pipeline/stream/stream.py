@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Generator
 from typing import Literal
 
+from cluster.cores import cores_each
 from cluster.errors import UserError
 from data_pipeline.manifest import Dataset
 from data_pipeline.stream.batch import Batch, Decoded, Decoder
@@ -22,8 +22,7 @@ Way = Literal["threads", "ray"]
 
 def decoding_threads(config: StreamConfig, processes: int) -> int:
     """Threads of each of `processes` training workers on this machine: as configured, or their part of its cores."""
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return config.threads or max(1, cores // processes)
+    return config.threads or cores_each(processes)
 
 
 class _Stream:

@@ -28,7 +28,6 @@ class LoadedWindow:
 
     def __init__(self, plan: Plan, read: Callable[[int], Rows], pool: ThreadPoolExecutor, window: Window, first: int) -> None:
         self.window, self._order = window, plan.order(window)
-        self._start = window.start
         places = np.unique(self._order[max(0, first - window.start) :, 0])  # a resumed epoch begins amid a window
         self.bytes = int(plan.groups.bytes[window.groups[places]].sum())
         self._reads = {int(place): pool.submit(read, int(window.groups[place])) for place in places}
@@ -40,7 +39,7 @@ class LoadedWindow:
 
     def picked(self, first: int, last: int) -> list[Picked]:
         """Its rows among the samples from `first` to before `last` of the epoch; waits until they are read."""
-        part = self._order[max(0, first - self._start) : max(0, last - self._start)]
+        part = self._order[max(0, first - self.window.start) : max(0, last - self.window.start)]
         return [(self._reads[place].result(), row) for place, row in part.tolist()]
 
 

@@ -58,12 +58,18 @@ def bucket(s3_server: S3Server, local: Dataset) -> str:
     return "s3://stream/formulas"
 
 
+@pytest.fixture(autouse=True)
+def keys(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A test that reads from the server has its address and keys in the environment, as a user has them."""
+    if "s3_server" in request.fixturenames:
+        for name, value in request.getfixturevalue("s3_server").env.items():
+            monkeypatch.setenv(name, value)
+
+
 @pytest.mark.parametrize("kind", ["503", "500", "hang up", "cut"])
 def test_requests_that_fail_are_repeated(
     s3_server: S3Server, bucket: str, local: Dataset, kind: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for name, value in s3_server.env.items():
-        monkeypatch.setenv(name, value)
     # The client of S3 itself tries three times: half of all requests failing is what it cannot hide.
     faults = Faults(kinds=(kind,))
     with failing(s3_server.endpoint, faults) as endpoint:
@@ -79,8 +85,6 @@ def test_requests_that_fail_are_repeated(
 def test_storage_that_stays_away_is_given_up_after_the_stated_time(
     s3_server: S3Server, bucket: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for name, value in s3_server.env.items():
-        monkeypatch.setenv(name, value)
     faults = Faults(kinds=("503",))
     with failing(s3_server.endpoint, faults) as endpoint:
         monkeypatch.setenv("AWS_ENDPOINT_URL", endpoint)
@@ -96,8 +100,6 @@ def test_storage_that_stays_away_is_given_up_after_the_stated_time(
 def test_a_slow_storage_is_waited_for(
     s3_server: S3Server, bucket: str, local: Dataset, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for name, value in s3_server.env.items():
-        monkeypatch.setenv(name, value)
     with failing(s3_server.endpoint, Faults(delay_s=0.3)) as endpoint:
         monkeypatch.setenv("AWS_ENDPOINT_URL", endpoint)
         assert contents(read(open_dataset(bucket), CONFIG)) == contents(read(local, CONFIG))
@@ -125,8 +127,6 @@ def test_only_what_may_pass_is_tried_again() -> None:
 
 
 def test_a_stream_that_is_closed_stops_asking(s3_server: S3Server, bucket: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    for name, value in s3_server.env.items():
-        monkeypatch.setenv(name, value)
     faults = Faults(kinds=("503",))
     with failing(s3_server.endpoint, faults) as endpoint:
         monkeypatch.setenv("AWS_ENDPOINT_URL", endpoint)
