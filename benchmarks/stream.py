@@ -153,7 +153,8 @@ def training(scratch: Path) -> Figures:
     from data_pipeline.images import ImagePolicy
     from data_pipeline.synthesize import synthesize_formulas
     from trainers.config import load_config
-    from trainers.run import new_run, run_training
+    from trainers.check_run import new_run
+    from trainers.run import run_training
     from trainers.tracking import Console
 
     with ray_session(min_cpus=3):

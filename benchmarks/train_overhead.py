@@ -31,7 +31,8 @@ from data_pipeline.tokenizer import Tokenizer
 from trainers.checkpoint import DataInfo, build_recognizer
 from trainers.config import TrainConfig, load_config
 from trainers.optim import lr_factor
-from trainers.run import new_run, run_training
+from trainers.check_run import new_run
+from trainers.run import run_training
 from trainers.task import SequenceTask
 from trainers.tracking import Console
 

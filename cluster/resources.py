@@ -35,8 +35,11 @@ def plan_workers(
     cpus_per_worker: float | None,
     wait_s: float = 0.0,
     concurrent_runs: int = 1,
+    min_workers: int = 0,
 ) -> WorkerResources:
     """Fit `num_workers` into the connected cluster, of which `concurrent_runs` runs take equal parts.
+
+    With `min_workers` above 0 room for so many is enough to begin with; the answer then still counts all `num_workers`.
 
     `use_gpu` None: GPUs if there is one for each worker, CPUs if there is none at all. `cpus_per_worker` None: one CPU,
     less where the machine is small. `wait_s`: how long an autoscaling cluster may take to bring the nodes; it is asked for
@@ -59,6 +62,9 @@ def plan_workers(
             try:
                 return _plan(num_workers, use_gpu, cpus_per_worker, concurrent_runs)
             except UserError:
+                if time.monotonic() >= deadline and min_workers:
+                    least = _plan(min_workers, use_gpu, cpus_per_worker, concurrent_runs)
+                    return WorkerResources(num_workers, use_gpu, least.cpus_per_worker)
                 if time.monotonic() >= deadline:
                     raise
             _request(num_workers, use_gpu, cpus_per_worker, concurrent_runs)

@@ -99,6 +99,16 @@ class Storage:
                 raise StorageError(_no_bucket(self))
         return sorted(info.base_name for info in infos)
 
+    def sizes(self) -> dict[str, int]:
+        """The files of this directory and their sizes in bytes; empty if it does not exist.
+
+        Raises:
+            StorageError: the storage cannot be asked.
+        """
+        with storage_errors(self):
+            infos = self.filesystem.get_file_info(pafs.FileSelector(self.path, allow_not_found=True))
+        return {info.base_name: info.size for info in infos if info.is_file}
+
     def read_bytes(self) -> bytes:
         """The whole file.
 

@@ -1,13 +1,17 @@
 """A checkpoint: a directory that needs nothing else to predict, and nothing unpickled to be read.
 
-`model.safetensors`, `config.yaml`, `vocab.json`, `data.json` (image policy, output limits, where the data came from),
-`trainer_state.pt` (loaded with weights_only), `metrics.json`, `README.md` (the model card).
+`model.safetensors` (the weights to predict with: averaged ones where a run averages), `config.yaml`, `vocab.json`, `data.json`
+(image policy, output limits, where the data came from), `trainer_state.pt` (loaded with weights_only), `metrics.json`,
+`README.md` (the model card) and, written last of all, `checkpoint.json`: sizes and SHA-256 of the two large files. A directory
+without it is a part that a lost worker left.
 """
 
 from __future__ import annotations
 
 import contextlib
 import copy
+import hashlib
+import io
 import json
 import tempfile
 from collections.abc import Iterator
@@ -17,8 +21,8 @@ from typing import Any
 
 import torch
 from omegaconf import OmegaConf
-from safetensors.torch import load_file, save_file
-from torch import nn
+from safetensors.torch import load, save
+from torch import Tensor, nn
 
 from cluster.errors import UserError
 from data_pipeline.images import ImagePolicy
@@ -31,7 +35,7 @@ from trainers.config import ConfigError, TrainConfig, config_from_dict, to_yaml
 from trainers.task import SequenceTask
 
 WEIGHTS, CONFIG, VOCAB, DATA = "model.safetensors", "config.yaml", "vocab.json", "data.json"
-STATE, METRICS, CARD = "trainer_state.pt", "metrics.json", "README.md"
+STATE, METRICS, CARD, WHOLE = "trainer_state.pt", "metrics.json", "README.md", "checkpoint.json"
 PREFIX = "checkpoint-"
 _FILES = {WEIGHTS, CONFIG, VOCAB, DATA, METRICS}  # what prediction needs
 
@@ -104,37 +108,117 @@ def without_pretrained(config: ModelConfig) -> ModelConfig:
     return config
 
 
-def save_checkpoint(
-    folder: Path,
-    model: nn.Module,
-    config: TrainConfig,
-    tokenizer: Tokenizer,
-    data: DataInfo,
-    state: dict[str, Any],
-    position: Position,
-    metrics: dict[str, float],
-    card: str,
-) -> None:
-    """Write a checkpoint into the empty local `folder`."""
-    weights = {name: tensor.detach().cpu().contiguous() for name, tensor in model.state_dict().items()}
-    save_file(weights, folder / WEIGHTS)
-    (folder / CONFIG).write_text(to_yaml(config))
-    (folder / VOCAB).write_bytes(tokenizer.to_json())
-    (folder / DATA).write_bytes(data.to_json())
-    torch.save({"position": [position.epoch, position.samples], "step": state}, folder / STATE)
-    (folder / METRICS).write_text(json.dumps(metrics, indent=1))
-    (folder / CARD).write_text(card)
+@dataclass(frozen=True)
+class Snapshot:
+    """All that a checkpoint holds, at one moment: what training changes is copied, so it may be written while training goes on.
+
+    `weights` are those to predict with; `state` is what training goes on from, besides the position (its own weights too, where
+    `weights` are averages).
+    """
+
+    weights: dict[str, Tensor]
+    config: TrainConfig
+    tokenizer: Tokenizer
+    data: DataInfo
+    state: dict[str, Any]
+    position: Position
+    metrics: dict[str, float]
+    card: str
+
+    @classmethod
+    def take(
+        cls,
+        network: nn.Module,
+        config: TrainConfig,
+        tokenizer: Tokenizer,
+        data: DataInfo,
+        state: dict[str, Any],
+        position: Position,
+        metrics: dict[str, float],
+        card: str,
+    ) -> Snapshot:
+        """Of the weights of `network` and a `state` whose tensors training may change at its next step."""
+        return cls(_copied(network.state_dict()), config, tokenizer, data, _copied(state), position, dict(metrics), card)
+
+    def files(self) -> dict[str, bytes]:
+        """The files of the checkpoint by name, in the order of writing: what says that it is whole comes last."""
+        state = io.BytesIO()
+        torch.save({"position": [self.position.epoch, self.position.samples], "step": self.state}, state)
+        files = {
+            WEIGHTS: save(self.weights),
+            CONFIG: to_yaml(self.config).encode(),
+            VOCAB: self.tokenizer.to_json(),
+            DATA: self.data.to_json(),
+            STATE: state.getvalue(),
+            METRICS: json.dumps(self.metrics, indent=1).encode(),
+            CARD: self.card.encode(),
+        }
+        large = {name: {"bytes": len(files[name]), "sha256": _sha256(files[name])} for name in (WEIGHTS, STATE)}
+        return files | {WHOLE: json.dumps({"files": large, "metrics": self.metrics}, indent=1).encode()}
+
+    def write(self, folder: Storage) -> None:
+        """Write the checkpoint into `folder`, and look that all of it has arrived.
+
+        Raises:
+            StorageError: it cannot be written, or did not arrive whole.
+        """
+        files = self.files()
+        for name, content in files.items():
+            folder.child(name).write_bytes(content)
+        sizes = folder.sizes()
+        if any(sizes.get(name) != len(content) for name, content in files.items()):
+            raise StorageError(f"'{folder.uri}' was written, but is not there as it was written.", transient=True)
 
 
-def load_trainer_state(folder: Path) -> tuple[Position, dict[str, Any], dict[str, float]]:
-    """Position, state of the step and last metrics of a checkpoint in a local folder."""
-    content = torch.load(folder / STATE, map_location="cpu", weights_only=True)
-    return Position(*content["position"]), content["step"], json.loads((folder / METRICS).read_text())
+def _copied(value: Any) -> Any:
+    """`value` with every tensor in it copied to the host's memory."""
+    if isinstance(value, Tensor):
+        return value.detach().to("cpu", copy=True).contiguous()
+    if isinstance(value, dict):
+        return {key: _copied(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return type(value)(_copied(item) for item in value)
+    return value
 
 
-def load_weights(model: nn.Module, folder: Path) -> None:
-    """Load the weights of a checkpoint in a local folder, strictly."""
-    model.load_state_dict(load_file(folder / WEIGHTS))
+def _sha256(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()
+
+
+def read_whole(checkpoint: Storage, name: str) -> bytes:
+    """One of the large files of `checkpoint`, checked.
+
+    Raises:
+        CheckpointError: it is not what was written.
+        StorageError: it cannot be read.
+    """
+    content = checkpoint.child(name).read_bytes()
+    expected = json.loads(checkpoint.child(WHOLE).read_bytes())["files"][name]["sha256"]
+    if _sha256(content) != expected:
+        raise CheckpointError(f"Checkpoint '{checkpoint.uri}' is damaged: the SHA-256 of its {name} is not the one it was written with.")
+    return content
+
+
+@dataclass(frozen=True)
+class TrainerState:
+    """What a run goes on from: weights to predict with, position, the step's state, the last metrics."""
+
+    weights: dict[str, Tensor]
+    position: Position
+    step: dict[str, Any]
+    metrics: dict[str, float]
+
+
+def load_trainer_state(checkpoint: Storage) -> TrainerState:
+    """Read what training goes on from, every byte of it checked; nothing is unpickled.
+
+    Raises:
+        CheckpointError: it is damaged.
+        StorageError: it cannot be read.
+    """
+    content = torch.load(io.BytesIO(read_whole(checkpoint, STATE)), map_location="cpu", weights_only=True)
+    metrics = json.loads(checkpoint.child(METRICS).read_bytes())
+    return TrainerState(load(read_whole(checkpoint, WEIGHTS)), Position(*content["position"]), content["step"], metrics)
 
 
 def find_checkpoint(uri: str) -> Storage:
@@ -144,17 +228,21 @@ def find_checkpoint(uri: str) -> Storage:
         CheckpointError: there is none.
     """
     storage = open_storage(uri)
-    names = storage.names()
-    if WEIGHTS in names:
+    if WEIGHTS in storage.names():
         return storage
-    scored = []
-    for name in names:
-        if name.startswith(PREFIX) and _FILES | {STATE} <= set(storage.child(name).names()):  # a part may be left over
-            metrics = json.loads(storage.child(name, METRICS).read_bytes())
-            scored.append((metrics.get("val/score", -1.0), name))
+    scored = [(metrics.get("val/score", -1.0), name) for name, metrics in whole_checkpoints(storage).items()]
     if not scored:
         raise CheckpointError(f"No checkpoint at '{uri}': neither {WEIGHTS} nor whole directories {PREFIX}* are there.")
     return storage.child(max(scored)[1])
+
+
+def whole_checkpoints(run: Storage) -> dict[str, dict[str, float]]:
+    """The checkpoints of a run that were written to their end, oldest first: names and metrics."""
+    found = {}
+    for name in run.names():
+        if name.startswith(PREFIX) and run.child(name, WHOLE).exists():
+            found[name] = json.loads(run.child(name, WHOLE).read_bytes())["metrics"]
+    return found
 
 
 def load_checkpoint(uri: str, device: torch.device | None = None) -> LoadedCheckpoint:
@@ -165,15 +253,12 @@ def load_checkpoint(uri: str, device: torch.device | None = None) -> LoadedCheck
         StorageError: its storage cannot be read.
     """
     storage = find_checkpoint(uri)
-    with _readable(storage), tempfile.TemporaryDirectory(prefix="inkray-") as scratch:
-        folder = Path(scratch)
+    with _readable(storage):
         config, tokenizer, data = read_description(storage)
-        for name in (WEIGHTS, METRICS):
-            (folder / name).write_bytes(storage.child(name).read_bytes())
         task = SequenceTask(tokenizer, config.loss, config.decoding)
         model = build_recognizer(config, task, data)
-        load_weights(model, folder)
-        metrics = json.loads((folder / METRICS).read_text())
+        model.load_state_dict(load(read_whole(storage, WEIGHTS)))
+        metrics = json.loads(storage.child(METRICS).read_bytes())
     return LoadedCheckpoint(storage.uri, model.to(device or torch.device("cpu")).eval(), config, task, data, metrics)
 
 
@@ -194,7 +279,7 @@ def read_description(storage: Storage) -> tuple[TrainConfig, Tokenizer, DataInfo
 @contextlib.contextmanager
 def _readable(storage: Storage) -> Iterator[None]:
     """Inside, what is missing or damaged of a checkpoint is one message."""
-    missing = _FILES - set(storage.names())
+    missing = (_FILES | {WHOLE}) - set(storage.names())
     if missing:
         raise CheckpointError(f"Checkpoint '{storage.uri}' is incomplete: it lacks {', '.join(sorted(missing))}.")
     try:

@@ -15,9 +15,13 @@ from data_pipeline.stream.config import StreamConfig
 from data_pipeline.stream.config import problems as stream_problems
 from models import Decoding, ModelConfig, ModelConfigError
 from models.named import read_values
+from trainers import checkpointing, early_stopping, guard, scaling
+from trainers.checkpointing import CheckpointConfig
+from trainers.early_stopping import EarlyStoppingConfig
+from trainers.guard import GuardConfig
 from trainers.losses import LossConfig
+from trainers.scaling import ScalingConfig
 
-Precision = Literal["auto", "fp32", "bf16", "fp16"]
 Schedule = Literal["one_cycle", "cosine", "constant"]
 
 YAML = (".yaml", ".yml")
@@ -47,26 +51,6 @@ class OptimConfig:
     schedule: Schedule = "one_cycle"
     warmup: float = 0.1  # share of all steps
     max_grad_norm: float = 1.0
-
-
-@dataclass
-class CheckpointConfig:
-    """When checkpoints are written, besides the end of each epoch, and how many are kept."""
-
-    every_steps: int = 0  # 0: at the ends of epochs only
-    keep: int = 1  # the best so many by `val/score`, and always the last
-
-
-@dataclass
-class ScalingConfig:
-    """Where a run is computed."""
-
-    num_train_workers: int = 2
-    use_gpu: bool | None = None  # None: if the cluster has enough GPUs
-    cpus_per_worker: float | None = None  # None: one, or less on a small machine
-    wait_for_nodes_s: float = 0.0  # how long an autoscaling cluster may take to bring the machines
-    max_failures: int = 3  # restarts from the last checkpoint when a worker is lost
-    precision: Precision = "auto"  # fp16 on GPUs without bf16, bf16 where there is, fp32 on CPUs
 
 
 @dataclass
@@ -102,6 +86,8 @@ class TrainConfig:
     optim: OptimConfig = field(default_factory=OptimConfig)
     decoding: Decoding = field(default_factory=Decoding)  # of the test split and of predictions; validation is greedy
     checkpoint: CheckpointConfig = field(default_factory=CheckpointConfig)
+    guard: GuardConfig = field(default_factory=GuardConfig)
+    early_stopping: EarlyStoppingConfig = field(default_factory=EarlyStoppingConfig)
     scaling: ScalingConfig = field(default_factory=ScalingConfig)
     tracking: TrackingConfig = field(default_factory=TrackingConfig)
     report: ReportConfig = field(default_factory=ReportConfig)
@@ -109,7 +95,7 @@ class TrainConfig:
     @property
     def batch_size_per_worker(self) -> int:
         """Each worker's part of the global batch."""
-        return self.global_batch_size // self.scaling.num_train_workers
+        return max(1, self.global_batch_size // self.scaling.num_train_workers)
 
 
 def load_config(file: str | Path | None, overrides: Sequence[str] = ()) -> TrainConfig:
@@ -251,19 +237,12 @@ def check(config: TrainConfig) -> None:
     Raises:
         ConfigError: naming the key.
     """
-    workers = config.scaling.num_train_workers
     rules = [
-        (workers >= 1, f"scaling.num_train_workers={workers}: at least 1"),
         (config.epochs >= 1, f"epochs={config.epochs}: at least 1"),
         (config.global_batch_size >= 1, f"global_batch_size={config.global_batch_size}: at least 1"),
         (config.seed >= 0, f"seed={config.seed}: not negative"),
-        (
-            config.global_batch_size % max(workers, 1) == 0,
-            f"global_batch_size={config.global_batch_size} is not a multiple of scaling.num_train_workers={workers}",
-        ),
         (config.optim.lr > 0, f"optim.lr={config.optim.lr}: above 0"),
         (config.optim.max_grad_norm > 0, f"optim.max_grad_norm={config.optim.max_grad_norm}: above 0"),
-        (config.checkpoint.every_steps >= 0, f"checkpoint.every_steps={config.checkpoint.every_steps}: not negative"),
         (config.report.examples >= 0, f"report.examples={config.report.examples}: not negative"),
         (bool(config.data.train_split), "data.train_split is empty: name a split to train on"),
         (0 <= config.optim.warmup < 1, f"optim.warmup={config.optim.warmup}: a share, from 0 to below 1"),
@@ -274,9 +253,11 @@ def check(config: TrainConfig) -> None:
         (0 <= config.loss.ctc_weight <= 1, f"loss.ctc_weight={config.loss.ctc_weight}: a share, from 0 to 1"),
         (config.loss.repulsion_weight >= 0, f"loss.repulsion_weight={config.loss.repulsion_weight}: not negative"),
         (config.tracking.log_interval >= 1, f"tracking.log_interval={config.tracking.log_interval}: at least 1"),
-        (config.checkpoint.keep >= 1, f"checkpoint.keep={config.checkpoint.keep}: at least 1"),
-        (config.scaling.max_failures >= 0, f"scaling.max_failures={config.scaling.max_failures}: not negative"),
         (bool(config.name) and "/" not in config.name, f"name='{config.name}': a name without '/'"),
     ]
-    for message in [message for good, message in rules if not good] + stream_problems(config.stream):
+    found = [message for good, message in rules if not good]
+    found += stream_problems(config.stream)
+    found += scaling.problems(config.scaling, config.global_batch_size) + checkpointing.problems(config.checkpoint)
+    found += guard.problems(config.guard) + early_stopping.problems(config.early_stopping)
+    for message in found:
         raise ConfigError(f"Bad value: {message}.")

@@ -12,7 +12,7 @@ from cluster.session import ray_session
 from data_pipeline.manifest import open_dataset
 from trainers.checkpoint import load_checkpoint
 from trainers.decoding_options import add_decoding_options, decoding_of
-from trainers.finish import figures_table, split_figures
+from trainers.figures_table import figures_table, split_figures
 from trainers.judge import judge_checkpoint
 
 
@@ -37,7 +37,7 @@ def main() -> int:
     loaded = load_checkpoint(args.checkpoint)
     with ray_session(min_cpus=2):
         judged = judge_checkpoint(loaded, dataset, args.split, args.batch_size, args.allow_unknown_tokens, decoding)
-    figures = split_figures(args.split, judged)
+    figures = split_figures(args.split, judged.sums)
     print(f"{loaded.uri} on {args.dataset}: {len(judged.rows)} rows, {judged.sums.total.rejected} of them rejected")
     print(figures_table(figures))
     if args.json:

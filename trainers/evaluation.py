@@ -7,15 +7,16 @@ import torch
 from data_pipeline.stream import EvaluationStream
 from models import Recognizer
 from trainers.feed import fed
+from trainers.line import Line
 from trainers.metrics import GroupedSums
 from trainers.ranks import gathered
 from trainers.task import SequenceTask
 
 
 def evaluate(
-    model: Recognizer, task: SequenceTask, stream: EvaluationStream, device: torch.device
+    model: Recognizer, task: SequenceTask, stream: EvaluationStream, device: torch.device, line: Line
 ) -> tuple[GroupedSums, dict[str, str]]:
-    """Judge this rank's part of `stream` and add up all ranks'. Every rank gets the same sums, and its own images' errors.
+    """Judge this rank's part of `stream` and add up all ranks', told to `line`. Every rank gets the same sums, and its own images' errors.
 
     Raises:
         RuntimeError: the rows that were judged or rejected are not all rows of the split.
@@ -23,11 +24,14 @@ def evaluate(
     sums = GroupedSums()
     training = model.training
     model.eval()
+    line.mark("evaluation")
     errors: dict[str, str] = {}
     for batch, tensors in fed(stream.batches(), device, stream.stop):
         task.judge(model, batch, tensors, sums)
         errors |= batch.errors
+        line.breathe()
     model.train(training)
+    line.mark("adding up the evaluation")
     parts: list[GroupedSums] = gathered(sums)
     sums = GroupedSums()
     for part in parts:

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 
 from data_pipeline.stream import Batch
-from trainers.step import DeviceBatch, to_device
+from trainers.device_batch import DeviceBatch, to_device
 
 AHEAD = 2  # batches in pinned memory and on the device before they are asked for
 STOP_TIMEOUT_S = 10

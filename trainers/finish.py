@@ -16,10 +16,11 @@ from data_pipeline.storage import Storage
 from models import Decoding
 from trainers.checkpoint import CARD, LoadedCheckpoint, find_checkpoint, load_checkpoint
 from trainers.config import TrainConfig, to_yaml
+from trainers.figures_table import split_figures
 from trainers.judge import Judged, commonest_answer, judge_checkpoint, read_rows
 from trainers.predictor import Predictor
 from trainers.report import AttentionExample, Example, RunReport, model_card, write_report
-from trainers.run import RunResult
+from trainers.run_log import RunResult
 
 REPORT = "report"
 
@@ -30,32 +31,12 @@ def finish_run(config: TrainConfig, run: Storage, result: RunResult) -> dict[str
     loaded = load_checkpoint(run.uri)
     split = config.data.test_split or config.data.val_split or config.data.train_split
     judged = judge_checkpoint(loaded, dataset, split, decoding=config.decoding)
-    figures = split_figures(split, judged)
+    figures = split_figures(split, judged.sums)
     answer, baseline = commonest_answer(dataset, config.data.train_split, split)
     figures[f"{split}, always answering '{answer}'"] = baseline.total.averages()
     if config.report.enabled:
         _write(config, run, result, dataset, loaded, judged, split, figures)
     return figures
-
-
-def split_figures(split: str, judged: Judged) -> dict[str, dict[str, float]]:
-    """The figures of a split, and of its sources apart where there are several."""
-    figures = {split: judged.sums.total.averages()}
-    if len(judged.sums.groups) > 1:
-        figures |= {f"{split}, {name}": sums.averages() for name, sums in sorted(judged.sums.groups.items())}
-    return figures
-
-
-def figures_table(figures: dict[str, dict[str, float]]) -> str:
-    """The figures as a table of text."""
-    width = max(map(len, figures))
-    lines = [f"{'':{width}}  {'images':>7}  {'exact':>7}  {'WER':>7}  {'CER':>7}  {'score':>6}"]
-    for name, row in figures.items():
-        lines.append(
-            f"{name:{width}}  {row['count']:7.0f}  {100 * row['exact_match']:5.1f} %  {100 * row['wer']:5.1f} %  "
-            f"{100 * row['cer']:5.1f} %  {row['score']:.4f}"
-        )
-    return "\n".join(lines)
 
 
 def _write(

@@ -1,11 +1,33 @@
-"""The line between the workers of a run and the command that started it: events come this way, a wish to stop goes back."""
+"""The line between the workers of a run on Ray and the command that started it, through an actor."""
 
 from __future__ import annotations
 
+import os
+import queue
+import socket
+import threading
 import time
+from dataclasses import dataclass, replace
 from typing import Any
 
 import ray
+
+from trainers.line import Wishes
+
+BEAT_S = 0.5
+
+
+@dataclass(frozen=True)
+class Beat:
+    """A sign of life of a rank: how many marks it has passed, what it does, where it runs. `breaths` counts signs in between."""
+
+    rank: int
+    count: int
+    breaths: int
+    doing: str
+    pid: int
+    node_id: str
+    host: str
 
 
 class Monitor:
@@ -13,21 +35,27 @@ class Monitor:
 
     def __init__(self) -> None:
         self._events: list[dict[str, Any]] = []
-        self._stop = False
+        self._beats: dict[int, Beat] = {}
+        self._stop, self._checkpoints = False, 0
 
-    def push(self, event: dict[str, Any]) -> bool:
-        """Take an event from a worker; the answer says whether the run is to stop."""
-        self._events.append(event)
-        return self._stop
+    def tell(self, events: list[dict[str, Any]], beat: Beat) -> tuple[bool, int]:
+        """Take what a worker has to say; the answer: whether the run is to stop, how many checkpoints were wished for."""
+        self._events += events
+        self._beats[beat.rank] = beat
+        return self._stop, self._checkpoints
 
-    def drain(self) -> list[dict[str, Any]]:
-        """Hand over the events since the last call."""
+    def drain(self) -> tuple[list[dict[str, Any]], dict[int, Beat]]:
+        """Hand over the events since the last call, and the last beat of each rank."""
         events, self._events = self._events, []
-        return events
+        return events, self._beats
 
     def stop(self) -> None:
         """Ask the workers to write a checkpoint and end."""
         self._stop = True
+
+    def checkpoint(self) -> None:
+        """Ask the workers to write a checkpoint now."""
+        self._checkpoints += 1
 
 
 def start_monitor() -> Any:
@@ -36,32 +64,57 @@ def start_monitor() -> Any:
 
 
 class MonitorLine:
-    """A worker's end: pushes without waiting, and learns from the answers, whenever they come, whether to stop."""
+    """A worker's end: a thread sends, so that training never waits for the actor, and a rank that is stuck still has a pulse."""
 
-    def __init__(self, monitor: Any, poll_s: float = 0.5) -> None:
-        self._monitor, self._poll_s = monitor, poll_s
-        self._answers: list[Any] = []
-        self._last = 0.0
-        self.stop_requested = False
+    def __init__(self, monitor: Any, rank: int) -> None:
+        self._monitor = monitor
+        node_id = ray.get_runtime_context().get_node_id()
+        self._beat = Beat(rank, 0, 0, "starting", os.getpid(), node_id, socket.gethostname())
+        self._events: queue.SimpleQueue[dict[str, Any]] = queue.SimpleQueue()
+        self._wake = threading.Event()
+        self._sent = self._pushed = 0
+        self._stop, self._wished, self._served = False, 0, 0
+        threading.Thread(target=self._work, name="inkray-line", daemon=True).start()
 
     def push(self, kind: str, **content: Any) -> None:
         """Send an event."""
-        self._answers.append(self._monitor.push.remote({"kind": kind, **content}))
+        self._pushed += 1
+        self._events.put({"kind": kind, **content})
+        self._wake.set()
 
-    def poll(self) -> bool:
-        """Whether the run is to stop, as far as is known; asks again every `poll_s` seconds, never waits."""
-        if time.monotonic() - self._last > self._poll_s:
-            self._last = time.monotonic()
-            self.push("alive")
-        ready, self._answers = ray.wait(self._answers, num_returns=len(self._answers), timeout=0) if self._answers else ([], [])
-        for answer in ready:
-            try:
-                self.stop_requested |= bool(ray.get(answer))
-            except ray.exceptions.RayError:
-                continue  # the monitor is being restarted
-        return self.stop_requested
+    def mark(self, doing: str) -> None:
+        """Say what is done now."""
+        self._beat = replace(self._beat, count=self._beat.count + 1, doing=doing)
+
+    def breathe(self) -> None:
+        """Say that it goes on."""
+        self._beat = replace(self._beat, breaths=self._beat.breaths + 1)
+
+    def poll(self) -> Wishes:
+        """What is wanted, as far as is known."""
+        wishes = Wishes(self._stop, self._wished > self._served)
+        self._served = self._wished
+        return wishes
 
     def flush(self, timeout_s: float = 10) -> None:
         """Wait until what was pushed has arrived."""
-        if self._answers:
-            ray.wait(self._answers, num_returns=len(self._answers), timeout=timeout_s)
+        deadline = time.monotonic() + timeout_s
+        self._wake.set()
+        while self._sent < self._pushed and time.monotonic() < deadline:
+            time.sleep(0.01)
+
+    def _work(self) -> None:
+        known = None  # checkpoints that were wished for before this worker began are no wish to it
+        while True:
+            self._wake.wait(BEAT_S)
+            self._wake.clear()
+            events = []
+            while not self._events.empty():
+                events.append(self._events.get())
+            try:
+                self._stop, wished = ray.get(self._monitor.tell.remote(events, self._beat), timeout=60)
+            except ray.exceptions.RayError:
+                wished = 0  # the monitor is being restarted: it has forgotten
+            self._sent += len(events)
+            known = wished if known is None else min(known, wished)
+            self._wished = wished - known

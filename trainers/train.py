@@ -3,8 +3,8 @@
     python -m trainers.train configs/train/formulas.yaml optim.lr=3e-4
     python -m trainers.train --resume runs/formulas-20261120-181500-1a2b
 
-The way down: `run.run_training` starts the workers and listens, `loop.train_loop_per_worker` is what each of them does,
-`step.TrainStep` is one optimizer step, `data_pipeline.stream` brings the batches, `models` holds the networks.
+The way down: `run.run_training` starts the workers and listens, `worker.Worker` is what each of them does, `step.TrainStep` is one
+optimizer step, `data_pipeline.stream` brings the batches, `models` holds the networks. `trainers.solo` does without Ray.
 """
 
 from __future__ import annotations
@@ -14,8 +14,10 @@ import argparse
 from cluster.errors import INTERRUPTED, UserError, run_command
 from cluster.session import ray_session
 from trainers.config import load_config
+from trainers.figures_table import figures_table
 from trainers.resume import change_config, open_run
-from trainers.run import check_run, new_run, run_training
+from trainers.check_run import check_run, new_run
+from trainers.run import run_training
 
 
 def main() -> int:
@@ -46,7 +48,7 @@ def main() -> int:
         if result.stopped:
             print(f"Stopped. Go on with: python -m trainers.train --resume {run.uri}")
             return INTERRUPTED
-        from trainers.finish import REPORT, figures_table, finish_run  # matplotlib: not before it is needed
+        from trainers.finish import REPORT, finish_run  # matplotlib: not before it is needed
 
         figures = finish_run(config, run, result)
     print(figures_table(figures))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Generator
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from cluster.cores import cores_each
 from cluster.errors import UserError
@@ -11,10 +11,12 @@ from data_pipeline.manifest import Dataset
 from data_pipeline.stream.batch import Batch, Decoded, Decoder
 from data_pipeline.stream.config import Augmentation, StreamConfig
 from data_pipeline.stream.plan import BatchRule, Plan, Position, Step, evaluation_plan, train_plan
-from data_pipeline.stream.ray_tasks import Share, tasked
 from data_pipeline.stream.read import RowGroupReader
 from data_pipeline.stream.threads import BATCHES_SHARE, WINDOWS_SHARE, threaded
 from data_pipeline.tokenizer import Tokenizer
+
+if TYPE_CHECKING:
+    from data_pipeline.stream.ray_tasks import Share
 
 Batches = Generator[Batch, None, None]
 Way = Literal["threads", "ray"]
@@ -48,6 +50,8 @@ class _Stream:
                 self.plan, reader, decoder, self._config, self._threads, start, epochs, rank=rank, world_size=ranks
             )
         else:
+            from data_pipeline.stream.ray_tasks import tasked  # threads need no Ray
+
             steps = tasked(self.plan, reader, decoder, self._config, start, epochs, rank=rank, world_size=ranks, share=share)
         try:
             for step, decoded in steps:

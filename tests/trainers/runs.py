@@ -8,7 +8,9 @@ from pathlib import Path
 
 from data_pipeline.storage import Storage
 from trainers.config import TrainConfig, load_config
-from trainers.run import RunResult, new_run, run_training
+from trainers.check_run import new_run
+from trainers.run import run_training
+from trainers.run_log import RunResult
 from trainers.tracking import Console
 
 # A network of some ten thousand weights: the tests are about what is around it.

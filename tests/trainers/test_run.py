@@ -26,7 +26,7 @@ from trainers.inputs import open_inputs
 from trainers.judge import judge_checkpoint
 from trainers.predict import JOB, part_name, predict
 from trainers.resume import change_config, open_run
-from trainers.run import RunResult
+from trainers.run_log import RunResult
 
 Run = tuple[Storage, RunResult, str]
 EPOCHS = 8  # of 15 steps

@@ -1,0 +1,183 @@
+"""Checkpoints written beside training: whole or not there, tried again, the last good one never gone."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+import torch
+
+from cluster.errors import UserError
+from data_pipeline.images import ImagePolicy
+from data_pipeline.storage import Storage, StorageError, open_storage
+from data_pipeline.stream.plan import Position
+from data_pipeline.tokenizer import Tokenizer
+from trainers.checkpoint import PREFIX, STATE, WEIGHTS, WHOLE, CheckpointError, DataInfo, Snapshot, whole_checkpoints
+from trainers.checkpoint_writer import CheckpointWriter, newest_whole
+from trainers.checkpointing import CheckpointConfig
+from trainers.config import load_config
+
+DATA = DataInfo("letters", "sha256:0", "", ImagePolicy(64, 64), 8)
+
+
+def snapshot(step: int, score: float | None = None) -> Snapshot:
+    metrics = {"step": float(step)} | ({"val/score": score} if score is not None else {})
+    network = torch.nn.Linear(2, 2)
+    torch.nn.init.constant_(network.weight, float(step))
+    state = {"steps": step, "optimizer": {"momentum": torch.full((3,), float(step))}}
+    return Snapshot.take(network, load_config(None), Tokenizer(["a"]), DATA, state, Position(0, step), metrics, "card")
+
+
+class Told:
+    """What a writer has said."""
+
+    def __init__(self) -> None:
+        self.lines: list[tuple[str, str]] = []
+
+    def __call__(self, kind: str, text: str) -> None:
+        self.lines.append((kind, text))
+
+    def of(self, kind: str) -> list[str]:
+        return [text for told, text in self.lines if told == kind]
+
+
+@pytest.fixture
+def start(tmp_path: Path) -> Iterator[Callable[..., tuple[CheckpointWriter, Storage, Told]]]:
+    writers = []
+
+    def make(folder: Path | None = None, **config: object) -> tuple[CheckpointWriter, Storage, Told]:
+        run, told = open_storage(folder or tmp_path / "run"), Told()
+        writers.append(CheckpointWriter(run, CheckpointConfig(**config), told))  # type: ignore[arg-type]
+        return writers[-1], run, told
+
+    yield make
+    for writer in writers:
+        writer.close()
+
+
+Start = Callable[..., tuple[CheckpointWriter, Storage, Told]]
+
+
+def steps_of(run: Storage) -> list[int]:
+    return [int(name.removeprefix(PREFIX).split("-")[0]) for name in whole_checkpoints(run)]
+
+
+def test_the_best_and_the_last_stay(start: Start) -> None:
+    writer, run, told = start(keep=2)
+    for step, score in enumerate([0.3, 0.9, 0.1, 0.5, 0.2, None], start=1):
+        writer.submit(snapshot(step, score))
+        writer.wait()
+        assert max(steps_of(run)) == step
+    assert steps_of(run) == [2, 4, 6] and len(told.of("checkpoint")) == 6 and not told.of("warning")
+    found = newest_whole(run, pytest.fail)
+    assert found is not None
+    name, state = found
+    assert name.startswith(f"{PREFIX}0000006") and state.position == Position(0, 6) and state.step["steps"] == 6
+    assert torch.equal(state.weights["weight"], torch.full((2, 2), 6.0))
+    assert torch.equal(state.step["optimizer"]["momentum"], torch.full((3,), 6.0))
+
+
+def test_a_snapshot_does_not_change_with_the_network() -> None:
+    network = torch.nn.Linear(2, 2)
+    before = network.weight.detach().clone()
+    state = {"steps": 1, "nested": [{"tensor": network.weight}]}
+    taken = Snapshot.take(network, load_config(None), Tokenizer(["a"]), DATA, state, Position(), {}, "")
+    with torch.no_grad():
+        network.weight.add_(1)
+    assert torch.equal(taken.weights["weight"], before) and torch.equal(taken.state["nested"][0]["tensor"], before)
+
+
+def test_a_part_that_was_left_is_no_checkpoint_and_is_cleared_away(start: Start) -> None:
+    writer, run, _ = start()
+    snapshot(1).write(run.child(f"{PREFIX}0000001-a"))
+    orphan = run.child(f"{PREFIX}0000002-b")
+    snapshot(2).write(orphan)
+    orphan.child(WHOLE).delete()
+    found = newest_whole(run, pytest.fail)
+    assert found is not None and found[0] == f"{PREFIX}0000001-a"
+    writer.submit(snapshot(3, 0.5))
+    writer.wait()
+    assert [name for name in run.names() if name.startswith(PREFIX)] == sorted(whole_checkpoints(run)) and steps_of(run) == [3]
+
+
+@pytest.mark.parametrize("file", [WEIGHTS, STATE])
+def test_a_damaged_checkpoint_gives_way_to_the_one_before(file: str, tmp_path: Path) -> None:
+    run = open_storage(tmp_path)
+    for step in (1, 2):
+        snapshot(step).write(run.child(f"{PREFIX}{step:07d}-a"))
+    damaged = tmp_path / f"{PREFIX}0000002-a" / file
+    content = bytearray(damaged.read_bytes())
+    content[-20] ^= 1  # one bit
+    damaged.write_bytes(content)
+    told: list[str] = []
+    found = newest_whole(run, told.append)
+    assert found is not None and found[0] == f"{PREFIX}0000001-a" and found[1].step["steps"] == 1
+    assert len(told) == 1 and "damaged" in told[0] and file in told[0]
+    (tmp_path / f"{PREFIX}0000001-a" / file).write_bytes(b"no")
+    with pytest.raises(CheckpointError, match="All 2 checkpoints .* are damaged"):
+        newest_whole(run, told.append)
+    assert newest_whole(open_storage(tmp_path / "empty"), pytest.fail) is None
+
+
+def test_storage_that_is_gone_for_a_while_loses_nothing(start: Start, tmp_path: Path) -> None:
+    """The run's folder turns into a file and back: what real disks do when a mount goes."""
+    writer, run, told = start()
+    writer.submit(snapshot(1, 0.5))
+    writer.wait()
+    (tmp_path / "run").rename(tmp_path / "away")
+    (tmp_path / "run").write_text("in the way")
+    writer.submit(snapshot(2, 0.6))
+    with pytest.raises(StorageError, match=r"could not be written within 0\.3 s: .*run"):
+        writer.wait(0.3)
+    assert len(told.of("warning")) == 1 and "training goes on" in told.of("warning")[0] and not writer.idle
+    writer.submit(snapshot(3, 0.7))  # takes the place of the one that waits
+    (tmp_path / "run").unlink()
+    (tmp_path / "away").rename(tmp_path / "run")
+    writer.wait(60)
+    assert 3 in steps_of(run) and 2 not in steps_of(run) and len(told.of("warning")) == 1
+
+
+def test_submitting_never_waits_for_the_storage(start: Start, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    writer, run, _ = start()
+    open_gate = threading.Event()
+    write = Snapshot.write
+
+    def slowly(self: Snapshot, folder: Storage) -> None:
+        open_gate.wait(60)
+        write(self, folder)
+
+    monkeypatch.setattr(Snapshot, "write", slowly)
+    for step in range(1, 6):
+        writer.submit(snapshot(step))
+    assert not writer.idle and steps_of(run) == []
+    open_gate.set()
+    writer.wait()
+    assert max(steps_of(run)) == 5 and writer.idle
+
+
+def test_trainer_state_that_would_run_code_is_refused(tmp_path: Path) -> None:
+    class Attack:
+        def __reduce__(self) -> tuple[object, tuple[str]]:
+            return print, ("run",)
+
+    bad = snapshot(1)
+    bad.state["attack"] = Attack()
+    run = open_storage(tmp_path)
+    bad.write(run.child(f"{PREFIX}0000001-a"))
+    with pytest.raises(Exception, match=r"(?i)weights.only") as caught:
+        newest_whole(run, pytest.fail)
+    assert not isinstance(caught.value, UserError)
+
+
+def test_a_closed_writer_ends(start: Start) -> None:
+    writer, _, _ = start()
+    writer.submit(snapshot(1))
+    writer.wait()
+    writer.close()
+    deadline = time.monotonic() + 10
+    while any(thread.name == "inkray-checkpoint" and thread.is_alive() for thread in threading.enumerate()):
+        assert time.monotonic() < deadline
+        time.sleep(0.05)

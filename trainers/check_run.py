@@ -1,0 +1,82 @@
+"""What can be known to be wrong with a run before a worker starts, and its folder."""
+
+from __future__ import annotations
+
+import datetime
+import uuid
+from collections.abc import Callable
+
+import torch
+
+from cluster.errors import UserError
+from data_pipeline.manifest import Dataset, open_dataset
+from data_pipeline.storage import Storage, open_storage
+from data_pipeline.stream.cache import open_cache
+from data_pipeline.tokenizer import Tokenizer
+from models import ModelConfigError
+from trainers.checkpoint import CONFIG, PREFIX, DataInfo, build_recognizer, without_pretrained
+from trainers.config import TrainConfig, to_yaml
+from trainers.ctc_room import texts_without_room
+from trainers.optim import Freezing
+from trainers.resume import require_same_data
+from trainers.task import SequenceTask, wide_enough
+
+
+def new_run(config: TrainConfig) -> Storage:
+    """The folder of a fresh run below `config.runs_dir`, its configuration in it: what cannot be written says so now."""
+    stamp = datetime.datetime.now().strftime("%Y%m%d-%H%M%S")
+    run = open_storage(config.runs_dir).child(f"{config.name}-{stamp}-{uuid.uuid4().hex[:4]}")
+    run.child(CONFIG).write_bytes(to_yaml(config).encode())
+    return run
+
+
+def check_run(config: TrainConfig, fresh: bool = True) -> Dataset:
+    """Everything about a run that can be wrong and can be known before a worker starts.
+
+    A `fresh` run has no checkpoint yet: the pretrained weights that it begins with must be there.
+
+    Raises:
+        UserError: dataset, splits, vocabulary, network or weights, by name.
+    """
+    dataset = open_dataset(config.data.dataset)
+    for split in (config.data.train_split, config.data.val_split, config.data.test_split):
+        if split and not dataset.manifest.split(split).rows:
+            raise UserError(f"Split '{split}' of '{config.data.dataset}' is empty.")
+    policy = dataset.manifest.image
+    if policy.channels not in (1, config.model.in_channels):  # gray may stand for all channels
+        raise UserError(
+            f"model.in_channels={config.model.in_channels}, but the images of '{config.data.dataset}' are "
+            f"{policy.colour}: set model.in_channels={policy.channels}."
+        )
+    task, data = SequenceTask(Tokenizer(dataset.manifest.charset)), DataInfo.of(dataset.manifest)
+    with torch.device("meta"):
+        model = build_recognizer(config, task, data).eval()
+        images = torch.zeros((1, policy.channels, policy.height, policy.width), dtype=torch.uint8)
+        targets = torch.zeros((1, 2), dtype=torch.long)
+        try:
+            model(wide_enough(model, images), targets)
+        except ModelConfigError as error:
+            raise UserError(f"{error}.") from None
+        Freezing(model, config.optim.freeze)  # its patterns match
+    if fresh and config.model != without_pretrained(config.model):
+        build_recognizer(config, task, data, pretrained=True)
+    return dataset
+
+
+def begin_run(config: TrainConfig, run: Storage, warn: Callable[[str], None]) -> Dataset:
+    """Check a run that begins or goes on in the folder `run`; what is doubtful is said to `warn`.
+
+    Raises:
+        UserError: a mistake in the configuration or the data.
+    """
+    dataset = check_run(config, fresh=not any(name.startswith(PREFIX) for name in run.names()))
+    require_same_data(run, dataset)
+    crowded = texts_without_room(config, dataset)
+    if crowded:
+        rows = dataset.manifest.split(config.data.train_split).rows
+        warn(
+            f"{crowded:,} of {rows:,} training texts have more tokens than their images have columns of features: "
+            "the CTC head cannot learn them. Prepare wider images, or choose a backbone of smaller stride."
+        )
+    open_cache(config.stream.cache)  # what cannot be used says so now; one in memory is cleared when this process ends
+    return dataset

@@ -1,0 +1,146 @@
+"""Checkpoints are written beside the training, one after the other; the newest whole one is never touched before the next
+is.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+import uuid
+from collections.abc import Callable
+
+from data_pipeline.storage import Storage, StorageError
+from trainers.checkpointing import CheckpointConfig
+from trainers.checkpoint import PREFIX, CheckpointError, Snapshot, TrainerState, load_trainer_state, whole_checkpoints
+
+FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.5, 30.0
+
+
+def newest_whole(run: Storage, tell: Callable[[str], None]) -> tuple[str, TrainerState] | None:
+    """The newest checkpoint of a run that is whole and undamaged, or None; `tell` hears of those that are damaged.
+
+    Raises:
+        StorageError: the storage cannot be asked.
+        CheckpointError: there are checkpoints, and all of them are damaged.
+    """
+    names = sorted(whole_checkpoints(run), reverse=True)
+    for name in names:
+        try:
+            return name, load_trainer_state(run.child(name))
+        except CheckpointError as error:
+            tell(f"{error} The one before it is taken.")
+    if names:
+        raise CheckpointError(f"All {len(names)} checkpoints of '{run.uri}' are damaged. Start a new run.")
+    return None
+
+
+class CheckpointWriter:
+    """Writes snapshots in a thread. One that cannot be written is tried again, until a newer one takes its place.
+
+    `tell(event, text)` hears, in that thread, of what was written ("checkpoint", its name) and of what failed ("warning").
+    """
+
+    def __init__(self, run: Storage, config: CheckpointConfig, tell: Callable[[str, str], None]) -> None:
+        self._run, self._config, self._tell = run, config, tell
+        self._waiting: Snapshot | None = None
+        self._error: StorageError | None = None
+        self._busy = self._closed = False
+        self._changed = threading.Condition()
+        self._thread = threading.Thread(target=self._work, name="inkray-checkpoint", daemon=True)
+        self._thread.start()
+
+    def submit(self, snapshot: Snapshot) -> None:
+        """Have `snapshot` written; one that still waits for storage is given up for it."""
+        with self._changed:
+            self._waiting = snapshot
+            self._changed.notify_all()
+
+    @property
+    def idle(self) -> bool:
+        """Whether all that was submitted is written."""
+        with self._changed:
+            return self._waiting is None and not self._busy
+
+    def wait(self, timeout_s: float | None = None) -> None:
+        """Until all that was submitted is written.
+
+        Raises:
+            StorageError: it is not after `timeout_s` (None: `checkpoint.timeout_s`), with the reason of the last attempt.
+        """
+        timeout_s = self._config.timeout_s if timeout_s is None else timeout_s
+        deadline = time.monotonic() + timeout_s
+        with self._changed:
+            while self._waiting is not None or self._busy:
+                left = deadline - time.monotonic()
+                if left <= 0:
+                    reason = self._error or StorageError(f"'{self._run.uri}' takes longer than that.")
+                    raise StorageError(f"The last checkpoint could not be written within {timeout_s:g} s: {reason}", transient=True)
+                self._changed.wait(min(left, 1.0))
+
+    def close(self) -> None:
+        """End the thread; what is not written by now is left."""
+        with self._changed:
+            self._closed = True
+            self._changed.notify_all()
+        self._thread.join(10)
+
+    def _work(self) -> None:
+        failures = 0
+        while True:
+            with self._changed:
+                while self._waiting is None and not self._closed:
+                    self._changed.wait()
+                if self._closed:
+                    return
+                snapshot, self._waiting, self._busy = self._waiting, None, True
+            assert snapshot is not None
+            try:
+                self._write(snapshot)
+                failures, self._error, done = 0, None, True
+            except StorageError as error:
+                self._error, done = error, False
+                if not failures:
+                    self._tell("warning", f"{error} The checkpoint is tried again; training goes on, the one before it stays.")
+                failures += 1
+            with self._changed:
+                self._busy = False
+                if not done and self._waiting is None:
+                    self._waiting = snapshot
+                self._changed.notify_all()
+                if not done and not self._closed:
+                    self._changed.wait(min(FIRST_PAUSE_S * 2 ** (failures - 1), LONGEST_PAUSE_S))
+
+    def _write(self, snapshot: Snapshot) -> None:
+        # Unique: what a lost worker left behind, or still writes, is another directory.
+        name = f"{PREFIX}{snapshot.state['steps']:07d}-{uuid.uuid4().hex[:6]}"
+        folder = self._run.child(name)
+        try:
+            snapshot.write(folder)
+        except StorageError:
+            self._remove(name)
+            raise
+        self._tell("checkpoint", name)
+        self._prune()
+
+    def _prune(self) -> None:
+        """Remove all but the best and the newest; what was never finished goes, too, unless it is newer than all."""
+        try:
+            whole = whole_checkpoints(self._run)
+            sign = 1 if self._config.mode == "max" else -1
+            scored = [name for name in whole if self._config.metric in whole[name]]
+            scored.sort(key=lambda name: (sign * whole[name][self._config.metric], name), reverse=True)
+            newest = max(whole)
+            kept = {newest, *scored[: self._config.keep]}
+            for name in self._run.names():
+                if name.startswith(PREFIX) and name not in kept and name < newest:
+                    self._remove(name)
+        except StorageError as error:
+            self._tell("warning", f"{error} Old checkpoints stay where they are.")
+
+    def _remove(self, name: str) -> None:
+        try:
+            # First what says that it is whole: an interrupted removal must not look like a checkpoint.
+            self._run.child(name, "checkpoint.json").delete()
+            self._run.child(name).delete()
+        except StorageError:
+            pass  # the next time

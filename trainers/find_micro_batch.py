@@ -1,0 +1,41 @@
+"""The largest micro-batch that a GPU's memory holds, found by trying it with the largest images and the longest text."""
+
+from __future__ import annotations
+
+import torch
+
+from data_pipeline.manifest import Dataset
+from data_pipeline.stream.plan import Plan
+from trainers.device_batch import DeviceBatch
+from trainers.micro_batch import MicroBatch, largest_that_fits, unchanged
+from trainers.ranks import gathered
+from trainers.step import TrainStep
+
+
+def find_micro_batch(step: TrainStep, plan: Plan, dataset: Dataset, split: str, micro: MicroBatch) -> int:
+    """The same number on every rank: the least of what they find. On a CPU, whose memory is the machine's, nothing is tried."""
+    if step.device.type != "cuda":
+        return micro.size
+    largest = int((plan.groups.height * plan.groups.width).argmax())
+    height, width = int(plan.groups.height[largest]), int(plan.groups.width[largest])
+    length = dataset.manifest.split(split).max_tokens + 1
+    channels = dataset.manifest.image.channels
+
+    def attempt(size: int) -> None:
+        # What the optimizer will keep of each weight is not there before the first step.
+        room = [torch.empty_like(p) for p in step.network.parameters() if p.requires_grad for _ in range(3)]
+        batch = DeviceBatch(
+            images=torch.randint(0, 256, (size, channels, height, width), dtype=torch.uint8, device=step.device),
+            widths=torch.full((size,), width, device=step.device),
+            targets=torch.full((size, length), step.task.tokenizer.bos_id, device=step.device),
+            weights=torch.ones(size, device=step.device),
+        )
+        with step.autocast():
+            loss = step.task.loss_sum(step.network, batch)
+        step.scaler.scale(loss).backward()
+        del room
+
+    step.network.train()
+    with unchanged(step.network):
+        size = largest_that_fits(micro.size, attempt, step.device)
+    return min(gathered(size))

@@ -1,0 +1,156 @@
+"""What the workers of a run tell becomes lines of the log, figures, and files of the run's folder."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from cluster.errors import UserError
+from data_pipeline.manifest import Dataset
+from data_pipeline.storage import Storage, StorageError
+from trainers import bad_steps
+from trainers.config import TrainConfig
+from trainers.rejected import RejectedImages
+from trainers.tracking import Console, History, Tracker, Wandb
+
+_DECODED_BY = {"threads": "threads of the workers", "ray": "tasks of the cluster"}
+
+
+@dataclass(frozen=True)
+class RunResult:
+    """What a run leaves: its folder, whether it was stopped before its end, and all rows of figures."""
+
+    uri: str
+    stopped: bool
+    history: list[dict[str, float]]
+
+    @property
+    def seconds(self) -> float:
+        """Time spent in the epochs that are done, those before a resume included; the start of the workers is not."""
+        parts = ("time/train_s", "time/evaluation_s", "time/checkpoint_s")
+        return sum(row.get(part, 0.0) for row in self.history for part in parts)
+
+    def best(self, metric: str = "val/score", mode: str = "max") -> dict[str, float]:
+        """The figures of the evaluation with the best `metric`, empty if there was none."""
+        rows = [row for row in self.history if metric in row]
+        sign = 1 if mode == "max" else -1
+        return max(rows, key=lambda row: sign * row[metric], default={})
+
+
+class RunLog:
+    """Takes events, one by one; `on_row` is called with every row of figures."""
+
+    def __init__(
+        self,
+        config: TrainConfig,
+        run: Storage,
+        dataset: Dataset,
+        console: Console | None = None,
+        on_row: Callable[[dict[str, float]], None] | None = None,
+    ) -> None:
+        self._run, self._on_row = run, on_row
+        self.console = console or Console()
+        self.history = History(run)
+        self.tracker = Tracker(self.console, self.history)
+        self.stopped = False
+        self._rejected = RejectedImages(run, dataset.storage.uri)
+        if config.tracking.wandb:
+            self._add_wandb(config, dataset)
+
+    def _add_wandb(self, config: TrainConfig, dataset: Dataset) -> None:
+        details = {"name": dataset.manifest.name, "digest": dataset.manifest.digest}
+        try:
+            self.tracker.add(Wandb(config, self._run, details))
+        except Exception as error:  # tracking is never worth a run
+            self.warn(f"wandb is not available ({error}); set tracking.wandb=false to do without.")
+
+    def warn(self, text: str) -> None:
+        """A line that stands out."""
+        self.console.line(f"warning: {text}")
+
+    def handle(self, event: dict[str, Any]) -> None:
+        """Take an event of a worker.
+
+        Raises:
+            UserError: the run cannot go on, in the words of a worker.
+        """
+        match event["kind"]:
+            case "started":
+                self._start(event)
+            case "resumed":
+                self.console.line(f"Resumed from {event['checkpoint']} (epoch {event['epoch']}, step {event['step']})")
+            case "interval" | "epoch":
+                self.tracker.figures(event["figures"])
+                if self._on_row:
+                    self._on_row(event["figures"])
+            case "rejected":
+                self._reject(event["split"], event["errors"])
+            case "bad_batch":
+                self._keep_bad_batch(event["record"], event["skipped"])
+            case "checkpoint":
+                self._guarded(self.history.save)
+                self.console.line(f"Checkpoint {event['text']}")
+            case "warning":
+                self.warn(event["text"])
+            case "stopped":
+                self.stopped = True
+            case "ended_early":
+                self.console.line(f"Ended early after epoch {event['epoch'] - 1}: early_stopping.patience has run out")
+            case "fatal":
+                self.save_rejected()
+                raise UserError(event["message"])
+
+    def _start(self, event: dict[str, Any]) -> None:
+        self.history.rewind(event["step"])
+        self.console.start(event["step"], event["steps"])
+        self.console.line(
+            f"{event['world_size']} workers on {event['device']} ({event['precision']}), {event['parameters']:,} parameters, "
+            f"{event['rows']:,} images, {event['vocabulary']} tokens, {event['steps']} steps; "
+            f"images are decoded by {_DECODED_BY[event['execution']]}"
+        )
+        for note in event["notes"]:
+            self.console.line(note)
+
+    def _reject(self, split: str, errors: dict[str, str]) -> None:
+        """Name images that are new among those that cannot be used, and list all of them in a file of the run."""
+        new = self._rejected.add(split, errors)
+        for sample_id, reason in list(new.items())[:5]:
+            self.warn(f"image '{sample_id}' is left out: {reason}")
+        if len(new) > 5:
+            self.warn(f"{len(new) - 5} more images are left out")
+
+    def _keep_bad_batch(self, record: dict[str, Any], skipped: bool) -> None:
+        """Add a batch to the run's list of bad ones: a few at most, so the file is written anew."""
+        file = self._run.child(bad_steps.FILE)
+
+        def add() -> None:
+            before = file.read_bytes() if file.exists() else b""
+            file.write_bytes(before + json.dumps(record).encode() + b"\n")
+
+        self._guarded(add)
+        if skipped:
+            self.warn(
+                f"step {record['step']} is left out: loss {record['loss']:.4g}, gradient norm {record['grad_norm']:.4g}; the ids "
+                f"of its {len(record['ids'])} images are in {bad_steps.FILE} of the run"
+            )
+
+    def save_rejected(self) -> None:
+        """Write the list of images that cannot be used, if it has grown."""
+        self._guarded(self._rejected.save)
+
+    def _guarded(self, write: Callable[[], None]) -> None:
+        try:
+            write()
+        except StorageError as error:  # as with figures: training is worth more
+            self.warn(f"{error} Training goes on.")
+
+    def result(self) -> RunResult:
+        """What the run leaves."""
+        return RunResult(self._run.uri, self.stopped, self.history.rows)
+
+    def close(self) -> None:
+        """End all sinks."""
+        self.save_rejected()
+        self.tracker.close()

@@ -1,0 +1,173 @@
+"""`python -m trainers.solo [CONFIG] [key=value ...]`: the same training without Ray, on this machine alone.
+
+    python -m trainers.solo configs/train/crohme.yaml data.dataset=data/crohme
+    torchrun --nproc_per_node=4 -m trainers.solo configs/train/crohme.yaml      # one process a GPU
+    python -m trainers.solo --resume runs/crohme-20261120-181500-1a2b
+
+The worker, the step, the stream and the checkpoints are those of `trainers.train`; a run begun by one goes on with the other.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import threading
+import time
+from typing import Any
+
+import torch
+import torch.distributed as dist
+
+from cluster.errors import INTERRUPTED, UserError, run_command
+from cluster.signals import counted_signals
+from data_pipeline.storage import Storage
+from data_pipeline.stream import EvaluationStream
+from models import ModelConfigError
+from trainers.check_run import begin_run, new_run
+from trainers.checkpoint import find_checkpoint, load_checkpoint
+from trainers.config import TrainConfig, load_config
+from trainers.evaluation import evaluate
+from trainers.figures_table import figures_table, split_figures
+from trainers.line import Wishes
+from trainers.micro_batch import MemoryFull
+from trainers.place import Place
+from trainers.ranks import from_rank_zero
+from trainers.resume import change_config, open_run
+from trainers.run_log import RunLog
+from trainers.worker import Worker
+
+FIGURES = "figures.json"  # of the run's folder: what the best checkpoint reads of the test split
+
+
+class DirectLine:
+    """The line of a worker that is watched by its own process; `log` is None on ranks that say nothing."""
+
+    def __init__(self, log: RunLog | None, signals: list[int]) -> None:
+        self._log, self._signals, self._told = log, signals, False
+        self._lock = threading.Lock()  # the thread that writes checkpoints tells of them, too
+
+    def push(self, kind: str, **content: Any) -> None:
+        """Handle an event at once; ranks other than the first have theirs told by the figures."""
+        if self._log is not None:
+            with self._lock:
+                self._log.handle({"kind": kind, **content})
+
+    def mark(self, doing: str) -> None:
+        """Nobody else watches."""
+
+    def breathe(self) -> None:
+        """Nobody else watches."""
+
+    def poll(self) -> Wishes:
+        """To stop once a signal has come; at the second at once."""
+        if len(self._signals) > 1:
+            raise KeyboardInterrupt
+        if self._signals and not self._told and self._log is not None:
+            self._log.console.line("Stopping: a checkpoint is being written. Ctrl-C again to end at once.")
+        self._told = bool(self._signals)
+        return Wishes(stop=bool(self._signals))
+
+    def flush(self) -> None:
+        """Nothing is under way."""
+
+
+def main() -> int:
+    """The command line."""
+    parser = argparse.ArgumentParser(
+        prog="python -m trainers.solo", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("config", nargs="?", help="a YAML file of configs/train/; without one the defaults hold")
+    parser.add_argument("overrides", nargs="*", metavar="key=value", help="dotted keys of the configuration")
+    parser.add_argument("--resume", metavar="RUN", help="go on with the run in this folder, from its last checkpoint")
+    args = parser.parse_intermixed_args()
+    overrides = list(args.overrides)
+    if args.config and "=" in args.config:
+        overrides.insert(0, args.config)
+        args.config = None
+    if args.resume and args.config:
+        raise UserError("--resume takes its configuration from the run. Leave CONFIG out; key=value may change a value.")
+    place = own_place()
+    own = [f"scaling.num_train_workers={place.world_size}"]
+    if args.resume:
+        run, config = open_run(args.resume)
+        config = change_config(run, config, [*overrides, *own])
+    else:
+        config = load_config(args.config, [*overrides, *own])
+        run = from_rank_zero(new_run(config) if place.rank == 0 else None)
+    if place.rank == 0:
+        print(f"Run {run.uri}", flush=True)
+    try:
+        return train_alone(config, run, place)
+    finally:
+        if dist.is_initialized():
+            dist.destroy_process_group()
+
+
+def own_place() -> Place:
+    """Where this process works: alone, or one of those that `torchrun` started."""
+    rank, local_rank = int(os.environ.get("RANK", 0)), int(os.environ.get("LOCAL_RANK", 0))
+    gpu = torch.cuda.is_available()
+    device = torch.device("cuda", local_rank) if gpu else torch.device("cpu")
+    if gpu:
+        torch.cuda.set_device(device)
+    world_size = int(os.environ.get("WORLD_SIZE", 1))
+    if world_size > 1:
+        dist.init_process_group("nccl" if gpu else "gloo")
+    return Place(rank, world_size, device, processes=int(os.environ.get("LOCAL_WORLD_SIZE", 1)))
+
+
+def train_alone(config: TrainConfig, run: Storage, place: Place) -> int:
+    """Train to the end, read the test split with the best checkpoint, print what came out; the exit status."""
+    log = None
+    if place.rank == 0:
+        dataset = begin_run(config, run, lambda text: print(f"warning: {text}", flush=True))
+        log = RunLog(config, run, dataset)
+    if place.world_size > 1:
+        dist.barrier()
+    started = time.monotonic()
+    try:
+        with counted_signals() as signals:
+            line = DirectLine(log, signals)
+            while True:
+                try:
+                    worker = Worker(config, line, run, place)
+                    worker.run()
+                    break
+                except MemoryFull as reason:
+                    if place.world_size > 1:
+                        raise UserError(f"{reason}: start the command again with --resume {run.uri}.") from None
+                    line.push("warning", text=str(reason))
+                except ModelConfigError as error:  # a network may refuse images that are too small for it
+                    raise UserError(f"{error}.") from None
+    finally:
+        if log is not None:
+            log.close()
+    if log is None:
+        return 0
+    if log.stopped:
+        print(f"Stopped. Go on with: python -m trainers.solo --resume {run.uri}")
+        return INTERRUPTED
+    print(f"Trained in {(time.monotonic() - started) / 60:.1f} minutes.", flush=True)
+    _judge_test_split(config, run, worker)
+    print(f"Predict: python -m trainers.predict {run.uri} IMAGES OUT")
+    return 0
+
+
+def _judge_test_split(config: TrainConfig, run: Storage, worker: Worker) -> None:
+    """Every row of the test split once, decoded as configured, by the best checkpoint."""
+    split = config.data.test_split or config.data.val_split
+    if not split:
+        return
+    loaded = load_checkpoint(find_checkpoint(run.uri).uri, worker.place.device)
+    stream = EvaluationStream(
+        worker.dataset, split, worker.tokenizer, worker.stream_config, batch_size=config.batch_size_per_worker
+    )
+    sums, _ = evaluate(loaded.model, loaded.task, stream, worker.place.device, worker.line, config.decoding)
+    figures = split_figures(split, sums)
+    run.child(FIGURES).write_bytes(json.dumps({"checkpoint": loaded.uri, "figures": figures}, indent=1).encode())
+    print(figures_table(figures), flush=True)
+
+
+if __name__ == "__main__":
+    run_command(main)

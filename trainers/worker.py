@@ -1,0 +1,346 @@
+"""What each training worker does, wherever it runs: on Ray (`trainers.loop`) or alone (`trainers.solo`)."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import torch
+import torch.distributed as dist
+
+from cluster.cores import cores_each
+from cluster.errors import UserError
+from data_pipeline.manifest import Dataset, open_dataset
+from data_pipeline.storage import Storage, StorageError
+from data_pipeline.stream import Batch, EvaluationStream, Position, TrainStream
+from data_pipeline.tokenizer import Tokenizer
+from trainers.bad_steps import BadSteps
+from trainers.card import short_card
+from trainers.checkpoint import VOCAB, DataInfo, Snapshot, TrainerState, build_recognizer, load_trainer_state
+from trainers.checkpoint_writer import CheckpointWriter, newest_whole
+from trainers.config import TrainConfig
+from trainers.device_batch import DeviceBatch
+from trainers.distributed import with_synchronized_norms, wrapped
+from trainers.early_stopping import EarlyStopping
+from trainers.evaluation import evaluate
+from trainers.feed import fed
+from trainers.find_micro_batch import find_micro_batch
+from trainers.interval import Interval, Sums
+from trainers.line import Line, Wishes
+from trainers.micro_batch import MicroBatch
+from trainers.optim import describe_groups, scaled_lr
+from trainers.place import Place
+from trainers.precision import compiled, recompute_activations
+from trainers.ranks import from_rank_zero
+from trainers.rejected import require_few
+from trainers.step import StepConfig, StepResult, TrainStep
+from trainers.task import SequenceTask
+
+LOOK_EVERY = 16  # steps between two looks of the host at a GPU's flags: each waits for the step
+
+
+class Worker:
+    """One rank of a run: from its last checkpoint, if it has one, to the end of its last epoch."""
+
+    def __init__(
+        self,
+        config: TrainConfig,
+        line: Line,
+        run: Storage,
+        place: Place,
+        on_figures: Callable[[dict[str, float]], None] | None = None,
+    ) -> None:
+        self.config, self.line, self.run_folder, self.place = config, line, run, place
+        self._on_figures = on_figures or (lambda figures: None)
+        if place.device.type == "cpu":
+            torch.set_num_threads(cores_each(place.processes))
+        self.stream_config = replace(config.stream, execution=place.execution)  # type: ignore[arg-type]
+        self.dataset: Dataset = open_dataset(config.data.dataset)
+        self.tokenizer = Tokenizer(self.dataset.manifest.charset)
+        self.task = SequenceTask(self.tokenizer, config.loss, config.decoding)
+        self.data = DataInfo.of(self.dataset.manifest)
+        self.position = Position()
+        self.metrics: dict[str, float] = {}
+        self.stream = TrainStream(
+            self.dataset,
+            config.data.train_split,
+            self.tokenizer,
+            self.stream_config,
+            seed=config.seed,
+            global_batch_size=config.global_batch_size,
+            rank=place.rank,
+            world_size=place.world_size,
+            processes=place.processes,
+        )
+        self.validation = self._evaluation_stream(config.data.val_split)  # now: what does not fit the memory is not found out later
+        self.total_steps = self.stream.total_steps(config.epochs)
+        self.patience = EarlyStopping(config.early_stopping)
+        self.bad_steps = BadSteps(config.guard, line, place.rank)
+        self.writer: CheckpointWriter | None = None
+        self._wishes_checkpoint = False
+        saved = self._newest_checkpoint()
+        self.network = self._build_network(saved)
+        rows = -(-config.global_batch_size // place.world_size)
+        self.micro_batch = MicroBatch(run, config.scaling, rows)
+        self.step = self._build_step(saved)
+        self.interval = Interval(place.device)
+        self.epoch_sums = Sums()
+        self.first_wait_s: float | None = None  # for the first batch of this epoch
+
+    def _evaluation_stream(self, split: str) -> EvaluationStream | None:
+        if not split:
+            return None
+        return EvaluationStream(
+            self.dataset,
+            split,
+            self.tokenizer,
+            self.stream_config,
+            batch_size=self.config.batch_size_per_worker,
+            rank=self.place.rank,
+            world_size=self.place.world_size,
+            processes=self.place.processes,
+        )
+
+    def _newest_checkpoint(self) -> TrainerState | None:
+        """What rank 0 found is what all ranks take: another one may be written, or removed, while they look."""
+        found = None
+        if self.place.rank == 0:
+            found = newest_whole(self.run_folder, lambda text: self.line.push("warning", text=text))
+        name = from_rank_zero(found[0] if found else None)
+        if name is None:
+            return None
+        saved = Tokenizer.from_json(self.run_folder.child(name, VOCAB).read_bytes())
+        saved.require_same(self.tokenizer, "the checkpoint", f"dataset '{self.config.data.dataset}'")
+        state = found[1] if found else load_trainer_state(self.run_folder.child(name))
+        self.position, self.metrics = state.position, state.metrics
+        if self.place.rank == 0:
+            self.line.push("resumed", checkpoint=name, epoch=state.position.epoch, step=state.step["steps"])
+        return state
+
+    def _build_network(self, saved: TrainerState | None) -> Any:
+        """The network on its device, with the weights that the run begins or goes on with."""
+        config, device = self.config, self.place.device
+        torch.manual_seed(config.seed)  # every rank starts from the same weights
+        network: Any = build_recognizer(config, self.task, self.data, pretrained=saved is None)
+        if saved is not None:
+            network.load_state_dict(saved.weights)
+        network = with_synchronized_norms(network.to(device), config.scaling, device)
+        if config.scaling.gradient_checkpointing:
+            recompute_activations(network)
+        return network
+
+    def _build_step(self, saved: TrainerState | None) -> TrainStep:
+        config, place = self.config, self.place
+        step_config = StepConfig(config.scaling.precision, self.micro_batch.size, config.forcing, config.averaging, config.guard)
+        step = TrainStep(
+            self.network,
+            self.task,
+            config.optim,
+            self.total_steps,
+            place.device,
+            step_config,
+            seed=config.seed,
+            rank=place.rank,
+            epochs=config.epochs,
+            lr=scaled_lr(config.optim, config.global_batch_size),
+            wrap=lambda network: wrapped(network, config.scaling.ddp, place.device),
+            mark=self.line.mark,
+        )
+        if saved is not None:
+            step.load_state_dict(saved.step)
+            self.patience.load_state_dict(saved.step["patience"])
+        if config.scaling.compile:
+            reason = from_rank_zero(compiled(self.network, place.device))
+            if reason and place.rank == 0:
+                self.line.push("warning", text=reason)
+        if config.scaling.find_micro_batch:
+            size = find_micro_batch(step, self.stream.plan, self.dataset, config.data.train_split, self.micro_batch)
+            step.micro_batch_size = size
+            if place.rank == 0:
+                self.line.push("warning", text=f"{size} images at once: the largest micro-batch that was found to fit the memory")
+        return step
+
+    def run(self) -> None:
+        """Consume the stream to its end."""
+        if self.place.rank == 0:
+            self._push_start()
+            self.writer = CheckpointWriter(
+                self.run_folder, self.config.checkpoint, lambda kind, text: self.line.push(kind, text=text)
+            )
+        batches = fed(
+            self.stream.batches(self.position, self.config.epochs, from_rank_zero), self.place.device, self.stream.stop
+        )
+        try:
+            if not self.patience.due:
+                self._consume(batches)
+            self._finish_writing()
+        finally:
+            batches.close()
+            if self.writer is not None:
+                self.writer.close()
+        self.line.mark("done")
+        self.line.flush()  # this process may end with the loop, and what it has not sent with it
+
+    def _consume(self, batches: Any) -> None:
+        epoch_ended = time.monotonic()
+        self.step.begin_epoch(self.position.epoch)
+        while True:
+            self.line.mark("waiting for data")
+            asked = time.monotonic()
+            batch, tensors = next(batches, (None, None))
+            if batch is None or tensors is None:
+                return
+            waited = time.monotonic() - asked
+            self.interval.waited(waited)
+            self.first_wait_s = waited if self.first_wait_s is None else self.first_wait_s
+            epoch = self.position.epoch
+            result = self._take(batch, tensors, epoch)
+            self._reject(self.config.data.train_split, batch.errors)
+            self.position = batch.position
+            if self.step.steps % self.config.tracking.log_interval == 0:
+                self._log(epoch)
+            wishes = self._agreed(result)
+            if self.position.epoch > epoch:
+                self.bad_steps.look()
+                self._end_epoch(epoch, time.monotonic() - epoch_ended)
+                epoch_ended = time.monotonic()
+                self.step.begin_epoch(self.position.epoch)
+            elif wishes.stop or wishes.checkpoint or self._checkpoint_due():
+                self.bad_steps.look()
+                self._checkpoint(validated=False)
+            if wishes.stop or self.patience.due:
+                if self.place.rank == 0:
+                    kind = "stopped" if wishes.stop else "ended_early"
+                    self.line.push(kind, epoch=self.position.epoch, step=self.step.steps)
+                return
+
+    def _take(self, batch: Batch, tensors: DeviceBatch, epoch: int) -> StepResult:
+        """One step, counted."""
+        try:
+            wishes = self.line.poll()
+            self._wishes_checkpoint |= wishes.checkpoint  # until one is taken: the flags are not read after every step
+            result = self.step(tensors, Wishes(wishes.stop, self._wishes_checkpoint))
+        except torch.OutOfMemoryError:
+            size = min(self.step.micro_batch_size or len(batch), len(batch))
+            raise self.micro_batch.full(
+                size, batch.images.shape, self.place.device, f"step {self.step.steps + 1}"
+            ) from None
+        self.interval.stepped(result, batch)
+        self.bad_steps.taken(self.step.steps, epoch, batch.ids, result)
+        return result
+
+    def _push_start(self) -> None:
+        device, step = self.place.device, self.step
+        self.line.push(
+            "started",
+            parameters=sum(p.numel() for p in self.network.parameters()),
+            device=torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu",
+            precision=str(step.dtype).removeprefix("torch."),
+            world_size=self.place.world_size,
+            rows=self.stream.rows,
+            steps=self.total_steps,
+            execution=self.stream_config.execution,
+            step=step.steps,
+            vocabulary=len(self.tokenizer),
+            digest=self.dataset.manifest.digest,
+            notes=describe_groups(step.optimizer, self.network),
+        )
+
+    def _agreed(self, result: StepResult) -> Wishes:
+        """What any rank wishes for. On a GPU reading waits for the step, so it is done now and then, at the same steps on all."""
+        if self.place.device.type == "cuda" and self.step.steps % LOOK_EVERY and self.config.guard.on_bad_step == "stop":
+            return Wishes()
+        self.bad_steps.look()
+        return Wishes(bool(result.stop > 0), bool(result.checkpoint > 0))
+
+    def _checkpoint_due(self) -> bool:
+        every = self.config.checkpoint.every_steps
+        return every > 0 and self.step.steps % every == 0
+
+    def _log(self, epoch: int) -> None:
+        figures = self._close_interval().figures()
+        if self.place.rank == 0:
+            figures |= {"step": self.step.steps, "epoch": epoch, "train/lr": self.step.lr}
+            self._on_figures(figures)
+            self.line.push("interval", figures=figures)
+
+    def _close_interval(self) -> Sums:
+        sums = self.interval.close()
+        self.epoch_sums += sums
+        data = self.config.data
+        require_few(self.epoch_sums.rejected, self.stream.rows, self.config.stream.max_rejected, data.train_split)
+        return sums
+
+    def _reject(self, split: str, errors: dict[str, str]) -> None:
+        """Have images that cannot be used told and listed: each rank those of its own."""
+        if errors:
+            self.line.push("rejected", split=split, errors=errors)
+
+    def _end_epoch(self, epoch: int, seconds: float) -> None:
+        self._close_interval()
+        started = time.monotonic()
+        self._end_averaging()
+        if self.validation is not None:
+            self.metrics = self.validate(self.validation, self.config.data.val_split, "val")
+            self.patience.update(self.metrics)
+        evaluated = time.monotonic()
+        self._checkpoint(validated=self.validation is not None)
+        if self.place.rank == 0:
+            times = {
+                "time/train_s": seconds,
+                "time/wait_s": self.epoch_sums.wait_s,
+                "time/evaluation_s": evaluated - started,
+                "time/checkpoint_s": time.monotonic() - evaluated,
+            }
+            figures = {"step": self.step.steps, "epoch": epoch, **self.metrics, **times, **self.epoch_sums.epoch_figures()}
+            figures["epoch/first_wait_s"] = self.first_wait_s or 0.0
+            self.line.push("epoch", figures=figures)
+        self.epoch_sums, self.first_wait_s = Sums(), None
+        self.interval.restart()
+
+    def validate(self, stream: EvaluationStream, split: str, prefix: str) -> dict[str, float]:
+        """The figures of the network that would be exported now, over all rows of `stream`."""
+        self._share_buffers()
+        sums, errors = evaluate(self.step.averaging.network, self.task, stream, self.place.device, self.line)
+        self._reject(split, errors)
+        require_few(sums.total.rejected, stream.rows, self.config.stream.max_rejected, split)
+        return sums.averages(prefix)
+
+    def _share_buffers(self) -> None:
+        """Give every rank the running statistics of rank 0, which are those that a checkpoint holds."""
+        if self.place.world_size > 1:
+            networks = {id(network): network for network in (self.network, self.step.averaging.network)}
+            for network in networks.values():
+                for buffer in network.buffers():
+                    dist.broadcast(buffer, 0)
+
+    def _checkpoint(self, validated: bool) -> None:
+        """Have a checkpoint written; training waits for the copy of what it will change, not for the storage."""
+        self.line.mark("checkpoint")
+        self._wishes_checkpoint = False
+        if self.writer is None:
+            return
+        metrics = {"step": float(self.step.steps), "epoch": float(self.position.epoch)}
+        metrics |= self.metrics if validated else {}
+        card = short_card(self.config.name, self.dataset.manifest, metrics)
+        state = self.step.state_dict() | {"patience": self.patience.state_dict()}
+        exported = self.step.averaging.network
+        self.writer.submit(
+            Snapshot.take(exported, self.config, self.tokenizer, self.data, state, self.position, metrics, card)
+        )
+
+    def _finish_writing(self) -> None:
+        """The last checkpoint has arrived, or the run ends with the reason why not."""
+        if self.writer is None:
+            return
+        deadline = time.monotonic() + self.config.checkpoint.timeout_s
+        while True:
+            self.line.breathe()
+            try:
+                self.writer.wait(min(5.0, max(0.0, deadline - time.monotonic())))
+                return
+            except StorageError as error:
+                if time.monotonic() >= deadline:
+                    raise UserError(f"{error} The one before it is whole: go on from there with --resume.") from None
