@@ -128,7 +128,7 @@ def encode_png(pixels: np.ndarray) -> bytes:
 
 def fit(pixels: np.ndarray, policy: ImagePolicy) -> np.ndarray:
     """Bring an image (H, W[, 3]) to the policy: colour, shrunk (never enlarged) into height x width with its aspect kept,
-    then centred to the exact height by repeating its border rows, so that paper goes on as paper.
+    then, where the height is fixed, centred to it by repeating its border rows, so that paper goes on as paper.
     """
     if policy.colour == "gray" and pixels.ndim == 3:
         pixels = cv2.cvtColor(pixels, cv2.COLOR_RGB2GRAY)
@@ -140,6 +140,6 @@ def fit(pixels: np.ndarray, policy: ImagePolicy) -> np.ndarray:
         size = max(1, min(policy.width, round(width * scale))), max(1, min(policy.height, round(height * scale)))
         pixels = cv2.resize(pixels, size, interpolation=cv2.INTER_AREA)
     missing = policy.height - pixels.shape[0]
-    if missing:
+    if missing and policy.fixed_height:
         pixels = cv2.copyMakeBorder(pixels, missing // 2, missing - missing // 2, 0, 0, cv2.BORDER_REPLICATE)
     return pixels

@@ -47,7 +47,7 @@ def find_splits(source: Path) -> dict[str, Path]:
     return found or {"train": source}
 
 
-def build_rows(policy: ImagePolicy, chunk: Chunk) -> tuple[list[Row], list[Rejected]]:
+def build_rows(policy: ImagePolicy, stroke_size: float | None, chunk: Chunk) -> tuple[list[Row], list[Rejected]]:
     """Read, caption and render the InkML files of a chunk."""
     rows: list[Row] = []
     rejected: list[Rejected] = []
@@ -62,14 +62,16 @@ def build_rows(policy: ImagePolicy, chunk: Chunk) -> tuple[list[Row], list[Rejec
         except UnusableInk as reason:
             rejected.append(Rejected(file.id, chunk.split, file.path, str(reason)))
             continue
-        pixels = fit(render_ink(ink.strokes, policy.height, policy.width), policy)
+        pixels = fit(render_ink(ink.strokes, policy.height, policy.width, stroke_size), policy)
         source = Path(file.path).parent.name
         rows.append(Row(file.id, encode_png(pixels), pixels.shape[1], pixels.shape[0], text, source))
     return rows, rejected
 
 
-def prepare_crohme(splits: dict[str, Path], out: str, policy: ImagePolicy, overwrite: bool) -> Manifest:
-    """Make the dataset."""
+def prepare_crohme(
+    splits: dict[str, Path], out: str, policy: ImagePolicy, overwrite: bool, stroke_size: float | None = None
+) -> Manifest:
+    """Make the dataset; with `stroke_size` (pixels) symbols are of one size and `policy` has no fixed height."""
     chunks: list[Chunk] = []
     skipped: Counter[str] = Counter()
     for split, path in splits.items():
@@ -87,10 +89,14 @@ def prepare_crohme(splits: dict[str, Path], out: str, policy: ImagePolicy, overw
         image=policy,
         splits={},
         rejected=0,
-        preparation={"command": "prepare crohme", "splits": {split: path.name for split, path in splits.items()}},
+        preparation={
+            "command": "prepare crohme",
+            "splits": {split: path.name for split, path in splits.items()},
+            "stroke_size": stroke_size,
+        },
         licence=LICENCE,
     )
-    builder = functools.partial(build_rows, policy)
+    builder = functools.partial(build_rows, policy, stroke_size)
     return build_dataset(open_storage(out), manifest, chunks, builder, overwrite, unit="files")
 
 
@@ -105,17 +111,25 @@ def main() -> int:
     parser.add_argument("--split", action="append", default=[], metavar="NAME=PATH", help="a split and its source below SOURCE")
     parser.add_argument("--height", type=int, default=128, help="of the images, pixels (default %(default)s)")
     parser.add_argument("--width", type=int, default=1024, help="the most, pixels (default %(default)s)")
+    parser.add_argument(
+        "--stroke-size",
+        type=float,
+        help="of the median stroke, pixels: symbols of one size, images of as many heights as it takes; without it all are --height",
+    )
     parser.add_argument("--overwrite", action="store_true", help="replace a dataset that is there")
     args = parser.parse_args()
     if min(args.height, args.width) < 16:
         raise UserError("--height and --width are at least 16 pixels.")
+    if args.stroke_size is not None and args.stroke_size < 4:
+        raise UserError("--stroke-size is at least 4 pixels.")
     splits = find_splits(args.source)
     if args.split:
         if not all("=" in item for item in args.split):
             raise UserError("--split takes NAME=PATH, as in --split train=crohme_train.tar.xz.")
         splits = {name: args.source / path for name, _, path in (item.partition("=") for item in args.split)}
     with ray_session():
-        made = prepare_crohme(splits, args.out, ImagePolicy(args.height, args.width), args.overwrite)
+        policy = ImagePolicy(args.height, args.width, fixed_height=args.stroke_size is None)
+        made = prepare_crohme(splits, args.out, policy, args.overwrite, args.stroke_size)
     sizes = ", ".join(f"{name} {split.rows:,}" for name, split in made.splits.items())
     print(f"{args.out}: {sizes} formulas, {made.rejected} rejected (see rejected.parquet), {len(made.charset)} tokens")
     print(f"Licence of the data: {made.licence}")

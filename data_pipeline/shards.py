@@ -30,6 +30,7 @@ REJECTED_SCHEMA = pa.schema([("id", pa.string()), ("split", pa.string()), ("path
 # Small enough to shuffle by and to hold a window of in memory, large enough to read at speed.
 ROWS_PER_GROUP = 64
 BYTES_PER_GROUP = 4 * 2**20  # of encoded images; a larger image is a row group of its own
+_HEIGHT_CLASS = 32  # pixels: rows are sorted by width inside classes of heights, as batches are padded to multiples of it
 
 
 @dataclass(frozen=True)
@@ -57,12 +58,12 @@ class Rejected:
 
 
 def write_shard(storage: Storage, file: str, rows: Sequence[Row]) -> Shard:
-    """Write `rows` as the shard `file` below `storage`, sorted by width so that images of a row group pad little.
+    """Write `rows` as the shard `file` below `storage`, sorted by size so that images of a row group pad little.
 
     Raises:
         StorageError: it cannot be written.
     """
-    ordered = sorted(rows, key=lambda row: (row.width, row.id))
+    ordered = sorted(rows, key=lambda row: (-(-row.height // _HEIGHT_CLASS), row.width, row.id))
     groups = _cut(ordered)
     buffer = io.BytesIO()
     # Images are compressed already; plain encoding keeps reading at the speed of memory. Statistics of images would stand in

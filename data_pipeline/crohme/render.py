@@ -23,8 +23,13 @@ _DOT_SHARE = 1.5  # diameter of a single-point stroke, in pens
 _SUBPIXEL_BITS = 4
 
 
-def render_ink(strokes: Sequence[np.ndarray], max_height: int = 128, max_width: int = 1024) -> np.ndarray:
+def render_ink(
+    strokes: Sequence[np.ndarray], max_height: int = 128, max_width: int = 1024, stroke_size: float | None = None
+) -> np.ndarray:
     """The ink as large as fits into the limits at its own aspect ratio, whatever its units.
+
+    With `stroke_size` (pixels) it is drawn so that the median stroke is as large as that, if it fits: symbols are then of one
+    size in all images, and a formula of several lines is higher than one of one line.
 
     Ink that is flat beside the length of its strokes (a lone minus, a fraction bar, a row of dots) gets white above and
     below, as if it were half as high as such a stroke is long, so that it is not drawn as large as the limits allow.
@@ -32,6 +37,7 @@ def render_ink(strokes: Sequence[np.ndarray], max_height: int = 128, max_width: 
     Args:
         strokes: arrays (n, 2) of x, y with y down, as `read_inkml` gives them; at least one point in all.
         max_height, max_width: limits in pixels, margins included.
+        stroke_size: of the median stroke in pixels; None: as large as fits.
 
     Returns:
         uint8 (H, W), 0 where the pen was and 255 elsewhere, H <= max_height and W <= max_width.
@@ -49,16 +55,18 @@ def render_ink(strokes: Sequence[np.ndarray], max_height: int = 128, max_width: 
     low, (width, height) = points.min(axis=0), np.ptp(points, axis=0)
     sizes = [float(np.ptp(stroke, axis=0).max()) for stroke in strokes]
     writing = [size for size in sizes if size > _DOT_SIZE * height]
-    stroke_size = max(float(np.median(writing)) if writing else max(width, height), _LEAST_SIZE)
-    box_height = max(height, _FLATTEST * stroke_size)
+    median = max(float(np.median(writing)) if writing else max(width, height), _LEAST_SIZE)
+    box_height = max(height, _FLATTEST * median)
 
     room_width, room_height = max_width - 2 * MARGIN, max_height - 2 * MARGIN
     scale = min(room_height / box_height, room_width / max(width, _LEAST_SIZE))
+    if stroke_size is not None:
+        scale = min(scale, stroke_size / median)
     image_width = min(math.ceil(width * scale - 1e-6), room_width) + 2 * MARGIN
     image_height = min(math.ceil(box_height * scale - 1e-6), room_height) + 2 * MARGIN
     corner = (np.array([image_width, image_height]) - np.array([width, height]) * scale) / 2
 
-    pen = min(max(_PEN_SHARE * stroke_size * scale, PEN_RANGE[0]), PEN_RANGE[1])
+    pen = min(max(_PEN_SHARE * median * scale, PEN_RANGE[0]), PEN_RANGE[1])
     return _draw([(stroke - low) * scale + corner for stroke in strokes], image_height, image_width, pen)
 
 
