@@ -54,6 +54,24 @@ class S3Server:
         self.filesystem().create_dir(name)
         return f"s3://{name}"
 
+    def stop_gateway(self) -> None:
+        """Have nobody answer any more; what is stored stays."""
+        pid = int((self.directory / "client.rgw.pid").read_text())
+        os.kill(pid, signal.SIGKILL)
+        while _runs_from(pid, self.directory):
+            time.sleep(0.05)
+
+    def start_gateway(self) -> None:
+        """Answer again, after `stop_gateway`."""
+        command = ["radosgw", "-c", str(self.directory / "ceph.conf"), "-n", "client.rgw"]
+        subprocess.run(command, check=True, timeout=60, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        port = int(self.endpoint.rpartition(":")[2])
+        deadline = time.monotonic() + 60
+        while not _answers(port):
+            if time.monotonic() > deadline:
+                raise RuntimeError("the gateway does not come back")
+            time.sleep(0.1)
+
     def stop(self) -> None:
         """End the server's processes, whose ids it left in pid files. Safe to call twice."""
         _kill(self.directory)

@@ -62,7 +62,7 @@ class BadSteps:
         if self._rank == 0:
             self._line.push("bad_batch", record=record, skipped=not stops)
         if stops:
-            times = f", the {self._in_a_row}th bad step in a row" if self._in_a_row > 1 else ""
+            times = f" ({self._in_a_row} bad steps in a row)" if self._in_a_row > 1 else ""
             raise UserError(
                 f"Step {taken.step} has a loss of {loss:.4g} a token and a gradient of norm {record['grad_norm']:.4g}{times}: "
                 f"training has come apart. The ids of its images are in {FILE} of the run, the last checkpoint is from before. "
