@@ -15,10 +15,13 @@ from data_pipeline.stream.config import StreamConfig
 from data_pipeline.stream.config import problems as stream_problems
 from models import Decoding, ModelConfig, ModelConfigError
 from models.named import read_values
+from trainers.averaging import AveragingConfig
+from trainers.averaging import problems as averaging_problems
 from trainers.losses import LossConfig
+from trainers.optim.config import OptimConfig
+from trainers.optim.config import problems as optim_problems
 
 Precision = Literal["auto", "fp32", "bf16", "fp16"]
-Schedule = Literal["one_cycle", "cosine", "constant"]
 
 YAML = (".yaml", ".yml")
 
@@ -35,18 +38,6 @@ class DataConfig:
     train_split: str = "train"
     val_split: str = "val"
     test_split: str = "test"
-
-
-@dataclass
-class OptimConfig:
-    """AdamW and its schedule, counted in steps."""
-
-    lr: float = 1e-3  # the peak
-    weight_decay: float = 0.01
-    betas: tuple[float, float] = (0.9, 0.98)
-    schedule: Schedule = "one_cycle"
-    warmup: float = 0.1  # share of all steps
-    max_grad_norm: float = 1.0
 
 
 @dataclass
@@ -100,6 +91,7 @@ class TrainConfig:
     model: ModelConfig = field(default_factory=ModelConfig)
     loss: LossConfig = field(default_factory=LossConfig)
     optim: OptimConfig = field(default_factory=OptimConfig)
+    averaging: AveragingConfig = field(default_factory=AveragingConfig)
     decoding: Decoding = field(default_factory=Decoding)  # of the test split and of predictions; validation is greedy
     checkpoint: CheckpointConfig = field(default_factory=CheckpointConfig)
     scaling: ScalingConfig = field(default_factory=ScalingConfig)
@@ -261,12 +253,9 @@ def check(config: TrainConfig) -> None:
             config.global_batch_size % max(workers, 1) == 0,
             f"global_batch_size={config.global_batch_size} is not a multiple of scaling.num_train_workers={workers}",
         ),
-        (config.optim.lr > 0, f"optim.lr={config.optim.lr}: above 0"),
-        (config.optim.max_grad_norm > 0, f"optim.max_grad_norm={config.optim.max_grad_norm}: above 0"),
         (config.checkpoint.every_steps >= 0, f"checkpoint.every_steps={config.checkpoint.every_steps}: not negative"),
         (config.report.examples >= 0, f"report.examples={config.report.examples}: not negative"),
         (bool(config.data.train_split), "data.train_split is empty: name a split to train on"),
-        (0 <= config.optim.warmup < 1, f"optim.warmup={config.optim.warmup}: a share, from 0 to below 1"),
         (
             0 <= config.loss.label_smoothing < 1,
             f"loss.label_smoothing={config.loss.label_smoothing}: from 0 to below 1",
@@ -278,5 +267,7 @@ def check(config: TrainConfig) -> None:
         (config.scaling.max_failures >= 0, f"scaling.max_failures={config.scaling.max_failures}: not negative"),
         (bool(config.name) and "/" not in config.name, f"name='{config.name}': a name without '/'"),
     ]
-    for message in [message for good, message in rules if not good] + stream_problems(config.stream):
+    wrong = [message for good, message in rules if not good]
+    wrong += stream_problems(config.stream) + optim_problems(config.optim) + averaging_problems(config.averaging)
+    for message in wrong:
         raise ConfigError(f"Bad value: {message}.")

@@ -7,6 +7,7 @@ and each contributes its sum, so one worker and eight minimise the same function
 from __future__ import annotations
 
 import contextlib
+import math
 import warnings
 from dataclasses import dataclass
 from typing import Any
@@ -14,10 +15,11 @@ from typing import Any
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
 
 from data_pipeline.stream.batch import Batch
-from trainers.config import OptimConfig, Precision
-from trainers.optim import build_optimizer, build_scheduler
+from trainers.config import Precision
+from trainers.optim import OptimConfig, Schedule, build_optimizer
 from trainers.task import SequenceTask
 
 
@@ -81,19 +83,20 @@ class TrainStep:
         rank: int = 0,
     ) -> None:
         self.model, self.task, self.device = model, task, device
-        self.optimizer = build_optimizer(model, config)
-        self.scheduler = build_scheduler(self.optimizer, config, total_steps)
+        network = model.module if isinstance(model, DistributedDataParallel) else model
+        self.optimizer = build_optimizer(network, config, config.lr)
+        self.schedule = Schedule(self.optimizer, config.schedule, total_steps, epochs=1)
         self.dtype = resolve_precision(precision, device)
         self.scaler = torch.amp.GradScaler(device.type, enabled=self.dtype == torch.float16)
-        self.max_grad_norm = config.max_grad_norm
+        self.max_grad_norm = config.max_grad_norm or math.inf
         self.steps = 0
         self._seed, self._rank = seed, rank
         self._distributed = dist.is_available() and dist.is_initialized() and dist.get_world_size() > 1
 
     @property
     def lr(self) -> float:
-        """The rate of the next step."""
-        return float(self.scheduler.get_last_lr()[0])
+        """The rate of the last step, before the shares of its groups."""
+        return self.schedule.lr
 
     def autocast(self) -> contextlib.AbstractContextManager[Any]:
         """The precision of the forward pass."""
@@ -117,11 +120,9 @@ class TrainStep:
         self.scaler.scale(loss_sum * (world_size / tokens)).backward()  # DDP averages over ranks
         self.scaler.unscale_(self.optimizer)
         grad_norm = nn.utils.clip_grad_norm_(self.model.parameters(), self.max_grad_norm)
-        scale = self.scaler.get_scale() if self.scaler.is_enabled() else 1.0
+        self.schedule.set(self.steps)
         self.scaler.step(self.optimizer)
         self.scaler.update()
-        if not self.scaler.is_enabled() or self.scaler.get_scale() >= scale:  # an overflow in fp16 was no step
-            self.scheduler.step()
         self.steps += 1
         return StepResult(loss_sum.detach(), tokens, shared[1], grad_norm)
 
@@ -130,7 +131,6 @@ class TrainStep:
         return {
             "steps": self.steps,
             "optimizer": self.optimizer.state_dict(),
-            "scheduler": self.scheduler.state_dict(),
             "scaler": self.scaler.state_dict(),
         }
 
@@ -138,5 +138,4 @@ class TrainStep:
         """Go on from a `state_dict`."""
         self.steps = state["steps"]
         self.optimizer.load_state_dict(state["optimizer"])
-        self.scheduler.load_state_dict(state["scheduler"])
         self.scaler.load_state_dict(state["scaler"])
