@@ -27,7 +27,8 @@ from data_pipeline.stream.plan import Position
 from data_pipeline.tokenizer import Tokenizer
 from models import ModelConfig, ModelConfigError, build_model
 from models.named import load_named
-from trainers.config import OptimConfig, Precision
+from trainers.config import Precision
+from trainers.optim import OptimConfig
 from trainers.step import TrainStep, to_device
 from trainers.task import SequenceTask
 
@@ -92,7 +93,7 @@ def memorize(
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     longest = max(len(text.split()) for text in texts) + 2
     model = build_model(config, task.output_spec(longest)).to(device)
-    optim = optim or OptimConfig(lr=1e-3, weight_decay=0.0, schedule="one_cycle")
+    optim = optim or OptimConfig(lr=1e-3, weight_decay=0.0)
     steps = epochs * -(-count // batch_size)
     step = TrainStep(model, task, optim, steps, device, precision)
     generator = np.random.default_rng(0)

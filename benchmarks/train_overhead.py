@@ -30,7 +30,7 @@ from data_pipeline.synthesize import synthesize_formulas
 from data_pipeline.tokenizer import Tokenizer
 from trainers.checkpoint import DataInfo, build_recognizer
 from trainers.config import TrainConfig, load_config
-from trainers.optim import lr_factor
+from trainers.optim import Schedule
 from trainers.check_run import new_run
 from trainers.run import run_training
 from trainers.task import SequenceTask
@@ -48,7 +48,7 @@ def plain_loop(config: TrainConfig, batches: list[Batch]) -> tuple[list[float], 
     model = model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     optim = config.optim
     optimizer = torch.optim.AdamW(model.parameters(), lr=optim.lr, betas=optim.betas, weight_decay=optim.weight_decay)
-    scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer, lr_factor(optim, len(batches)))
+    schedule = Schedule(optimizer, optim.schedule, len(batches), epochs=1)
     model.train()
     speeds: list[float] = []
     images, loss_sum, tokens, started = 0, 0.0, 0, time.perf_counter()
@@ -59,8 +59,8 @@ def plain_loop(config: TrainConfig, batches: list[Batch]) -> tuple[list[float], 
         optimizer.zero_grad(set_to_none=True)
         loss.backward()
         nn.utils.clip_grad_norm_(model.parameters(), optim.max_grad_norm)
+        schedule.set(step - 1)
         optimizer.step()
-        scheduler.step()
         images += len(batch)
         count = int((targets[:, 1:] != tokenizer.pad_id).sum())
         loss_sum, tokens = loss_sum + float(loss.detach()) * count, tokens + count

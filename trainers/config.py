@@ -15,14 +15,14 @@ from data_pipeline.stream.config import StreamConfig
 from data_pipeline.stream.config import problems as stream_problems
 from models import Decoding, ModelConfig, ModelConfigError
 from models.named import read_values
-from trainers import checkpointing, early_stopping, guard, scaling
+from trainers import averaging, checkpointing, early_stopping, guard, optim, scaling
+from trainers.averaging import AveragingConfig
 from trainers.checkpointing import CheckpointConfig
 from trainers.early_stopping import EarlyStoppingConfig
 from trainers.guard import GuardConfig
 from trainers.losses import LossConfig
+from trainers.optim import OptimConfig
 from trainers.scaling import ScalingConfig
-
-Schedule = Literal["one_cycle", "cosine", "constant"]
 
 YAML = (".yaml", ".yml")
 
@@ -39,18 +39,6 @@ class DataConfig:
     train_split: str = "train"
     val_split: str = "val"
     test_split: str = "test"
-
-
-@dataclass
-class OptimConfig:
-    """AdamW and its schedule, counted in steps."""
-
-    lr: float = 1e-3  # the peak
-    weight_decay: float = 0.01
-    betas: tuple[float, float] = (0.9, 0.98)
-    schedule: Schedule = "one_cycle"
-    warmup: float = 0.1  # share of all steps
-    max_grad_norm: float = 1.0
 
 
 @dataclass
@@ -84,6 +72,7 @@ class TrainConfig:
     model: ModelConfig = field(default_factory=ModelConfig)
     loss: LossConfig = field(default_factory=LossConfig)
     optim: OptimConfig = field(default_factory=OptimConfig)
+    averaging: AveragingConfig = field(default_factory=AveragingConfig)
     decoding: Decoding = field(default_factory=Decoding)  # of the test split and of predictions; validation is greedy
     checkpoint: CheckpointConfig = field(default_factory=CheckpointConfig)
     guard: GuardConfig = field(default_factory=GuardConfig)
@@ -241,11 +230,8 @@ def check(config: TrainConfig) -> None:
         (config.epochs >= 1, f"epochs={config.epochs}: at least 1"),
         (config.global_batch_size >= 1, f"global_batch_size={config.global_batch_size}: at least 1"),
         (config.seed >= 0, f"seed={config.seed}: not negative"),
-        (config.optim.lr > 0, f"optim.lr={config.optim.lr}: above 0"),
-        (config.optim.max_grad_norm > 0, f"optim.max_grad_norm={config.optim.max_grad_norm}: above 0"),
         (config.report.examples >= 0, f"report.examples={config.report.examples}: not negative"),
         (bool(config.data.train_split), "data.train_split is empty: name a split to train on"),
-        (0 <= config.optim.warmup < 1, f"optim.warmup={config.optim.warmup}: a share, from 0 to below 1"),
         (
             0 <= config.loss.label_smoothing < 1,
             f"loss.label_smoothing={config.loss.label_smoothing}: from 0 to below 1",
@@ -256,7 +242,7 @@ def check(config: TrainConfig) -> None:
         (bool(config.name) and "/" not in config.name, f"name='{config.name}': a name without '/'"),
     ]
     found = [message for good, message in rules if not good]
-    found += stream_problems(config.stream)
+    found += stream_problems(config.stream) + optim.problems(config.optim) + averaging.problems(config.averaging)
     found += scaling.problems(config.scaling, config.global_batch_size) + checkpointing.problems(config.checkpoint)
     found += guard.problems(config.guard) + early_stopping.problems(config.early_stopping)
     for message in found:

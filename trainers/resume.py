@@ -21,6 +21,7 @@ FIXED = (
     "model",
     "loss",
     "optim",
+    "averaging",
     "data.train_split",
     "stream.window_row_groups",
     "stream.batch_pixels",

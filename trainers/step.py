@@ -15,7 +15,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
-from trainers.averaging import Averaging, AveragingConfig
+from trainers.averaging import AveragingConfig, build_averaging
 from trainers.device_batch import DeviceBatch
 from trainers.distributed import bare, several_ranks
 from trainers.forcing import ForcingConfig, own_tokens
@@ -85,9 +85,9 @@ class TrainStep:
         self.network = bare(model)
         self.task, self.device, self.total_steps, self._mark = task, device, total_steps, mark
         self.optimizer = build_optimizer(self.network, optim, optim.lr if lr is None else lr)
-        self.schedule = Schedule(self.optimizer, optim, total_steps, epochs)
+        self.schedule = Schedule(self.optimizer, optim.schedule, total_steps, epochs)
         self.freezing = Freezing(self.network, optim.freeze)
-        self.averaging = Averaging(self.network, config.averaging, total_steps)
+        self.averaging = build_averaging(self.network, config.averaging, total_steps)
         self.dtype = resolve_precision(config.precision, device)
         self.scaler = torch.amp.GradScaler(device.type, enabled=self.dtype == torch.float16)
         self.guard = Guard(config.guard, len(task.tokenizer), device)
@@ -139,13 +139,13 @@ class TrainStep:
         self.scaler.unscale_(self.optimizer)
         grad_norm = nn.utils.clip_grad_norm_(self.network.parameters(), self.max_grad_norm)
         bad = self.guard.judge(loss_sum, tokens, grad_norm, scaled=self.scaler.is_enabled())
-        self.schedule.set(self.steps)
+        self.schedule.set(self.steps, self.averaging.held_rate(self.steps))
         if self._looks and bool(bad):
             for buffer, kept in zip(self._statistics, before, strict=True):
                 buffer.copy_(kept)
         else:
             self.scaler.step(self.optimizer)
-            self.averaging.update(self.steps)
+            self.averaging.update(self.steps + 1)
         self.scaler.update()
         self.steps += 1
         return StepResult(loss_sum, tokens, shared[1], shared[2], grad_norm, bad)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 import dataclasses
-import itertools
 import socket
 from collections.abc import Callable
 from typing import Any
@@ -22,10 +21,11 @@ from data_pipeline.stream.plan import Position
 from data_pipeline.tokenizer import Tokenizer
 from models import Decoding, ModelConfig, build_model
 from tests.trainers.runs import KINDS, SMALL
-from trainers.config import OptimConfig, load_config
+from trainers.config import load_config
 from trainers.losses import LossConfig
 from trainers.metrics import GroupedSums
-from trainers.optim import build_optimizer, lr_factor
+from trainers.optim import OptimConfig, ScheduleConfig
+from trainers.optim.schedule import rate
 from trainers.step import TrainStep, to_device
 from trainers.task import SequenceTask
 
@@ -67,22 +67,6 @@ def part(batch: Batch, rows: slice) -> Batch:
         batch.images[rows], batch.widths[rows], batch.targets[rows], batch.weights[rows], batch.ids[rows], batch.texts[rows],
         batch.sources[rows], batch.position, batch.global_size,
     )  # fmt: skip
-
-
-def test_every_parameter_is_in_exactly_one_group() -> None:
-    model = tiny_model()
-    groups = build_optimizer(model, OptimConfig()).param_groups
-    listed = [id(parameter) for group in groups for parameter in group["params"]]
-    assert sorted(listed) == sorted(id(parameter) for parameter in model.parameters())
-    assert groups[1]["weight_decay"] == 0 and all(p.ndim <= 1 for p in groups[1]["params"])
-
-
-def test_schedule_rises_to_the_peak_and_falls_to_the_end() -> None:
-    factor = lr_factor(OptimConfig(warmup=0.1, schedule="one_cycle"), 100)
-    values = [factor(step) for step in range(100)]
-    assert values[9] == 1.0 == max(values) and values[0] == 0.1
-    assert all(a >= b for a, b in itertools.pairwise(values[9:])) and values[-1] < 0.01
-    assert lr_factor(OptimConfig(schedule="constant"), 100)(99) == 1.0
 
 
 def test_the_same_seed_gives_the_same_losses_and_a_restored_step_goes_on_alike() -> None:
@@ -252,3 +236,29 @@ def test_validation_is_greedy_and_its_loss_neither_smoothed_nor_repelled() -> No
     assert (sums.total.edits, sums.total.exact) == (expected.total.edits, expected.total.exact)
     short = task.predict(model, tensors.images, tensors.widths)  # type: ignore[arg-type]
     assert all(len(text.split()) <= 1 for text in short), "prediction decodes as configured"
+
+
+@pytest.mark.parametrize("precision", ["fp32", "fp16"])
+def test_a_step_is_taken_at_the_rate_of_its_number_even_after_an_overflow(precision: Any) -> None:
+    config = OptimConfig(lr=0.5, schedule=ScheduleConfig("cosine", warmup=0), max_grad_norm=0)
+    step = TrainStep(tiny_model(), SequenceTask(TOKENIZER), config, 4, CPU, precision)
+    step.scaler = torch.amp.GradScaler("cpu", init_scale=2.0**120, enabled=precision == "fp16")  # overflows in fp16
+    batch = to_device(batch_of(["a b", "c d a"]), CPU)
+    before = [parameter.detach().clone() for parameter in step.model.parameters()]
+    for number in range(2):
+        step(batch)
+        assert step.lr == step.optimizer.param_groups[0]["lr"] == 0.5 * rate(config.schedule, number, 4, 1)
+    same = [torch.equal(a, b) for a, b in zip(before, step.model.parameters(), strict=True)]
+    assert all(same) if precision == "fp16" else not any(same)
+
+
+def test_gradients_are_clipped_to_the_norm_or_not_at_all() -> None:
+    moved = []
+    for norm in (0.0, 1e9, 1e-3):
+        config = OptimConfig(name="sgd", lr=1.0, max_grad_norm=norm, weight_decay=0.0, schedule=ScheduleConfig("constant", 0))
+        step = TrainStep(tiny_model(), SequenceTask(TOKENIZER), config, 4, CPU)
+        before = torch.cat([parameter.detach().flatten().clone() for parameter in step.model.parameters()])
+        step(to_device(batch_of(["a b", "c d a"]), CPU))
+        moved.append(torch.cat([parameter.detach().flatten() for parameter in step.model.parameters()]) - before)
+    assert torch.equal(moved[0], moved[1])
+    assert float(moved[2].norm()) == pytest.approx(1e-3 * 1.9, rel=1e-2), "Nesterov's first step is 1 + momentum gradients"

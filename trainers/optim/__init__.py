@@ -1,0 +1,19 @@
+"""What moves the weights: optimizer and parameter groups, the rate's schedule, and what is frozen for how long."""
+
+from trainers.optim.config import OptimConfig, ScheduleConfig, problems
+from trainers.optim.freezing import Freezing
+from trainers.optim.groups import describe_groups
+from trainers.optim.optimizer import build_optimizer
+from trainers.optim.scaling import scaled_lr
+from trainers.optim.schedule import Schedule
+
+__all__ = [
+    "Freezing",
+    "OptimConfig",
+    "Schedule",
+    "ScheduleConfig",
+    "build_optimizer",
+    "describe_groups",
+    "problems",
+    "scaled_lr",
+]

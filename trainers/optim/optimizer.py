@@ -1,0 +1,49 @@
+"""The optimizer of a configuration."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import nn
+
+from trainers.optim.catalogue import PLAIN, arguments, optimizer_class
+from trainers.optim.config import OptimConfig
+from trainers.optim.groups import parameter_groups
+
+FUSED = (torch.optim.Adam, torch.optim.AdamW, torch.optim.SGD)
+
+
+def build_optimizer(network: nn.Module, config: OptimConfig, lr: float) -> torch.optim.Optimizer:
+    """The configured optimizer over all parameters of `network`, which is on its device and not wrapped for DDP.
+
+    `lr` is the peak of the rate; each group has its share of it as `lr_scale`. Frozen parameters are in the groups, too:
+    without a gradient they are left as they are.
+    """
+    groups = parameter_groups(network, config)
+    for group in groups:
+        group["lr"] = lr * group["lr_scale"]
+    kind = optimizer_class(config.name)
+    assert kind is not None, "configurations are checked"
+    settings: dict[str, Any] = {
+        "lr": lr,
+        "weight_decay": config.weight_decay,
+        "betas": config.betas,
+        **({} if config.eps is None else {"eps": config.eps}),
+        **_kernel(kind, next(network.parameters()).device),
+        **config.options,
+    }
+    if config.name in PLAIN:
+        return kind(groups, **settings)
+    from timm.optim import create_optimizer_v2, get_optimizer_info  # timm leaves out what the class does not take
+
+    if get_optimizer_info(config.name).num_betas != 2:
+        del settings["betas"]
+    return create_optimizer_v2(groups, opt=config.name, **settings)
+
+
+def _kernel(kind: type[torch.optim.Optimizer], device: torch.device) -> dict[str, bool]:
+    """How the step is computed: in one kernel where torch has it for the device, else over lists of tensors."""
+    if device.type == "cuda" and kind in FUSED:
+        return {"fused": True}
+    return {"foreach": True} if "foreach" in arguments(kind) else {}
