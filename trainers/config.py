@@ -15,7 +15,10 @@ from data_pipeline.stream.config import StreamConfig
 from data_pipeline.stream.config import problems as stream_problems
 from models import Decoding, ModelConfig, ModelConfigError
 from models.named import read_values
-from trainers.losses import LossConfig
+from trainers.forcing import ForcingConfig
+from trainers.forcing import problems as forcing_problems
+from trainers.losses.config import LossConfig
+from trainers.losses.config import problems as loss_problems
 
 Precision = Literal["auto", "fp32", "bf16", "fp16"]
 Schedule = Literal["one_cycle", "cosine", "constant"]
@@ -99,6 +102,7 @@ class TrainConfig:
     stream: StreamConfig = field(default_factory=StreamConfig)
     model: ModelConfig = field(default_factory=ModelConfig)
     loss: LossConfig = field(default_factory=LossConfig)
+    forcing: ForcingConfig = field(default_factory=ForcingConfig)
     optim: OptimConfig = field(default_factory=OptimConfig)
     decoding: Decoding = field(default_factory=Decoding)  # of the test split and of predictions; validation is greedy
     checkpoint: CheckpointConfig = field(default_factory=CheckpointConfig)
@@ -267,16 +271,11 @@ def check(config: TrainConfig) -> None:
         (config.report.examples >= 0, f"report.examples={config.report.examples}: not negative"),
         (bool(config.data.train_split), "data.train_split is empty: name a split to train on"),
         (0 <= config.optim.warmup < 1, f"optim.warmup={config.optim.warmup}: a share, from 0 to below 1"),
-        (
-            0 <= config.loss.label_smoothing < 1,
-            f"loss.label_smoothing={config.loss.label_smoothing}: from 0 to below 1",
-        ),
-        (0 <= config.loss.ctc_weight <= 1, f"loss.ctc_weight={config.loss.ctc_weight}: a share, from 0 to 1"),
-        (config.loss.repulsion_weight >= 0, f"loss.repulsion_weight={config.loss.repulsion_weight}: not negative"),
         (config.tracking.log_interval >= 1, f"tracking.log_interval={config.tracking.log_interval}: at least 1"),
         (config.checkpoint.keep >= 1, f"checkpoint.keep={config.checkpoint.keep}: at least 1"),
         (config.scaling.max_failures >= 0, f"scaling.max_failures={config.scaling.max_failures}: not negative"),
         (bool(config.name) and "/" not in config.name, f"name='{config.name}': a name without '/'"),
     ]
-    for message in [message for good, message in rules if not good] + stream_problems(config.stream):
+    sections = stream_problems(config.stream) + loss_problems(config.loss) + forcing_problems(config.forcing)
+    for message in [message for good, message in rules if not good] + sections:
         raise ConfigError(f"Bad value: {message}.")

@@ -20,6 +20,7 @@ FIXED = (
     "global_batch_size",
     "model",
     "loss",
+    "forcing",
     "optim",
     "data.train_split",
     "stream.window_row_groups",

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from data_pipeline.stream.batch import Batch
 from trainers.config import OptimConfig, Precision
+from trainers.forcing import ForcingConfig, own_tokens
 from trainers.optim import build_optimizer, build_scheduler
 from trainers.task import SequenceTask
 
@@ -79,6 +80,7 @@ class TrainStep:
         precision: Precision = "auto",
         seed: int = 0,
         rank: int = 0,
+        forcing: ForcingConfig | None = None,
     ) -> None:
         self.model, self.task, self.device = model, task, device
         self.optimizer = build_optimizer(model, config)
@@ -87,6 +89,7 @@ class TrainStep:
         self.scaler = torch.amp.GradScaler(device.type, enabled=self.dtype == torch.float16)
         self.max_grad_norm = config.max_grad_norm
         self.steps = 0
+        self.forcing, self.total_steps = forcing or ForcingConfig(), total_steps
         self._seed, self._rank = seed, rank
         self._distributed = dist.is_available() and dist.is_initialized() and dist.get_world_size() > 1
 
@@ -112,8 +115,9 @@ class TrainStep:
             world_size = dist.get_world_size()
         tokens = shared[0].clamp(min=1)
         self.optimizer.zero_grad(set_to_none=True)
+        own = own_tokens(self.forcing, self.steps, self.total_steps, batch.targets, self._seed)
         with self.autocast():
-            loss_sum = self.task.loss_sum(self.model, batch)
+            loss_sum = self.task.loss_sum(self.model, batch, own)
         self.scaler.scale(loss_sum * (world_size / tokens)).backward()  # DDP averages over ranks
         self.scaler.unscale_(self.optimizer)
         grad_norm = nn.utils.clip_grad_norm_(self.model.parameters(), self.max_grad_norm)
