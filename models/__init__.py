@@ -1,16 +1,28 @@
 """Networks that read images, in plain torch: tensors and plain ints in, logits and token ids out."""
 
-from models.config import BackboneConfig, CtcConfig, DecoderConfig, EncoderConfig, ModelConfig, SmallCnnConfig, TimmConfig
+from models.config import (
+    BackboneConfig,
+    CountingConfig,
+    CtcConfig,
+    DecoderConfig,
+    EncoderConfig,
+    ModelConfig,
+    SmallCnnConfig,
+    StructureConfig,
+    TimmConfig,
+)
 from models.decoding import Candidates, Decoding, Generation, check_decoding
 from models.errors import ModelConfigError
 from models.memory import Memory
 from models.output import Output, reverse_targets
+from models.own_tokens import OwnTokens
 from models.recognizer import Recognizer, build_model
 from models.spec import OutputSpec
 
 __all__ = [
     "BackboneConfig",
     "Candidates",
+    "CountingConfig",
     "CtcConfig",
     "DecoderConfig",
     "Decoding",
@@ -21,8 +33,10 @@ __all__ = [
     "ModelConfigError",
     "Output",
     "OutputSpec",
+    "OwnTokens",
     "Recognizer",
     "SmallCnnConfig",
+    "StructureConfig",
     "TimmConfig",
     "build_model",
     "check_decoding",

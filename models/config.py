@@ -8,6 +8,8 @@ RectifierName = Literal["none", "tps"]
 EncoderName = Literal["none", "bilstm", "transformer"]
 DecoderName = Literal["none", "transformer", "rnn"]
 CtcHeadName = Literal["none", "linear"]
+CountingHeadName = Literal["none", "linear"]
+StructureHeadName = Literal["none", "nesting"]
 
 NormPlacement = Literal["pre", "post", "rezero"]
 Activation = Literal["relu", "leaky_relu", "gelu"]
@@ -224,6 +226,23 @@ class CtcConfig:
 
 
 @dataclass
+class CountingConfig:
+    """Counts the tokens of an image, to help training: each place of the memory says which tokens it holds."""
+
+    head: CountingHeadName = "none"
+    drop_rate: float = 0.0
+
+
+@dataclass
+class StructureConfig:
+    """Tells how deep in groups, the braces of LaTeX, each token stands, to help training."""
+
+    head: StructureHeadName = "none"
+    max_level: int = 4  # of levels from 0; deeper ones count as this
+    drop_rate: float = 0.0
+
+
+@dataclass
 class ModelConfig:
     """A recognizer: (rectifier), backbone, encoder, decoder and CTC head, at least one of the last two.
 
@@ -238,4 +257,6 @@ class ModelConfig:
     encoder: EncoderConfig = field(default_factory=EncoderConfig)
     decoder: DecoderConfig = field(default_factory=DecoderConfig)
     ctc: CtcConfig = field(default_factory=CtcConfig)
+    counting: CountingConfig = field(default_factory=CountingConfig)
+    structure: StructureConfig = field(default_factory=StructureConfig)
     repulsion: Repulsion = "none"  # heads: attention heads that grow alike are told apart by a term of the loss

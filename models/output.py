@@ -1,6 +1,6 @@
 """What a recognizer answers in training.
 
-Legend: B batch, T target positions, w columns of the feature map, V vocabulary.
+Legend: B batch, T target positions, w columns of the feature map, V vocabulary, L levels.
 """
 
 from typing import NamedTuple
@@ -16,7 +16,9 @@ class Output(NamedTuple):
 
     `logits` (B, T, V): of the token after each of `tgt_in`; `reverse_logits` (B, T, V): the same for `reverse_targets`;
     `ctc_logits` (B, w, V), the blank at `bos_id`, of which each image's first `ctc_lengths` (B,) columns count;
-    `repulsion`: how much alike the attention heads are, a scalar between 0 and 1.
+    `repulsion`: how much alike the attention heads are, a scalar between 0 and 1;
+    `counts` (B, V), not negative: how often each token is thought to stand in the image;
+    `levels` (B, T, L): logits of how many groups the token after each of `tgt_in` stands in, the last: L - 1 or more.
     """
 
     logits: Tensor | None = None
@@ -24,6 +26,8 @@ class Output(NamedTuple):
     ctc_logits: Tensor | None = None
     ctc_lengths: Tensor | None = None
     repulsion: Tensor | None = None
+    counts: Tensor | None = None
+    levels: Tensor | None = None
 
 
 def reverse_targets(tgt_in: Tensor, spec: OutputSpec) -> tuple[Tensor, Tensor]:

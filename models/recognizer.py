@@ -11,6 +11,7 @@ from models.backbones import build_backbone
 from models.checks import at_least, check_spec, is_finite
 from models.choices import choose
 from models.config import ModelConfig
+from models.counting import build_counting_head
 from models.ctc import build_ctc_head
 from models.decoders import build_decoder
 from models.decoding import Decoding, Generation, decode
@@ -21,14 +22,16 @@ from models.inputs import check_images, check_targets
 from models.memory import Memory
 from models.normalization import PixelNormalize
 from models.output import Output
+from models.own_tokens import OwnTokens, check_own
 from models.padding import columns_mask
 from models.rectifiers import build_rectifier
 from models.repulsion import REPULSIONS, check_repulsion
 from models.spec import OutputSpec
+from models.structure import build_structure_head
 
 
 class Recognizer(nn.Module):
-    """(rectifier) → backbone → encoder → decoder and CTC head."""
+    """(rectifier) → backbone → encoder → decoder and CTC head, with heads beside them that help training."""
 
     def __init__(self, config: ModelConfig, output_spec: OutputSpec) -> None:
         super().__init__()
@@ -48,12 +51,14 @@ class Recognizer(nn.Module):
         self.backbone = build_backbone(config.backbone, config.in_channels, config.encoder.embed_dim)
         self.decoder = build_decoder(config.decoder, self.encoder.out_dim, output_spec)
         self.ctc = build_ctc_head(config.ctc, self.encoder.out_dim, output_spec)
+        self.counting = build_counting_head(config.counting, self.encoder.out_dim, output_spec)
+        self.structure = build_structure_head(config.structure, self.decoder.out_dim, output_spec)
         self.directions = choose(DIRECTIONS, config.decoder.direction, "model.decoder.direction")
         self.repulsion = choose(REPULSIONS, config.repulsion, "model.repulsion")
         check_repulsion(config.repulsion, self)
 
-    def forward(self, images: Tensor, tgt_in: Tensor, widths: Tensor | None = None) -> Output:
-        """Teacher-forced logits of every head.
+    def forward(self, images: Tensor, tgt_in: Tensor, widths: Tensor | None = None, own: OwnTokens | None = None) -> Output:
+        """Teacher-forced logits of every head, or fed in part with the decoder's `own` tokens.
 
         Images uint8 (B, C, H, W); `tgt_in` int64 (B, T), BOS first, PAD last; `widths` int64 (B,): each image's true
         width in pixels inside the padded batch, None where all are as wide as the batch.
@@ -63,9 +68,11 @@ class Recognizer(nn.Module):
         """
         memory = self.encode(images, widths)
         check_targets(tgt_in, len(images), self.output_spec)
-        logits, reverse_logits = self.directions(self.decoder, tgt_in, memory, self.output_spec)
+        check_own(own, tgt_in)
+        logits, reverse_logits, hidden = self.directions(self.decoder, tgt_in, memory, self.output_spec, own)
         ctc_logits, ctc_lengths = self.ctc(memory)
-        return Output(logits, reverse_logits, ctc_logits, ctc_lengths, self.repulsion(self))
+        counts, levels = self.counting(memory), self.structure(hidden)
+        return Output(logits, reverse_logits, ctc_logits, ctc_lengths, self.repulsion(self), counts, levels)
 
     @torch.inference_mode()
     def generate(self, images: Tensor, decoding: Decoding | None = None, widths: Tensor | None = None) -> Generation:

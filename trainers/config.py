@@ -15,10 +15,11 @@ from data_pipeline.stream.config import StreamConfig
 from data_pipeline.stream.config import problems as stream_problems
 from models import Decoding, ModelConfig, ModelConfigError
 from models.named import read_values
-from trainers import averaging, checkpointing, early_stopping, guard, optim, scaling
+from trainers import averaging, checkpointing, early_stopping, forcing, guard, losses, optim, scaling
 from trainers.averaging import AveragingConfig
 from trainers.checkpointing import CheckpointConfig
 from trainers.early_stopping import EarlyStoppingConfig
+from trainers.forcing import ForcingConfig
 from trainers.guard import GuardConfig
 from trainers.losses import LossConfig
 from trainers.optim import OptimConfig
@@ -71,6 +72,7 @@ class TrainConfig:
     stream: StreamConfig = field(default_factory=StreamConfig)
     model: ModelConfig = field(default_factory=ModelConfig)
     loss: LossConfig = field(default_factory=LossConfig)
+    forcing: ForcingConfig = field(default_factory=ForcingConfig)
     optim: OptimConfig = field(default_factory=OptimConfig)
     averaging: AveragingConfig = field(default_factory=AveragingConfig)
     decoding: Decoding = field(default_factory=Decoding)  # of the test split and of predictions; validation is greedy
@@ -232,17 +234,12 @@ def check(config: TrainConfig) -> None:
         (config.seed >= 0, f"seed={config.seed}: not negative"),
         (config.report.examples >= 0, f"report.examples={config.report.examples}: not negative"),
         (bool(config.data.train_split), "data.train_split is empty: name a split to train on"),
-        (
-            0 <= config.loss.label_smoothing < 1,
-            f"loss.label_smoothing={config.loss.label_smoothing}: from 0 to below 1",
-        ),
-        (0 <= config.loss.ctc_weight <= 1, f"loss.ctc_weight={config.loss.ctc_weight}: a share, from 0 to 1"),
-        (config.loss.repulsion_weight >= 0, f"loss.repulsion_weight={config.loss.repulsion_weight}: not negative"),
         (config.tracking.log_interval >= 1, f"tracking.log_interval={config.tracking.log_interval}: at least 1"),
         (bool(config.name) and "/" not in config.name, f"name='{config.name}': a name without '/'"),
     ]
     found = [message for good, message in rules if not good]
-    found += stream_problems(config.stream) + optim.problems(config.optim) + averaging.problems(config.averaging)
+    found += stream_problems(config.stream) + losses.problems(config.loss) + forcing.problems(config.forcing)
+    found += optim.problems(config.optim) + averaging.problems(config.averaging)
     found += scaling.problems(config.scaling, config.global_batch_size) + checkpointing.problems(config.checkpoint)
     found += guard.problems(config.guard) + early_stopping.problems(config.early_stopping)
     for message in found:

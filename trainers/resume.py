@@ -20,6 +20,7 @@ FIXED = (
     "global_batch_size",
     "model",
     "loss",
+    "forcing",
     "optim",
     "averaging",
     "data.train_split",

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -10,17 +9,17 @@ from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
 from data_pipeline.tokenizer import Tokenizer
-from models import Decoding, Generation, OutputSpec, Recognizer
-from trainers.losses import LossConfig, sequence_loss
+from models import Decoding, Generation, OutputSpec, OwnTokens, Recognizer
+from trainers.losses import LossConfig, Targets, counted_positions, sequence_loss, without_training_terms
 from trainers.metrics import GroupedSums
 
 if TYPE_CHECKING:
     from data_pipeline.stream.batch import Batch
-    from trainers.step import DeviceBatch
+    from trainers.device_batch import DeviceBatch
 
 
 class SequenceTask:
-    """Image to token sequence: a loss over the tokens after `<bos>`, `<eos>` included, `<pad>` not counted."""
+    """Image to token sequence: a loss over the tokens after `<bos>`, `<eos>` included, and what follows it if so configured."""
 
     def __init__(self, tokenizer: Tokenizer, loss: LossConfig | None = None, decoding: Decoding | None = None) -> None:
         self.tokenizer = tokenizer
@@ -33,21 +32,23 @@ class SequenceTask:
         opens, closes = t.groups()
         return OutputSpec(len(t), t.bos_id, t.eos_id, t.pad_id, max_length, open_ids=opens, close_ids=closes)
 
-    def _labels(self, batch: DeviceBatch) -> Tensor:
-        """tgt_out int64 (B, T - 1); rows of weight 0 are all `<pad>`."""
-        labels = batch.targets[:, 1:]
-        return labels.masked_fill(batch.weights[:, None] == 0, self.tokenizer.pad_id)
+    def counted(self, batch: DeviceBatch) -> Tensor:
+        """The positions that the loss of this batch is over: bool (B, T - 1), none of them in rows of weight 0."""
+        return counted_positions(batch.targets[:, 1:], batch.weights, self.tokenizer.pad_id, self.loss.pad)
 
     def token_count(self, batch: DeviceBatch) -> Tensor:
-        """How many tokens the loss of this batch is over: float scalar."""
-        return (self._labels(batch) != self.tokenizer.pad_id).sum().float()
+        """How many positions the loss of this batch is over: float scalar."""
+        return self.counted(batch).sum().float()
 
-    def loss_sum(self, model: nn.Module, batch: DeviceBatch, smoothed: bool = True) -> Tensor:
-        """The loss summed over the tokens of the batch, in float32."""
-        tgt_in = batch.targets[:, :-1]
-        output = model(wide_enough(model, batch.images), tgt_in, batch.widths)
-        loss = self.loss if smoothed else replace(self.loss, label_smoothing=0.0, repulsion_weight=0.0)
-        return sequence_loss(output, tgt_in, self._labels(batch), self.output_spec(tgt_in.shape[1]), loss)
+    def loss_sum(self, model: nn.Module, batch: DeviceBatch, own: OwnTokens | None = None) -> Tensor:
+        """The loss summed over the counted positions of the batch, in float32, of a model that is fed `own` tokens."""
+        targets = Targets(batch.targets[:, :-1], batch.targets[:, 1:], self.counted(batch))
+        output = model(wide_enough(model, batch.images), targets.tgt_in, batch.widths, own)
+        return sequence_loss(output, targets, self.output_spec(targets.tgt_in.shape[1]), self.loss)
+
+    def plain(self) -> SequenceTask:
+        """The same task with the loss that validation reports."""
+        return SequenceTask(self.tokenizer, without_training_terms(self.loss), self.decoding)
 
     @torch.inference_mode()
     def judge(self, model: Recognizer, batch: Batch, tensors: DeviceBatch, sums: GroupedSums) -> None:
@@ -55,8 +56,9 @@ class SequenceTask:
 
         `model` is in evaluation mode.
         """
-        sums.total.loss += float(self.loss_sum(model, tensors, smoothed=False))
-        sums.total.loss_tokens += int(self.token_count(tensors))
+        plain = self.plain()
+        sums.total.loss += float(plain.loss_sum(model, tensors))
+        sums.total.loss_tokens += int(plain.token_count(tensors))
         predictions = self.predict(model, tensors.images, tensors.widths, Decoding())
         for sample_id, prediction, truth, source in zip(batch.ids, predictions, batch.texts, batch.sources, strict=True):
             if sample_id in batch.errors:

@@ -5,7 +5,7 @@ from collections.abc import Callable
 from models.checks import check_numbers
 from models.choices import choose
 from models.config import DecoderConfig, DecoderName
-from models.decoders.base import Decoder, DecoderCache
+from models.decoders.base import Answer, Decoder, DecoderCache
 from models.decoders.none import NoDecoder
 from models.decoders.rnn import RnnDecoder
 from models.decoders.transformer import TransformerDecoder
@@ -24,4 +24,13 @@ def build_decoder(config: DecoderConfig, memory_dim: int, output_spec: OutputSpe
     return choose(DECODERS, config.name, "model.decoder.name")(config, memory_dim, output_spec)
 
 
-__all__ = ["DECODERS", "Decoder", "DecoderCache", "NoDecoder", "RnnDecoder", "TransformerDecoder", "build_decoder"]
+__all__ = [
+    "DECODERS",
+    "Answer",
+    "Decoder",
+    "DecoderCache",
+    "NoDecoder",
+    "RnnDecoder",
+    "TransformerDecoder",
+    "build_decoder",
+]

@@ -1,14 +1,23 @@
 """What every decoder is: one function of tokens and memory, in one pass or token by token.
 
 Legend: B batch, K beams of an image, R = B * K rows (the beams of an image side by side), T target positions, S source
-positions, M width of the memory, V vocabulary.
+positions, M width of the memory, D width of the decoder, V vocabulary.
 """
 
 from abc import ABC, abstractmethod
+from typing import NamedTuple
 
 from torch import Tensor, nn
 
 from models.memory import Memory
+from models.own_tokens import OwnTokens
+
+
+class Answer(NamedTuple):
+    """What a decoder says in one pass: `logits` (B, T, V), and the `hidden` states (B, T, D) that they are a map of."""
+
+    logits: Tensor | None
+    hidden: Tensor | None
 
 
 class DecoderCache(ABC):
@@ -25,10 +34,16 @@ class DecoderCache(ABC):
 
 
 class Decoder(nn.Module):
-    """Tokens and memory to logits."""
+    """Tokens and memory to logits. `out_dim`: D, the width of its hidden states, 0 where there is no decoder."""
+
+    out_dim: int
 
     def forward(self, tgt_in: Tensor, memory: Memory) -> Tensor | None:
-        """`tgt_in` int64 (B, T) and the memory to logits (B, T, V), or None where there is no decoder.
+        """`tgt_in` int64 (B, T) and the memory to logits (B, T, V), or None where there is no decoder."""
+        return self.answer(tgt_in, memory).logits
+
+    def answer(self, tgt_in: Tensor, memory: Memory, own: OwnTokens | None = None) -> Answer:
+        """`tgt_in` int64 (B, T), some of it replaced by the decoder's own tokens, and the memory to an answer.
 
         PAD in `tgt_in` comes last; it changes nothing before it.
         """

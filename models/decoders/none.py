@@ -3,9 +3,10 @@
 from torch import Tensor
 
 from models.config import DecoderConfig
-from models.decoders.base import Decoder, DecoderCache
+from models.decoders.base import Answer, Decoder, DecoderCache
 from models.errors import ModelConfigError
 from models.memory import Memory
+from models.own_tokens import OwnTokens
 from models.spec import OutputSpec
 
 
@@ -18,14 +19,15 @@ class NoDecoder(Decoder):
 
     def __init__(self, config: DecoderConfig, memory_dim: int, output_spec: OutputSpec) -> None:
         super().__init__()
+        self.out_dim = 0
         if config.direction != "forward":
             raise ModelConfigError(
                 "model.decoder.direction", f"{config.direction}, but model.decoder.name is none; use forward"
             )
 
-    def forward(self, tgt_in: Tensor, memory: Memory) -> None:
-        """None: there are no logits."""
-        return None
+    def answer(self, tgt_in: Tensor, memory: Memory, own: OwnTokens | None = None) -> Answer:
+        """Nothing: there are no logits."""
+        return Answer(None, None)
 
     def start(self, memory: Memory, max_length: int, beams: int = 1) -> DecoderCache:
         """Raises ModelConfigError."""

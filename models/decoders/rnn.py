@@ -12,10 +12,11 @@ from torch import Tensor, nn
 from models.choices import choose
 from models.config import DecoderConfig
 from models.decoders.additive_attention import AdditiveAttention, Keys
-from models.decoders.base import Decoder, DecoderCache
+from models.decoders.base import Answer, Decoder, DecoderCache
 from models.decoders.cells import CellStack, State
 from models.initialization import INITIALIZERS
 from models.memory import Memory
+from models.own_tokens import OwnTokens, own_choice
 from models.spec import OutputSpec
 
 
@@ -38,6 +39,8 @@ class RnnDecoder(Decoder):
     def __init__(self, config: DecoderConfig, memory_dim: int, output_spec: OutputSpec) -> None:
         super().__init__()
         rnn = config.rnn
+        self.pad_id = output_spec.pad_id
+        self.out_dim = rnn.hidden_dim
         self.embedding = nn.Embedding(output_spec.num_classes + config.extra_embeddings, config.embed_dim)
         self.attention = AdditiveAttention(memory_dim, rnn.hidden_dim, rnn.attention_dim, rnn.attention_bias)
         self.input_drop = nn.Dropout(rnn.input_drop_rate)
@@ -46,15 +49,30 @@ class RnnDecoder(Decoder):
         self.head = nn.Linear(rnn.hidden_dim, output_spec.num_classes)
         self.apply(choose(INITIALIZERS, config.init, "model.decoder.init"))
 
-    def forward(self, tgt_in: Tensor, memory: Memory) -> Tensor:
-        """`tgt_in` int64 (B, T) and the memory to logits (B, T, V)."""
+    def answer(self, tgt_in: Tensor, memory: Memory, own: OwnTokens | None = None) -> Answer:
+        """`tgt_in` int64 (B, T), some of it replaced by the decoder's own tokens, and the memory to an answer."""
+        return self._told(tgt_in, memory) if own is None else self._on_its_own(tgt_in, memory, own)
+
+    def _told(self, tgt_in: Tensor, memory: Memory) -> Answer:
         keys = self.attention.project(memory)
         states = self.cells.initial(tgt_in.shape[0], memory.tokens)
         hidden = []
         for embedded in self.embedding(tgt_in).unbind(1):
             states, _ = self._advance(embedded, states, keys, beams=1)
             hidden.append(states[-1][0])
-        return self.head(self.output_drop(torch.stack(hidden, 1)))
+        stacked = torch.stack(hidden, 1)
+        return Answer(self.head(self.output_drop(stacked)), stacked)
+
+    def _on_its_own(self, tgt_in: Tensor, memory: Memory, own: OwnTokens) -> Answer:
+        cache = self.start(memory, tgt_in.shape[1])
+        own_turn = own.mask & (tgt_in != self.pad_id)
+        tokens, logits, hidden = tgt_in[:, 0], [], []
+        for position in range(tgt_in.shape[1]):
+            tokens = torch.where(own_turn[:, position], tokens, tgt_in[:, position])
+            logits.append(self.step(tokens, cache))
+            hidden.append(cache.states[-1][0])
+            tokens = own_choice(logits[-1][:, None], tgt_in[:, 0], self.pad_id)[:, 0]
+        return Answer(torch.stack(logits, 1), torch.stack(hidden, 1))
 
     def start(self, memory: Memory, max_length: int, beams: int = 1) -> RnnCache:
         """An empty cache of `beams` rows an image; projects the memory once, for all."""

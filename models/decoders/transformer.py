@@ -14,7 +14,7 @@ from models.activations import ACTIVATIONS
 from models.attention import ATTENTION_OUTPUTS, MultiHeadAttention, attention_scale, head_width
 from models.choices import choose
 from models.config import CrossQuery, DecoderConfig
-from models.decoders.base import Decoder, DecoderCache
+from models.decoders.base import Answer, Decoder, DecoderCache
 from models.decoders.cache import CrossAttentionCache, History, LayerCache, SelfAttentionCache, TransformerCache
 from models.decoders.feed_forward import FEED_FORWARDS
 from models.decoders.positions import POSITION_TABLES
@@ -22,6 +22,7 @@ from models.decoders.refinement import REFINERS
 from models.initialization import INITIALIZERS
 from models.memory import Memory
 from models.normalization import FINAL_NORMS, RESIDUALS
+from models.own_tokens import OwnTokens, mixed_in_parallel
 from models.spec import OutputSpec
 
 KEY = "model.decoder"
@@ -72,6 +73,7 @@ class TransformerDecoder(Decoder):
         super().__init__()
         dim = config.embed_dim
         self.pad_id = output_spec.pad_id
+        self.out_dim = dim
         self.embedding = nn.Embedding(output_spec.num_classes + config.extra_embeddings, dim)
         self.embedding_scale = dim**0.5 if config.embedding_scale else 1.0
         self.positions = choose(POSITION_TABLES, config.position, f"{KEY}.position")(config, output_spec)
@@ -82,8 +84,18 @@ class TransformerDecoder(Decoder):
         self.head = nn.Linear(dim, output_spec.num_classes)
         self.apply(choose(INITIALIZERS, config.init, f"{KEY}.init"))
 
-    def forward(self, tgt_in: Tensor, memory: Memory) -> Tensor:
-        """`tgt_in` int64 (B, T) and the memory to logits (B, T, V).
+    def answer(self, tgt_in: Tensor, memory: Memory, own: OwnTokens | None = None) -> Answer:
+        """`tgt_in` int64 (B, T), some of it replaced by the decoder's own tokens, and the memory to an answer.
+
+        Its own tokens are looked for in passes over all positions, without gradients: never one position after the other.
+        """
+        if own is not None:
+            tgt_in = mixed_in_parallel(lambda mixture: self.head(self._hidden(mixture, memory)), tgt_in, own, self.pad_id)
+        hidden = self._hidden(tgt_in, memory)
+        return Answer(self.head(hidden), hidden)
+
+    def _hidden(self, tgt_in: Tensor, memory: Memory) -> Tensor:
+        """`tgt_in` int64 (B, T) and the memory to states (B, T, D).
 
         No mask hides PAD in `tgt_in`: PAD comes last, so that the causal mask keeps it from every token before it.
         """
@@ -91,7 +103,7 @@ class TransformerDecoder(Decoder):
         attend_memory = self.refiner.over(memory, tgt_in != self.pad_id)
         for layer in self._layers():
             x = layer(x, layer.self_attention.causal, partial(attend_memory, layer.cross_attention))
-        return self.head(self.norm(x))
+        return self.norm(x)
 
     def start(self, memory: Memory, max_length: int, beams: int = 1) -> TransformerCache:
         """An empty cache for at most `max_length` steps of `beams` rows an image; projects the memory once, for all."""

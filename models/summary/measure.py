@@ -129,4 +129,8 @@ def total_loss(output: Output, ids: torch.Tensor) -> torch.Tensor:
         losses.append(output.ctc_logits.float().log_softmax(-1)[..., 0].mean().neg())
     if output.repulsion is not None:
         losses.append(output.repulsion)
+    if output.counts is not None:
+        losses.append(output.counts.mean())
+    if output.levels is not None:
+        losses.append(output.levels.float().log_softmax(-1)[..., 0].mean().neg())
     return torch.stack(losses).sum()
