@@ -15,7 +15,11 @@ from data_pipeline.stream.config import StreamConfig
 from data_pipeline.stream.config import problems as stream_problems
 from models import Decoding, ModelConfig, ModelConfigError
 from models.named import read_values
+from trainers.init_config import InitConfig
+from trainers.init_config import problems as init_problems
 from trainers.losses import LossConfig
+from trainers.tracking.config import TrackingConfig
+from trainers.tracking.config import problems as tracking_problems
 
 Precision = Literal["auto", "fp32", "bf16", "fp16"]
 Schedule = Literal["one_cycle", "cosine", "constant"]
@@ -70,15 +74,6 @@ class ScalingConfig:
 
 
 @dataclass
-class TrackingConfig:
-    """Where figures go. `metrics.jsonl` and the log are always written."""
-
-    log_interval: int = 20  # steps
-    wandb: bool = True  # offline unless logged in
-    project: str = "inkray"
-
-
-@dataclass
 class ReportConfig:
     """The folder of pictures at the end of a run."""
 
@@ -98,6 +93,7 @@ class TrainConfig:
     data: DataConfig = field(default_factory=DataConfig)
     stream: StreamConfig = field(default_factory=StreamConfig)
     model: ModelConfig = field(default_factory=ModelConfig)
+    init: InitConfig = field(default_factory=InitConfig)
     loss: LossConfig = field(default_factory=LossConfig)
     optim: OptimConfig = field(default_factory=OptimConfig)
     decoding: Decoding = field(default_factory=Decoding)  # of the test split and of predictions; validation is greedy
@@ -133,6 +129,7 @@ def to_config(merged: DictConfig) -> TrainConfig:
     assert isinstance(config, TrainConfig)
     # Workers and trials work in folders of their own: a path means what it means where it was written.
     config.data.dataset, config.runs_dir = _absolute(config.data.dataset), _absolute(config.runs_dir)
+    config.init.checkpoint = config.init.checkpoint and _absolute(config.init.checkpoint)
     check(config)
     return config
 
@@ -273,10 +270,11 @@ def check(config: TrainConfig) -> None:
         ),
         (0 <= config.loss.ctc_weight <= 1, f"loss.ctc_weight={config.loss.ctc_weight}: a share, from 0 to 1"),
         (config.loss.repulsion_weight >= 0, f"loss.repulsion_weight={config.loss.repulsion_weight}: not negative"),
-        (config.tracking.log_interval >= 1, f"tracking.log_interval={config.tracking.log_interval}: at least 1"),
         (config.checkpoint.keep >= 1, f"checkpoint.keep={config.checkpoint.keep}: at least 1"),
         (config.scaling.max_failures >= 0, f"scaling.max_failures={config.scaling.max_failures}: not negative"),
         (bool(config.name) and "/" not in config.name, f"name='{config.name}': a name without '/'"),
     ]
-    for message in [message for good, message in rules if not good] + stream_problems(config.stream):
+    wrong = [message for good, message in rules if not good]
+    wrong += stream_problems(config.stream) + init_problems(config.init) + tracking_problems(config.tracking)
+    for message in wrong:
         raise ConfigError(f"Bad value: {message}.")
