@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import glob
 import math
 import os
 import shlex
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -74,6 +76,6 @@ class Wandb(Sink):
         self._run.finish()
         if self._offline:
             # All of its sessions: the upload passes over those that it has had.
-            folders = sorted(self._mirror.path.glob(f"wandb/offline-run-*-{self._name}"))
+            folders = sorted(Path(self._run.settings.sync_dir).parent.glob(f"offline-run-*-{glob.escape(self._name)}"))
             self._tell(f"wandb was offline. To upload the run: {shlex.join(['wandb', 'sync', *map(str, folders)])}")
         self._mirror.publish()
