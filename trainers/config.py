@@ -15,15 +15,18 @@ from data_pipeline.stream.config import StreamConfig
 from data_pipeline.stream.config import problems as stream_problems
 from models import Decoding, ModelConfig, ModelConfigError
 from models.named import read_values
-from trainers import averaging, checkpointing, early_stopping, forcing, guard, losses, optim, scaling
+from trainers import averaging, checkpointing, early_stopping, forcing, guard, init_config, losses, optim, scaling
 from trainers.averaging import AveragingConfig
 from trainers.checkpointing import CheckpointConfig
 from trainers.early_stopping import EarlyStoppingConfig
 from trainers.forcing import ForcingConfig
 from trainers.guard import GuardConfig
+from trainers.init_config import InitConfig
 from trainers.losses import LossConfig
 from trainers.optim import OptimConfig
 from trainers.scaling import ScalingConfig
+from trainers.tracking.config import TrackingConfig
+from trainers.tracking.config import problems as tracking_problems
 
 YAML = (".yaml", ".yml")
 
@@ -40,15 +43,6 @@ class DataConfig:
     train_split: str = "train"
     val_split: str = "val"
     test_split: str = "test"
-
-
-@dataclass
-class TrackingConfig:
-    """Where figures go. `metrics.jsonl` and the log are always written."""
-
-    log_interval: int = 20  # steps
-    wandb: bool = True  # offline unless logged in
-    project: str = "inkray"
 
 
 @dataclass
@@ -71,6 +65,7 @@ class TrainConfig:
     data: DataConfig = field(default_factory=DataConfig)
     stream: StreamConfig = field(default_factory=StreamConfig)
     model: ModelConfig = field(default_factory=ModelConfig)
+    init: InitConfig = field(default_factory=InitConfig)
     loss: LossConfig = field(default_factory=LossConfig)
     forcing: ForcingConfig = field(default_factory=ForcingConfig)
     optim: OptimConfig = field(default_factory=OptimConfig)
@@ -110,6 +105,7 @@ def to_config(merged: DictConfig) -> TrainConfig:
     assert isinstance(config, TrainConfig)
     # Workers and trials work in folders of their own: a path means what it means where it was written.
     config.data.dataset, config.runs_dir = _absolute(config.data.dataset), _absolute(config.runs_dir)
+    config.init.checkpoint = config.init.checkpoint and _absolute(config.init.checkpoint)
     check(config)
     return config
 
@@ -234,7 +230,6 @@ def check(config: TrainConfig) -> None:
         (config.seed >= 0, f"seed={config.seed}: not negative"),
         (config.report.examples >= 0, f"report.examples={config.report.examples}: not negative"),
         (bool(config.data.train_split), "data.train_split is empty: name a split to train on"),
-        (config.tracking.log_interval >= 1, f"tracking.log_interval={config.tracking.log_interval}: at least 1"),
         (bool(config.name) and "/" not in config.name, f"name='{config.name}': a name without '/'"),
     ]
     found = [message for good, message in rules if not good]
@@ -242,5 +237,6 @@ def check(config: TrainConfig) -> None:
     found += optim.problems(config.optim) + averaging.problems(config.averaging)
     found += scaling.problems(config.scaling, config.global_batch_size) + checkpointing.problems(config.checkpoint)
     found += guard.problems(config.guard) + early_stopping.problems(config.early_stopping)
+    found += init_config.problems(config.init) + tracking_problems(config.tracking)
     for message in found:
         raise ConfigError(f"Bad value: {message}.")

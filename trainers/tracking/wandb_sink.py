@@ -1,0 +1,81 @@
+"""Weights & Biases. The name of this file is not wandb, which is the library's."""
+
+from __future__ import annotations
+
+import glob
+import math
+import os
+import shlex
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from omegaconf import OmegaConf
+
+from data_pipeline.storage import Storage
+from trainers.tracking.mirror import Mirror
+from trainers.tracking.sink import Sink
+
+if TYPE_CHECKING:
+    from trainers.config import TrainConfig
+
+CONNECT_TIMEOUT_S = 30  # of a run that is online
+
+
+class Wandb(Sink):
+    """Figures, pictures, the configuration and the dataset, in `wandb/` of the run's folder.
+
+    Offline unless logged in (`wandb login`, or WANDB_API_KEY), or as WANDB_MODE says: then nothing waits for a network, and
+    at the end `tell` hears the command that uploads the run. The run's id is its name, so a resumed run goes on where it
+    was. A run on other storage has its files copied at the end.
+    """
+
+    def __init__(
+        self, config: TrainConfig, run: Storage, details: Mapping[str, Any], tell: Callable[[str], None] = print
+    ) -> None:
+        import wandb
+
+        os.environ.setdefault("WANDB_SILENT", "true")
+        self._image, self._tell, self._name, self._mirror = wandb.Image, tell, run.name, Mirror(run)
+        mode: Any = os.environ.get("WANDB_MODE") or ("online" if wandb.login(prompt=False, verify=False) else "offline")
+        self._offline = mode == "offline"
+        values = OmegaConf.to_container(OmegaConf.structured(config))
+        self._run = wandb.init(
+            project=config.tracking.project,
+            name=run.name,
+            id=run.name,
+            resume="allow",
+            dir=str(self._mirror.path),
+            mode=mode,
+            config={**values, "dataset_info": dict(details)},  # type: ignore[dict-item]
+            settings=wandb.Settings(
+                silent=True,
+                quiet=True,
+                console="off",
+                save_code=False,
+                disable_code=True,
+                disable_git=True,
+                init_timeout=CONNECT_TIMEOUT_S,
+                x_disable_stats=True,  # of this process, which does not train; the rows hold those of a worker
+            ),
+        )
+        # Against our own step, not wandb's, which only rises: a restart repeats steps.
+        self._run.define_metric("*", step_metric="step")
+
+    def figures(self, row: dict[str, float]) -> None:
+        """Log a row."""
+        self._run.log({key: value for key, value in row.items() if math.isfinite(value)})
+
+    def pictures(self, step: int, pictures: Mapping[str, np.ndarray]) -> None:
+        """Log pictures."""
+        self._run.log({"step": step} | {name: self._image(picture) for name, picture in pictures.items()})
+
+    def close(self) -> None:
+        """Finish the run."""
+        self._run.finish()
+        if self._offline:
+            # All of its sessions: the upload passes over those that it has had.
+            folders = sorted(Path(self._run.settings.sync_dir).parent.glob(f"offline-run-*-{glob.escape(self._name)}"))
+            self._tell(f"wandb was offline. To upload the run: {shlex.join(['wandb', 'sync', *map(str, folders)])}")
+        self._mirror.publish()
