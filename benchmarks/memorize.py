@@ -27,9 +27,10 @@ from data_pipeline.stream.plan import Position
 from data_pipeline.tokenizer import Tokenizer
 from models import ModelConfig, ModelConfigError, build_model
 from models.named import load_named
-from trainers.config import Precision
+from trainers.device_batch import to_device
 from trainers.optim import OptimConfig
-from trainers.step import TrainStep, to_device
+from trainers.scaling import Precision
+from trainers.step import StepConfig, TrainStep
 from trainers.task import SequenceTask
 
 
@@ -95,7 +96,7 @@ def memorize(
     model = build_model(config, task.output_spec(longest)).to(device)
     optim = optim or OptimConfig(lr=1e-3, weight_decay=0.0)
     steps = epochs * -(-count // batch_size)
-    step = TrainStep(model, task, optim, steps, device, precision)
+    step = TrainStep(model, task, optim, steps, device, StepConfig(precision))
     generator = np.random.default_rng(0)
     started = time.perf_counter()
     for epoch in range(1, epochs + 1):

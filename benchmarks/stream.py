@@ -152,8 +152,8 @@ def training(scratch: Path) -> Figures:
     from data_pipeline.formulas.grammar import FormulaConfig
     from data_pipeline.images import ImagePolicy
     from data_pipeline.synthesize import synthesize_formulas
-    from trainers.config import load_config
     from trainers.check_run import new_run
+    from trainers.config import load_config
     from trainers.run import run_training
     from trainers.tracking import Console
 

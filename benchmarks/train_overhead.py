@@ -28,10 +28,10 @@ from data_pipeline.manifest import open_dataset
 from data_pipeline.stream import Batch, Position, TrainStream
 from data_pipeline.synthesize import synthesize_formulas
 from data_pipeline.tokenizer import Tokenizer
+from trainers.check_run import new_run
 from trainers.checkpoint import DataInfo, build_recognizer
 from trainers.config import TrainConfig, load_config
 from trainers.optim import Schedule
-from trainers.check_run import new_run
 from trainers.run import run_training
 from trainers.task import SequenceTask
 from trainers.tracking import Console

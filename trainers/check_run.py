@@ -17,6 +17,7 @@ from models import ModelConfigError
 from trainers.checkpoint import CONFIG, PREFIX, DataInfo, build_recognizer, without_pretrained
 from trainers.config import TrainConfig, to_yaml
 from trainers.ctc_room import texts_without_room
+from trainers.initialise import initialise
 from trainers.optim import Freezing
 from trainers.resume import require_same_data
 from trainers.task import SequenceTask, wide_enough
@@ -58,6 +59,8 @@ def check_run(config: TrainConfig, fresh: bool = True) -> Dataset:
         except ModelConfigError as error:
             raise UserError(f"{error}.") from None
         Freezing(model, config.optim.freeze)  # its patterns match
+        if fresh and config.init.checkpoint:
+            initialise(model, task.tokenizer, config.init)  # on the meta device: only whether it can be done
     if fresh and config.model != without_pretrained(config.model):
         build_recognizer(config, task, data, pretrained=True)
     return dataset

@@ -195,7 +195,9 @@ def read_whole(checkpoint: Storage, name: str) -> bytes:
     content = checkpoint.child(name).read_bytes()
     expected = json.loads(checkpoint.child(WHOLE).read_bytes())["files"][name]["sha256"]
     if _sha256(content) != expected:
-        raise CheckpointError(f"Checkpoint '{checkpoint.uri}' is damaged: the SHA-256 of its {name} is not the one it was written with.")
+        raise CheckpointError(
+            f"Checkpoint '{checkpoint.uri}' is damaged: the SHA-256 of its {name} is not the one it was written with."
+        )
     return content
 
 

@@ -10,8 +10,8 @@ import uuid
 from collections.abc import Callable
 
 from data_pipeline.storage import Storage, StorageError
-from trainers.checkpointing import CheckpointConfig
 from trainers.checkpoint import PREFIX, CheckpointError, Snapshot, TrainerState, load_trainer_state, whole_checkpoints
+from trainers.checkpointing import CheckpointConfig
 
 FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.5, 30.0
 
@@ -74,7 +74,9 @@ class CheckpointWriter:
                 left = deadline - time.monotonic()
                 if left <= 0:
                     reason = self._error or StorageError(f"'{self._run.uri}' takes longer than that.")
-                    raise StorageError(f"The last checkpoint could not be written within {timeout_s:g} s: {reason}", transient=True)
+                    raise StorageError(
+                        f"The last checkpoint could not be written within {timeout_s:g} s: {reason}", transient=True
+                    )
                 self._changed.wait(min(left, 1.0))
 
     def close(self) -> None:

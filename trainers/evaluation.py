@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 
 from data_pipeline.stream import EvaluationStream
-from models import Recognizer
+from models import Decoding, Recognizer
 from trainers.feed import fed
 from trainers.line import Line
 from trainers.metrics import GroupedSums
@@ -14,9 +14,14 @@ from trainers.task import SequenceTask
 
 
 def evaluate(
-    model: Recognizer, task: SequenceTask, stream: EvaluationStream, device: torch.device, line: Line
+    model: Recognizer,
+    task: SequenceTask,
+    stream: EvaluationStream,
+    device: torch.device,
+    line: Line,
+    decoding: Decoding | None = None,
 ) -> tuple[GroupedSums, dict[str, str]]:
-    """Judge this rank's part of `stream` and add up all ranks', told to `line`. Every rank gets the same sums, and its own images' errors.
+    """Judge this rank's part of `stream` and add up all ranks', told to `line`; greedily, unless `decoding` says otherwise. Every rank gets the same sums, and its own images' errors.
 
     Raises:
         RuntimeError: the rows that were judged or rejected are not all rows of the split.
@@ -27,7 +32,7 @@ def evaluate(
     line.mark("evaluation")
     errors: dict[str, str] = {}
     for batch, tensors in fed(stream.batches(), device, stream.stop):
-        task.judge(model, batch, tensors, sums)
+        task.judge(model, batch, tensors, sums, decoding)
         errors |= batch.errors
         line.breathe()
     model.train(training)

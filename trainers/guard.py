@@ -16,14 +16,19 @@ class GuardConfig:
     """What counts as a bad step, and what is done about it."""
 
     on_bad_step: Literal["stop", "skip"] = "stop"  # skip: the batch changes nothing, its ids are saved, training goes on
-    max_loss_ratio: float = 3.0  # a loss this many times that of the untrained network has exploded; 0: only NaN and inf are bad
+    max_loss_ratio: float = (
+        3.0  # a loss this many times that of the untrained network has exploded; 0: only NaN and inf are bad
+    )
     max_skipped: int = 20  # bad steps in a row that end the run all the same
 
 
 def problems(config: GuardConfig) -> list[str]:
     """What is wrong with the values, each in one line."""
     rules = [
-        (config.max_loss_ratio == 0 or config.max_loss_ratio > 1, f"guard.max_loss_ratio={config.max_loss_ratio:g}: above 1, or 0"),
+        (
+            config.max_loss_ratio == 0 or config.max_loss_ratio > 1,
+            f"guard.max_loss_ratio={config.max_loss_ratio:g}: above 1, or 0",
+        ),
         (config.max_skipped >= 1, f"guard.max_skipped={config.max_skipped}: at least 1"),
     ]
     return [message for good, message in rules if not good]

@@ -13,7 +13,8 @@ from data_pipeline.storage import Storage, StorageError
 from trainers import bad_steps
 from trainers.config import TrainConfig
 from trainers.rejected import RejectedImages
-from trainers.tracking import Console, History, Tracker, Wandb
+from trainers.tracking import Console, History, Tracker
+from trainers.tracking.sinks import add_sinks
 
 _DECODED_BY = {"threads": "threads of the workers", "ray": "tasks of the cluster"}
 
@@ -56,15 +57,7 @@ class RunLog:
         self.tracker = Tracker(self.console, self.history)
         self.stopped = False
         self._rejected = RejectedImages(run, dataset.storage.uri)
-        if config.tracking.wandb:
-            self._add_wandb(config, dataset)
-
-    def _add_wandb(self, config: TrainConfig, dataset: Dataset) -> None:
-        details = {"name": dataset.manifest.name, "digest": dataset.manifest.digest}
-        try:
-            self.tracker.add(Wandb(config, self._run, details))
-        except Exception as error:  # tracking is never worth a run
-            self.warn(f"wandb is not available ({error}); set tracking.wandb=false to do without.")
+        add_sinks(self.tracker, config, run, {"name": dataset.manifest.name, "digest": dataset.manifest.digest})
 
     def warn(self, text: str) -> None:
         """A line that stands out."""
@@ -85,6 +78,8 @@ class RunLog:
                 self.tracker.figures(event["figures"])
                 if self._on_row:
                     self._on_row(event["figures"])
+            case "pictures":
+                self.tracker.pictures(event["step"], event["pictures"])
             case "rejected":
                 self._reject(event["split"], event["errors"])
             case "bad_batch":
@@ -92,6 +87,8 @@ class RunLog:
             case "checkpoint":
                 self._guarded(self.history.save)
                 self.console.line(f"Checkpoint {event['text']}")
+            case "note":
+                self.console.line(event["text"])
             case "warning":
                 self.warn(event["text"])
             case "stopped":
@@ -103,7 +100,7 @@ class RunLog:
                 raise UserError(event["message"])
 
     def _start(self, event: dict[str, Any]) -> None:
-        self.history.rewind(event["step"])
+        self.tracker.rewind(event["step"])
         self.console.start(event["step"], event["steps"])
         self.console.line(
             f"{event['world_size']} workers on {event['device']} ({event['precision']}), {event['parameters']:,} parameters, "

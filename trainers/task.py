@@ -51,15 +51,17 @@ class SequenceTask:
         return SequenceTask(self.tokenizer, without_training_terms(self.loss), self.decoding)
 
     @torch.inference_mode()
-    def judge(self, model: Recognizer, batch: Batch, tensors: DeviceBatch, sums: GroupedSums) -> None:
-        """Decode a batch greedily, as often as a run validates, and count its figures into `sums`.
+    def judge(
+        self, model: Recognizer, batch: Batch, tensors: DeviceBatch, sums: GroupedSums, decoding: Decoding | None = None
+    ) -> None:
+        """Decode a batch, greedily as often as a run validates unless `decoding` says otherwise, and count its figures into `sums`.
 
         `model` is in evaluation mode.
         """
         plain = self.plain()
         sums.total.loss += float(plain.loss_sum(model, tensors))
         sums.total.loss_tokens += int(plain.token_count(tensors))
-        predictions = self.predict(model, tensors.images, tensors.widths, Decoding())
+        predictions = self.predict(model, tensors.images, tensors.widths, decoding or Decoding())
         for sample_id, prediction, truth, source in zip(batch.ids, predictions, batch.texts, batch.sources, strict=True):
             if sample_id in batch.errors:
                 sums.total.rejected += 1

@@ -13,10 +13,10 @@ import argparse
 
 from cluster.errors import INTERRUPTED, UserError, run_command
 from cluster.session import ray_session
+from trainers.check_run import check_run, new_run
 from trainers.config import load_config
 from trainers.figures_table import figures_table
 from trainers.resume import change_config, open_run
-from trainers.check_run import check_run, new_run
 from trainers.run import run_training
 
 

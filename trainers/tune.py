@@ -16,9 +16,9 @@ from ray import tune
 from cluster.errors import UserError, run_command
 from cluster.session import ray_session
 from data_pipeline.storage import Storage, open_storage
+from trainers.check_run import check_run
 from trainers.checkpoint import CONFIG
 from trainers.config import TrainConfig, config_from_dict, to_yaml
-from trainers.check_run import check_run
 from trainers.run import run_training
 from trainers.study import Arm, StudyConfig, arm_config, arms_of, load_study
 from trainers.tracking import Console

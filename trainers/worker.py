@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Callable
 from dataclasses import replace
@@ -27,6 +28,8 @@ from trainers.early_stopping import EarlyStopping
 from trainers.evaluation import evaluate
 from trainers.feed import fed
 from trainers.find_micro_batch import find_micro_batch
+from trainers.initialise import REPORT as INITIALISED
+from trainers.initialise import initialise
 from trainers.interval import Interval, Sums
 from trainers.line import Line, Wishes
 from trainers.micro_batch import MicroBatch
@@ -35,7 +38,9 @@ from trainers.place import Place
 from trainers.precision import compiled, recompute_activations
 from trainers.ranks import from_rank_zero
 from trainers.rejected import require_few
+from trainers.sample_pictures import sample_pictures
 from trainers.step import StepConfig, StepResult, TrainStep
+from trainers.system_figures import SystemFigures
 from trainers.task import SequenceTask
 
 LOOK_EVERY = 16  # steps between two looks of the host at a GPU's flags: each waits for the step
@@ -63,18 +68,10 @@ class Worker:
         self.data = DataInfo.of(self.dataset.manifest)
         self.position = Position()
         self.metrics: dict[str, float] = {}
-        self.stream = TrainStream(
-            self.dataset,
-            config.data.train_split,
-            self.tokenizer,
-            self.stream_config,
-            seed=config.seed,
-            global_batch_size=config.global_batch_size,
-            rank=place.rank,
-            world_size=place.world_size,
-            processes=place.processes,
-        )
-        self.validation = self._evaluation_stream(config.data.val_split)  # now: what does not fit the memory is not found out later
+        self.stream = self._train_stream()
+        self.validation = self._evaluation_stream(
+            config.data.val_split
+        )  # now: what does not fit the memory is not found out later
         self.total_steps = self.stream.total_steps(config.epochs)
         self.patience = EarlyStopping(config.early_stopping)
         self.bad_steps = BadSteps(config.guard, line, place.rank)
@@ -86,8 +83,22 @@ class Worker:
         self.micro_batch = MicroBatch(run, config.scaling, rows)
         self.step = self._build_step(saved)
         self.interval = Interval(place.device)
+        self.system = SystemFigures(place.device)
         self.epoch_sums = Sums()
         self.first_wait_s: float | None = None  # for the first batch of this epoch
+
+    def _train_stream(self) -> TrainStream:
+        return TrainStream(
+            self.dataset,
+            self.config.data.train_split,
+            self.tokenizer,
+            self.stream_config,
+            seed=self.config.seed,
+            global_batch_size=self.config.global_batch_size,
+            rank=self.place.rank,
+            world_size=self.place.world_size,
+            processes=self.place.processes,
+        )
 
     def _evaluation_stream(self, split: str) -> EvaluationStream | None:
         if not split:
@@ -126,14 +137,26 @@ class Worker:
         network: Any = build_recognizer(config, self.task, self.data, pretrained=saved is None)
         if saved is not None:
             network.load_state_dict(saved.weights)
+        elif config.init.checkpoint:
+            self._initialise(network)
         network = with_synchronized_norms(network.to(device), config.scaling, device)
         if config.scaling.gradient_checkpointing:
             recompute_activations(network)
         return network
 
+    def _initialise(self, network: Any) -> None:
+        """Start from the checkpoint that the configuration names; what came from it is listed in the run's folder."""
+        report = initialise(network, self.tokenizer, self.config.init)
+        if self.place.rank == 0:
+            for text in report.lines():
+                self.line.push("note", text=text)
+            self.run_folder.child(INITIALISED).write_bytes(json.dumps(report.to_json(), indent=1).encode())
+
     def _build_step(self, saved: TrainerState | None) -> TrainStep:
         config, place = self.config, self.place
-        step_config = StepConfig(config.scaling.precision, self.micro_batch.size, config.forcing, config.averaging, config.guard)
+        step_config = StepConfig(
+            config.scaling.precision, self.micro_batch.size, config.forcing, config.averaging, config.guard
+        )
         step = TrainStep(
             self.network,
             self.task,
@@ -159,7 +182,7 @@ class Worker:
             size = find_micro_batch(step, self.stream.plan, self.dataset, config.data.train_split, self.micro_batch)
             step.micro_batch_size = size
             if place.rank == 0:
-                self.line.push("warning", text=f"{size} images at once: the largest micro-batch that was found to fit the memory")
+                self.line.push("note", text=f"{size} images at once, the most that were found to fit the memory")
         return step
 
     def run(self) -> None:
@@ -224,9 +247,7 @@ class Worker:
             result = self.step(tensors, Wishes(wishes.stop, self._wishes_checkpoint))
         except torch.OutOfMemoryError:
             size = min(self.step.micro_batch_size or len(batch), len(batch))
-            raise self.micro_batch.full(
-                size, batch.images.shape, self.place.device, f"step {self.step.steps + 1}"
-            ) from None
+            raise self.micro_batch.full(size, batch.images.shape, self.place.device, f"step {self.step.steps + 1}") from None
         self.interval.stepped(result, batch)
         self.bad_steps.taken(self.step.steps, epoch, batch.ids, result)
         return result
@@ -245,11 +266,11 @@ class Worker:
             step=step.steps,
             vocabulary=len(self.tokenizer),
             digest=self.dataset.manifest.digest,
-            notes=describe_groups(step.optimizer, self.network),
+            notes=[*describe_groups(step.optimizer, self.network), *step.freezing.describe(), *step.averaging.describe()],
         )
 
     def _agreed(self, result: StepResult) -> Wishes:
-        """What any rank wishes for. On a GPU reading waits for the step, so it is done now and then, at the same steps on all."""
+        """What any rank wishes for. On a GPU reading waits for the step: it is done now and then, by all at the same steps."""
         if self.place.device.type == "cuda" and self.step.steps % LOOK_EVERY and self.config.guard.on_bad_step == "stop":
             return Wishes()
         self.bad_steps.look()
@@ -262,7 +283,7 @@ class Worker:
     def _log(self, epoch: int) -> None:
         figures = self._close_interval().figures()
         if self.place.rank == 0:
-            figures |= {"step": self.step.steps, "epoch": epoch, "train/lr": self.step.lr}
+            figures |= {"step": self.step.steps, "epoch": epoch, "train/lr": self.step.lr, **self.system.read()}
             self._on_figures(figures)
             self.line.push("interval", figures=figures)
 
@@ -281,7 +302,7 @@ class Worker:
     def _end_epoch(self, epoch: int, seconds: float) -> None:
         self._close_interval()
         started = time.monotonic()
-        self._end_averaging()
+        self._end_averaging(epoch)
         if self.validation is not None:
             self.metrics = self.validate(self.validation, self.config.data.val_split, "val")
             self.patience.update(self.metrics)
@@ -300,10 +321,41 @@ class Worker:
         self.epoch_sums, self.first_wait_s = Sums(), None
         self.interval.restart()
 
+    def _end_averaging(self, epoch: int) -> None:
+        """Averaged weights have no statistics of their own for BatchNorm: they are gathered from this epoch's first batches."""
+        averaging = self.step.averaging
+        averaging.end_epoch()
+        if averaging.needs_statistics:
+            stream = self._train_stream()
+            batches = fed(stream.batches(Position(epoch), epoch + 1, from_rank_zero), self.place.device, stream.stop)
+
+            def forward(network: Any, item: tuple[Batch, DeviceBatch]) -> None:
+                self.line.breathe()
+                with self.step.autocast():
+                    self.task.loss_sum(network, item[1])
+
+            try:
+                averaging.gather_statistics(forward, batches)
+            finally:
+                batches.close()
+
+    def _show_pictures(self, batch: Batch, tensors: DeviceBatch) -> None:
+        """What is read in a few images, for the sinks that show pictures; rank 0 alone draws them."""
+        tracking = self.config.tracking
+        if self.place.rank or not tracking.pictures or not (tracking.wandb or tracking.tensorboard):
+            return
+        network: Any = self.step.averaging.network
+        try:
+            pictures = sample_pictures(network, self.task, batch, tensors, tracking.pictures)
+            self.line.push("pictures", step=self.step.steps, pictures=pictures)
+        except Exception as error:  # a drawing is never worth a run
+            self.line.push("warning", text=f"the pictures of step {self.step.steps} could not be drawn: {error}")
+
     def validate(self, stream: EvaluationStream, split: str, prefix: str) -> dict[str, float]:
         """The figures of the network that would be exported now, over all rows of `stream`."""
         self._share_buffers()
-        sums, errors = evaluate(self.step.averaging.network, self.task, stream, self.place.device, self.line)
+        network: Any = self.step.averaging.network
+        sums, errors = evaluate(network, self.task, stream, self.place.device, self.line, look=self._show_pictures)
         self._reject(split, errors)
         require_few(sums.total.rejected, stream.rows, self.config.stream.max_rejected, split)
         return sums.averages(prefix)
@@ -327,9 +379,7 @@ class Worker:
         card = short_card(self.config.name, self.dataset.manifest, metrics)
         state = self.step.state_dict() | {"patience": self.patience.state_dict()}
         exported = self.step.averaging.network
-        self.writer.submit(
-            Snapshot.take(exported, self.config, self.tokenizer, self.data, state, self.position, metrics, card)
-        )
+        self.writer.submit(Snapshot.take(exported, self.config, self.tokenizer, self.data, state, self.position, metrics, card))
 
     def _finish_writing(self) -> None:
         """The last checkpoint has arrived, or the run ends with the reason why not."""

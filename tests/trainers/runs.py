@@ -7,8 +7,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 from data_pipeline.storage import Storage
-from trainers.config import TrainConfig, load_config
 from trainers.check_run import new_run
+from trainers.config import TrainConfig, load_config
 from trainers.run import run_training
 from trainers.run_log import RunResult
 from trainers.tracking import Console

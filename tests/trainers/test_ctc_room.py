@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 from pathlib import Path
 
 import pytest
@@ -10,9 +9,8 @@ import pytest
 from data_pipeline.manifest import open_dataset
 from data_pipeline.shards import read_split
 from tests.trainers.runs import KINDS, small_config
+from trainers.check_run import begin_run, new_run
 from trainers.ctc_room import columns_for, texts_without_room
-from trainers.run import _warn_of_crowded_texts
-from trainers.tracking import Console
 
 
 @pytest.mark.parametrize(("text", "columns"), [("", 0), ("a", 1), ("a b a", 3), ("a a", 3), ("} } }", 5)])
@@ -26,7 +24,7 @@ def test_texts_without_room_are_counted_and_said(formulas: str, tmp_path: Path) 
     config = small_config(formulas, tmp_path, *KINDS["ctc"])  # stride 4
     crowded = sum(columns_for(row["text"]) > row["width"] // 4 for row in rows)
     assert 0 < crowded < len(rows) and texts_without_room(config, dataset) == crowded
-    printed = io.StringIO()
-    _warn_of_crowded_texts(Console(printed), config, dataset)
-    assert f"warning: {crowded} of 300 training texts" in printed.getvalue()
+    warnings: list[str] = []
+    begin_run(config, new_run(config), warnings.append)
+    assert len(warnings) == 1 and f"{crowded} of 300 training texts" in warnings[0]
     assert texts_without_room(small_config(formulas, tmp_path), dataset) == 0

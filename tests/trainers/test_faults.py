@@ -8,7 +8,6 @@ import os
 import signal
 import subprocess
 import sys
-import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -65,11 +64,10 @@ def test_a_rank_that_hangs_is_found_named_and_replaced(calm: Calm, formulas: str
 @pytest.fixture
 def own_s3(tmp_path: Path) -> Iterator[S3Server]:
     """A server that this test may stop."""
+    import shutil
     import tempfile
 
     from tests.s3 import PROGRAMS, start_server
-
-    import shutil
 
     lacking = [program for program in PROGRAMS if shutil.which(program) is None]
     if lacking:
@@ -106,7 +104,9 @@ def test_storage_that_is_gone_while_checkpoints_are_written_costs_no_step(
         names = whole_checkpoints(run)
         assert max(names).startswith("checkpoint-0000450") and len(last_state(run)["step"]["optimizer"]) > 0
         rows = [json.loads(line) for line in run.child("metrics.jsonl").read_bytes().splitlines()]
-        assert [row["step"] for row in rows if "train/loss" in row] == list(range(1, 451)), "no step was taken twice or left out"
+        assert [row["step"] for row in rows if "train/loss" in row] == list(range(1, 451)), (
+            "no step was taken twice or left out"
+        )
 
 
 @contextlib.contextmanager

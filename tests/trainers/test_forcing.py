@@ -22,9 +22,10 @@ from tests.models.configurations import TINY, tiny_small
 from tests.trainers.test_step import two_ranks
 from tests.trainers.test_token_losses import TOKENIZER, batch_of
 from trainers.config import ConfigError, OptimConfig, load_config
+from trainers.device_batch import to_device
 from trainers.forcing import MODES, SCHEDULES, ForcingConfig, ForcingMode, own_tokens, problems, truth_ratio
 from trainers.losses import LossConfig
-from trainers.step import DeviceBatch, TrainStep, to_device
+from trainers.step import DeviceBatch, TrainStep
 from trainers.task import SequenceTask
 
 TARGETS = torch.randint(3, 9, (4, 31), generator=torch.Generator().manual_seed(0))
@@ -157,7 +158,7 @@ def losses(forcing: ForcingConfig | None, decoder: str) -> list[float]:
     torch.manual_seed(0)
     model = build_model(config, SequenceTask(TOKENIZER).output_spec(8))
     _, tensors = batch_of(["a b { a }", "a", "b b a b"], [1.0, 1.0, 1.0])
-    step = TrainStep(model, SequenceTask(TOKENIZER), OptimConfig(), 4, torch.device("cpu"), forcing=forcing)
+    step = TrainStep(model, SequenceTask(TOKENIZER), OptimConfig(), 4, torch.device("cpu"), config=StepConfig(forcing=forcing))
     return [float(step(tensors).loss_sum) for _ in range(4)]
 
 
@@ -198,7 +199,15 @@ LOSS = LossConfig("focal_cosine")
 
 def first_step(model: nn.Module, batch: DeviceBatch, forcing: ForcingConfig, rank: int = 0) -> dict[str, torch.Tensor]:
     """The gradients of a step."""
-    step = TrainStep(model, SequenceTask(TOKENIZER, LOSS), OptimConfig(), 4, torch.device("cpu"), rank=rank, forcing=forcing)
+    step = TrainStep(
+        model,
+        SequenceTask(TOKENIZER, LOSS),
+        OptimConfig(),
+        4,
+        torch.device("cpu"),
+        rank=rank,
+        config=StepConfig(forcing=forcing),
+    )
     step(batch)
     found = {name.removeprefix("module."): p.grad.clone() for name, p in model.named_parameters() if p.grad is not None}
     step(batch)  # DDP stops at the second step where the first has left a parameter without a gradient

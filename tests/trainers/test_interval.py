@@ -20,7 +20,9 @@ def batch() -> Batch:
 
 
 def result(loss: float) -> StepResult:
-    return StepResult(torch.tensor(loss), torch.tensor(10.0), torch.tensor(0.0), torch.tensor(1.5))
+    return StepResult(
+        torch.tensor(loss), torch.tensor(10.0), torch.tensor(0.0), torch.tensor(0.0), torch.tensor(1.5), torch.tensor(False)
+    )
 
 
 def test_steps_add_up_to_figures() -> None:

@@ -17,13 +17,13 @@ from models import Decoding
 from tests.trainers.runs import KINDS, losses, small_config, train
 from tests.trainers.test_checkpoint import write
 from trainers import finish
+from trainers.check_run import check_run
 from trainers.checkpoint import CONFIG, LoadedCheckpoint, load_checkpoint
 from trainers.config import to_yaml
 from trainers.finish import attention_of, finish_run
 from trainers.judge import Judged, judge_checkpoint
 from trainers.predictor import Predictor
 from trainers.resume import change_config, open_run
-from trainers.check_run import check_run
 
 TWO_WAY = ["decoding.method=beam", "decoding.beam_size=2", "decoding.two_way=true"]
 BY_BOTH = ["decoding.method=beam", "decoding.beam_size=2", "decoding.ctc_weight=0.4"]

@@ -16,9 +16,9 @@ from models import Recognizer
 from tests.trainers.runs import KINDS, SMALL
 from tests.trainers.test_step import TOKENIZER, batch_of
 from trainers.config import load_config
+from trainers.device_batch import to_device
 from trainers.report import AttentionExample, Example
 from trainers.sample_pictures import ATTENTION, SAMPLES, sample_pictures
-from trainers.step import to_device
 from trainers.task import SequenceTask
 
 CPU = torch.device("cpu")

@@ -19,11 +19,12 @@ from data_pipeline.stream.plan import Position
 from data_pipeline.tokenizer import Tokenizer
 from models import OutputSpec, build_model
 from tests.models.configurations import tiny_small
+from trainers.device_batch import to_device
 from trainers.losses import LossConfig, problems, without_training_terms
 from trainers.losses.config import TokenLossName
 from trainers.losses.tokens import TOKEN_LOSSES, token_loss
 from trainers.metrics import GroupedSums
-from trainers.step import DeviceBatch, to_device
+from trainers.step import DeviceBatch
 from trainers.task import SequenceTask
 
 BOS, EOS, PAD, A, B = range(5)
