@@ -1,0 +1,105 @@
+"""The training recipes of configs/train are those that the source systems state."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pytest
+
+from models.named import load_named
+from trainers.config import TrainConfig, load_config
+
+FOLDER = Path("configs/train")
+OURS = {"formulas", "crohme"}  # not of a source
+
+
+class Recipe(NamedTuple):
+    """What a source states of a training run."""
+
+    optimizer: str
+    lr: float
+    batch: int
+    epochs: int
+    schedule: str
+    forcing: tuple[str, float | None]  # its mode, and its ratio where that matters
+    pad: str
+    max_grad_norm: float = 2.0
+    seed: int | None = 1234
+
+
+FREE = ("per_batch", 0.5)
+TRUTH = ("always", None)
+STEPS = ("per_step", 0.8)
+RECIPES = {
+    "satrn_baseline": Recipe("adam", 5e-4, 36, 50, "circular", FREE, "ignored"),
+    "satrn_efficient": Recipe("adam", 5e-4, 36, 50, "circular", FREE, "ignored"),
+    "satrn_rezero": Recipe("adam", 5e-4, 36, 50, "circular", FREE, "ignored"),
+    "satrn_3": Recipe("adam", 5e-4, 36, 50, "circular", FREE, "counted"),
+    "satrn_4": Recipe("adam", 5e-4, 36, 50, "circular", FREE, "counted"),
+    "satrn_adamp": Recipe("adamp", 5e-4, 36, 50, "circular", FREE, "counted"),
+    "satrn_final": Recipe("adam", 5e-4, 36, 50, "circular", FREE, "counted"),
+    "satrn_extension": Recipe("adam", 5e-4, 36, 50, "circular", FREE, "counted"),
+    "satrn_v6": Recipe("adam", 4e-4, 36, 50, "circular", FREE, "counted"),
+    "aster": Recipe("adam", 5e-4, 96, 50, "circular", FREE, "ignored"),
+    "aster_blstm": Recipe("adam", 5e-4, 96, 50, "circular", FREE, "counted"),
+    "vit": Recipe("adam", 5e-3, 72, 60, "circular", TRUTH, "ignored"),
+    "swin": Recipe("adam", 2e-3, 64, 60, "circular", TRUTH, "ignored"),
+    "seq2seq": Recipe("adam", 5e-4, 32, 1000, "constant", STEPS, "ignored", 0.0, None),
+    "seq2seq_light": Recipe("adam", 5e-4, 32, 1000, "constant", STEPS, "ignored", 0.0, None),
+    "ctc": Recipe("adam", 5e-4, 32, 1000, "constant", TRUTH, "ignored", 0.0, None),
+}
+LINES = ("seq2seq", "seq2seq_light", "ctc")
+
+
+def recipe(config: TrainConfig) -> Recipe:
+    """The same of a configuration. Read by name, so that a key that is gone is this test's failure."""
+    values: Any = config
+    forcing, optim = values.forcing, values.optim
+    return Recipe(
+        optim.name,
+        optim.lr,
+        values.global_batch_size,
+        values.epochs,
+        optim.schedule.name,
+        (forcing.mode, None if forcing.mode == "always" else forcing.ratio),
+        values.loss.pad,
+        optim.max_grad_norm,
+        values.seed,
+    )
+
+
+def names() -> list[str]:
+    return sorted(file.stem for file in FOLDER.glob("*.yaml"))
+
+
+def test_every_file_is_a_recipe_of_this_table_or_ours() -> None:
+    assert set(names()) == set(RECIPES) | OURS
+
+
+@pytest.mark.parametrize("name", names())
+def test_every_file_can_be_run_by_name(name: str) -> None:
+    file = FOLDER / f"{name}.yaml"
+    config = load_config(file)
+    assert config.name == name
+    assert f"configs/train/{name}.yaml" in file.read_text().splitlines()[0], "its header begins with the command"
+
+
+@pytest.mark.parametrize("name", RECIPES)
+def test_a_recipe_is_what_its_source_states(name: str) -> None:
+    config: Any = load_config(FOLDER / f"{name}.yaml")
+    stated = RECIPES[name]
+    assert recipe(config) == (stated._replace(seed=config.seed) if stated.seed is None else stated)
+    assert config.model == load_named(name).config
+    assert (config.loss.name, config.loss.label_smoothing) == ("cross_entropy", 0.0)
+    assert config.optim.weight_decay == 0.0 and config.optim.betas[1] == 0.999
+    assert (config.stream.augmentation, config.scaling.precision) == ("none", "fp32")
+
+
+@pytest.mark.parametrize("name", RECIPES)
+def test_only_the_line_recognizers_stop_early(name: str) -> None:
+    stopping = getattr(load_config(FOLDER / f"{name}.yaml"), "early_stopping")  # noqa: B009
+    if name in LINES:
+        assert (stopping.patience, stopping.metric, stopping.mode) == (50, "val/cer", "min")
+    else:
+        assert stopping.patience == 0
