@@ -21,7 +21,7 @@ from trainers.task import SequenceTask
 from trainers.vocabulary_rows import carry_rows, shared_ids, vocabulary_axes
 
 REPORT = "initialised.json"  # in the run's folder
-SHOWN = 8  # names in a line of the log; the file has all
+SHOWN = 4  # names in a line of the log; the file has all
 
 
 @dataclass
