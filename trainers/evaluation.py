@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 
-from data_pipeline.stream import EvaluationStream
+from data_pipeline.stream import Batch, EvaluationStream
 from models import Decoding, Recognizer
+from trainers.device_batch import DeviceBatch
 from trainers.feed import fed
 from trainers.line import Line
 from trainers.metrics import GroupedSums
@@ -20,8 +23,11 @@ def evaluate(
     device: torch.device,
     line: Line,
     decoding: Decoding | None = None,
+    look: Callable[[Batch, DeviceBatch], None] | None = None,
 ) -> tuple[GroupedSums, dict[str, str]]:
-    """Judge this rank's part of `stream` and add up all ranks', told to `line`; greedily, unless `decoding` says otherwise. Every rank gets the same sums, and its own images' errors.
+    """Judge this rank's part of `stream`, greedily unless `decoding` says otherwise, and add up all ranks'; `line` is told.
+
+    Every rank gets the same sums, and its own images' errors. `look` is shown the first batch.
 
     Raises:
         RuntimeError: the rows that were judged or rejected are not all rows of the split.
@@ -32,6 +38,9 @@ def evaluate(
     line.mark("evaluation")
     errors: dict[str, str] = {}
     for batch, tensors in fed(stream.batches(), device, stream.stop):
+        if look:
+            look(batch, tensors)
+            look = None
         task.judge(model, batch, tensors, sums, decoding)
         errors |= batch.errors
         line.breathe()

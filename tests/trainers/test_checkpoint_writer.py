@@ -117,7 +117,7 @@ def test_a_damaged_checkpoint_gives_way_to_the_one_before(file: str, tmp_path: P
     assert found is not None and found[0] == f"{PREFIX}0000001-a" and found[1].step["steps"] == 1
     assert len(told) == 1 and "damaged" in told[0] and file in told[0]
     (tmp_path / f"{PREFIX}0000001-a" / file).write_bytes(b"no")
-    with pytest.raises(CheckpointError, match="All 2 checkpoints .* are damaged"):
+    with pytest.raises(CheckpointError, match=r"All 2 checkpoints .* are damaged"):
         newest_whole(run, told.append)
     assert newest_whole(open_storage(tmp_path / "empty"), pytest.fail) is None
 

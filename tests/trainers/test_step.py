@@ -23,11 +23,12 @@ from models import Decoding, ModelConfig, build_model
 from tests.trainers.runs import KINDS, SMALL
 from trainers.config import load_config
 from trainers.device_batch import to_device
+from trainers.line import Wishes
 from trainers.losses import LossConfig
 from trainers.metrics import GroupedSums
 from trainers.optim import OptimConfig, ScheduleConfig
 from trainers.optim.schedule import rate
-from trainers.step import TrainStep
+from trainers.step import StepConfig, TrainStep
 from trainers.task import SequenceTask
 
 CPU = torch.device("cpu")
