@@ -114,7 +114,7 @@ def main() -> int:
     parser.add_argument(
         "--stroke-size",
         type=float,
-        help="of the median stroke, pixels: all symbols of one size, images as high as that takes; without it all are --height high",
+        help="of the median stroke, pixels: all symbols of one size, images as high as that takes (without it: --height)",
     )
     parser.add_argument("--overwrite", action="store_true", help="replace a dataset that is there")
     args = parser.parse_args()

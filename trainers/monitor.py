@@ -19,7 +19,7 @@ BEAT_S = 0.5
 
 @dataclass(frozen=True)
 class Beat:
-    """A sign of life of a rank: how many marks it has passed, what it does, where it runs. `breaths` counts signs in between."""
+    """A sign of life of a rank: how many marks it has passed, what it does, where. `breaths` counts the signs in between."""
 
     rank: int
     count: int
@@ -64,7 +64,7 @@ def start_monitor() -> Any:
 
 
 class MonitorLine:
-    """A worker's end: a thread sends, so that training never waits for the actor, and a rank that is stuck still has a pulse."""
+    """A worker's end. A thread sends: training never waits for the actor, and a rank that is stuck still has a pulse."""
 
     def __init__(self, monitor: Any, rank: int) -> None:
         self._monitor = monitor

@@ -160,7 +160,8 @@ class _Watch:
             if end_worker(beat):
                 self._log.warn(
                     f"rank {beat.rank} (process {beat.pid} on {beat.host}) hangs: {beat.doing}, no progress for "
-                    f"{self._hang_timeout_s:g} s (scaling.hang_timeout_s). It is ended; the workers start again from the last checkpoint."
+                    f"{self._hang_timeout_s:g} s (scaling.hang_timeout_s). It is ended; the workers start again from the last "
+                    "checkpoint."
                 )
 
     def _look_for_draining(self, beats: dict[int, Beat]) -> None:

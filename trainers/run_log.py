@@ -129,8 +129,8 @@ class RunLog:
         self._guarded(add)
         if skipped:
             self.warn(
-                f"step {record['step']} is left out: loss {record['loss']:.4g}, gradient norm {record['grad_norm']:.4g}; the ids "
-                f"of its {len(record['ids'])} images are in {bad_steps.FILE} of the run"
+                f"step {record['step']} is left out: loss {record['loss']:.4g}, gradient norm {record['grad_norm']:.4g}; the "
+                f"ids of its {len(record['ids'])} images are in {bad_steps.FILE} of the run"
             )
 
     def save_rejected(self) -> None:

@@ -54,7 +54,7 @@ class SequenceTask:
     def judge(
         self, model: Recognizer, batch: Batch, tensors: DeviceBatch, sums: GroupedSums, decoding: Decoding | None = None
     ) -> None:
-        """Decode a batch, greedily as often as a run validates unless `decoding` says otherwise, and count its figures into `sums`.
+        """Decode a batch, greedily unless `decoding` says otherwise, and count its figures into `sums`.
 
         `model` is in evaluation mode.
         """

@@ -3,8 +3,8 @@
     python -m trainers.train configs/train/formulas.yaml optim.lr=3e-4
     python -m trainers.train --resume runs/formulas-20261120-181500-1a2b
 
-The way down: `run.run_training` starts the workers and listens, `worker.Worker` is what each of them does, `step.TrainStep` is one
-optimizer step, `data_pipeline.stream` brings the batches, `models` holds the networks. `trainers.solo` does without Ray.
+The way down: `run.run_training` starts the workers and listens, `worker.Worker` is what each of them does, `step.TrainStep` is
+one optimizer step, `data_pipeline.stream` brings the batches, `models` holds the networks. `trainers.solo` does without Ray.
 """
 
 from __future__ import annotations

@@ -82,7 +82,7 @@ def own_s3(tmp_path: Path) -> Iterator[S3Server]:
 def test_storage_that_is_gone_while_checkpoints_are_written_costs_no_step(
     formulas: str, own_s3: S3Server, tmp_path: Path
 ) -> None:
-    """The S3 server is killed amid a run and started again later: training goes on meanwhile, then the checkpoint is written."""
+    """The S3 server is killed amid a run, and started again: training goes on meanwhile, then the checkpoint is written."""
     own_s3.create_bucket("inkray-faults")
     words = ["-m", "trainers.solo", *SMALL, "scaling.num_train_workers=1", f"data.dataset={formulas}", "epochs=30"]
     words += ["runs_dir=s3://inkray-faults/runs", "checkpoint.every_steps=10"]

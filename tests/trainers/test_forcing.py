@@ -25,7 +25,7 @@ from trainers.config import ConfigError, OptimConfig, load_config
 from trainers.device_batch import to_device
 from trainers.forcing import MODES, SCHEDULES, ForcingConfig, ForcingMode, own_tokens, problems, truth_ratio
 from trainers.losses import LossConfig
-from trainers.step import DeviceBatch, TrainStep
+from trainers.step import DeviceBatch, StepConfig, TrainStep
 from trainers.task import SequenceTask
 
 TARGETS = torch.randint(3, 9, (4, 31), generator=torch.Generator().manual_seed(0))

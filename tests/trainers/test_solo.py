@@ -50,7 +50,7 @@ def calm(formulas: str, tmp_path_factory: pytest.TempPathFactory) -> Running:
 
 
 def test_it_trains_where_ray_is_not_installed(formulas: str, tmp_path: Path) -> None:
-    without = "import sys, runpy; sys.modules['ray'] = None; sys.argv[0] = 'solo'; runpy.run_module('trainers.solo', run_name='__main__')"
+    without = "import sys, runpy; sys.modules['ray'] = None; runpy.run_module('trainers.solo', run_name='__main__')"
     overrides = solo(formulas, tmp_path, "epochs=1")[2:]
     with running("-c", without, *overrides) as command:
         assert command.end() == 0, command.text
