@@ -143,6 +143,7 @@ def test_an_optimizer_is_the_one_that_timm_gives() -> None:
     assert (group["momentum"], group["nesterov"], group["foreach"]) == (0.5, True, True)
     group = build_optimizer(network, OptimConfig(betas=(0.5, 0.6), eps=1e-3), 1.0).param_groups[0]
     assert (group["betas"], group["eps"]) == ((0.5, 0.6), 1e-3)
+    assert build_optimizer(network, OptimConfig(name="lamb"), 1.0).defaults["max_grad_norm"] is None, "clipped before"
 
 
 def test_a_group_says_what_is_done_to_it() -> None:
@@ -196,7 +197,7 @@ def test_torch_s_own_are_fused_on_a_gpu_and_others_work_on_lists() -> None:
     cuda, cpu = torch.device("cuda"), torch.device("cpu")
     for name in ("adam", "adamw", "sgd"):
         assert kernel(known(name), cuda) == {"fused": True} and kernel(known(name), cpu) == {"foreach": True}
-    assert kernel(known("lion"), cuda) == {"foreach": True} and kernel(known("lamb"), cuda) == {}
+    assert kernel(known("lion"), cuda) == {"foreach": True} and kernel(known("adamp"), cuda) == {}
 
 
 def known(name: str) -> type[torch.optim.Optimizer]:

@@ -31,6 +31,7 @@ def build_optimizer(network: nn.Module, config: OptimConfig, lr: float) -> torch
         "betas": config.betas,
         **({} if config.eps is None else {"eps": config.eps}),
         **kernel(kind, next(network.parameters()).device),
+        **({"max_grad_norm": None} if "max_grad_norm" in arguments(kind) else {}),  # LAMB's own: the step clips, once
         **config.options,
     }
     if config.name in PLAIN:
