@@ -13,8 +13,9 @@ from tests.trainers.networks import loss_of, moved, recognizer, weights_of
 from tests.trainers.runs import KINDS
 from trainers.config import ConfigError, load_config
 from trainers.optim import OptimConfig, Schedule, build_optimizer, describe_groups, scaled_lr
-from trainers.optim.catalogue import PLAIN
+from trainers.optim.catalogue import PLAIN, optimizer_class
 from trainers.optim.groups import layer_ids, parameter_groups
+from trainers.optim.optimizer import kernel
 
 BESIDES = {
     "rectifier": ["model.rectifier.name=tps"],
@@ -142,6 +143,7 @@ def test_an_optimizer_is_the_one_that_timm_gives() -> None:
     assert (group["momentum"], group["nesterov"], group["foreach"]) == (0.5, True, True)
     group = build_optimizer(network, OptimConfig(betas=(0.5, 0.6), eps=1e-3), 1.0).param_groups[0]
     assert (group["betas"], group["eps"]) == ((0.5, 0.6), 1e-3)
+    assert build_optimizer(network, OptimConfig(name="lamb"), 1.0).defaults["max_grad_norm"] is None, "clipped before"
 
 
 def test_a_group_says_what_is_done_to_it() -> None:
@@ -189,3 +191,16 @@ def test_a_bad_value_is_named(override: str, words: list[str]) -> None:
 def test_patterns_of_names_are_keys_of_a_mapping() -> None:
     config = load_config(None, ['optim.freeze={"backbone.*": 2, "encoder.*": -1}', "optim.options={amsgrad: true}"])
     assert config.optim.freeze == {"backbone.*": 2, "encoder.*": -1} and config.optim.options == {"amsgrad": True}
+
+
+def test_torch_s_own_are_fused_on_a_gpu_and_others_work_on_lists() -> None:
+    cuda, cpu = torch.device("cuda"), torch.device("cpu")
+    for name in ("adam", "adamw", "sgd"):
+        assert kernel(known(name), cuda) == {"fused": True} and kernel(known(name), cpu) == {"foreach": True}
+    assert kernel(known("lion"), cuda) == {"foreach": True} and kernel(known("adamp"), cuda) == {}
+
+
+def known(name: str) -> type[torch.optim.Optimizer]:
+    kind = optimizer_class(name)
+    assert kind is not None
+    return kind

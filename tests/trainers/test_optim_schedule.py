@@ -30,7 +30,7 @@ def of_torch(kind: type[LRScheduler], steps: int, **settings: Any) -> list[float
     scheduler = kind(optimizer, **settings)
     seen = []
     for _ in range(steps):
-        seen.append(scheduler.get_last_lr()[0])
+        seen.append(float(scheduler.get_last_lr()[0]))
         optimizer.step()
         scheduler.step()
     return seen
@@ -106,7 +106,7 @@ def test_a_rate_is_a_share_of_the_peak_wherever_a_run_is(
     config = ScheduleConfig(name, warmup, floor, per_epoch=per_epoch)
     value = rate(config, step, total, epochs)
     assert 0 <= value <= 1
-    assert rate(config, total + 7, total, epochs) == rate(config, total, total, epochs), "it stays at its end"
+    assert rate(config, total + 7, total, epochs) == rate(config, total + 1, total, epochs), "it stays at its end"
     beta1 = momentum(config, step, total, epochs)
     assert beta1 is None if name != "circular" else 0.85 - 1e-9 <= beta1 <= 0.95  # type: ignore[operator]
     if per_epoch:

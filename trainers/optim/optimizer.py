@@ -30,7 +30,8 @@ def build_optimizer(network: nn.Module, config: OptimConfig, lr: float) -> torch
         "weight_decay": config.weight_decay,
         "betas": config.betas,
         **({} if config.eps is None else {"eps": config.eps}),
-        **_kernel(kind, next(network.parameters()).device),
+        **kernel(kind, next(network.parameters()).device),
+        **({"max_grad_norm": None} if "max_grad_norm" in arguments(kind) else {}),  # LAMB's own: the step clips, once
         **config.options,
     }
     if config.name in PLAIN:
@@ -42,7 +43,7 @@ def build_optimizer(network: nn.Module, config: OptimConfig, lr: float) -> torch
     return create_optimizer_v2(groups, opt=config.name, **settings)
 
 
-def _kernel(kind: type[torch.optim.Optimizer], device: torch.device) -> dict[str, bool]:
+def kernel(kind: type[torch.optim.Optimizer], device: torch.device) -> dict[str, bool]:
     """How the step is computed: in one kernel where torch has it for the device, else over lists of tensors."""
     if device.type == "cuda" and kind in FUSED:
         return {"fused": True}

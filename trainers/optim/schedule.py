@@ -38,7 +38,7 @@ def momentum(config: ScheduleConfig, step: int, total_steps: int, epochs: int) -
 def _place(config: ScheduleConfig, step: int, total_steps: int, epochs: int) -> tuple[int, int, int]:
     """Where a run is: the step, of how many, and the epoch; with `per_epoch` the epoch is the step."""
     epoch = min(step * epochs // max(1, total_steps), epochs - 1)
-    return (epoch, epochs, epoch) if config.per_epoch else (min(step, total_steps), total_steps, epoch)
+    return (epoch, epochs, epoch) if config.per_epoch else (step, total_steps, epoch)
 
 
 def _constant(config: ScheduleConfig, step: int, total: int, epoch: int) -> float:
