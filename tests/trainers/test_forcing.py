@@ -158,7 +158,7 @@ def losses(forcing: ForcingConfig | None, decoder: str) -> list[float]:
     torch.manual_seed(0)
     model = build_model(config, SequenceTask(TOKENIZER).output_spec(8))
     _, tensors = batch_of(["a b { a }", "a", "b b a b"], [1.0, 1.0, 1.0])
-    step = TrainStep(model, SequenceTask(TOKENIZER), OptimConfig(), 4, torch.device("cpu"), config=StepConfig(forcing=forcing))
+    step = TrainStep(model, SequenceTask(TOKENIZER), OptimConfig(), 4, torch.device("cpu"), config=StepConfig(forcing=forcing or ForcingConfig()))
     return [float(step(tensors).loss_sum) for _ in range(4)]
 
 

@@ -31,7 +31,7 @@ def killed_and_resumed(formulas: str, runs_dir: Path, kills: int, seed: int) -> 
     words = solo(formulas, runs_dir)
     for _ in range(kills):
         with running(*words) as command:
-            lines = generator.randrange(1, 7)
+            lines = generator.randrange(5, 10)
             for _ in range(lines):
                 command.until(" step ")
             if "--resume" not in words:
