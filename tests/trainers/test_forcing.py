@@ -196,9 +196,20 @@ FORCING = ForcingConfig("per_step", 0.5, passes=2)
 LOSS = LossConfig("focal_cosine")
 
 
+def coins(seed: int) -> list[bool]:
+    """Of the positions of the first step after BOS."""
+    own = own_tokens(FORCING, 0, 4, TARGETS[:, :5], seed)
+    return [False] * 3 if own is None else own.mask[0, 1:].tolist()
+
+
+# That a rank with a seed of its own would toss other coins is seen at each position.
+SEED = next(seed for seed in range(1000) if all(coins(seed)) and not any(coins(seed + 1)))
+
+
 def first_step(model: nn.Module, batch: DeviceBatch, forcing: ForcingConfig, rank: int = 0) -> dict[str, torch.Tensor]:
     """The gradients of a step."""
-    step = TrainStep(model, SequenceTask(TOKENIZER, LOSS), OptimConfig(), 4, torch.device("cpu"), rank=rank, forcing=forcing)
+    task, cpu = SequenceTask(TOKENIZER, LOSS), torch.device("cpu")
+    step = TrainStep(model, task, OptimConfig(), 4, cpu, seed=SEED, rank=rank, forcing=forcing)
     step(batch)
     found = {name.removeprefix("module."): p.grad.clone() for name, p in model.named_parameters() if p.grad is not None}
     step(batch)  # DDP stops at the second step where the first has left a parameter without a gradient
