@@ -100,8 +100,8 @@ def _per_step(ratio: float, tgt_in: Tensor, shared: torch.Generator) -> Tensor |
     own = torch.stack([torch.rand((), generator=shared) for _ in range(tgt_in.shape[1])]) >= ratio
     if not own[1:].any():
         return None
-    own = own.pin_memory().to(tgt_in.device, non_blocking=True) if tgt_in.is_cuda else own
-    return own.expand_as(tgt_in).clone()
+    own = own.pin_memory() if tgt_in.is_cuda else own  # what is not pinned would wait for the step before
+    return own.to(tgt_in.device, non_blocking=True).expand_as(tgt_in).clone()
 
 
 def _per_token(ratio: float, tgt_in: Tensor, shared: torch.Generator) -> Tensor | None:

@@ -17,7 +17,7 @@ from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
 from models import build_model
-from models.config import RnnConfig
+from models.config import CtcHeadName, RnnConfig
 from tests.models.configurations import TINY, tiny_small
 from tests.trainers.test_step import two_ranks
 from tests.trainers.test_token_losses import TOKENIZER, batch_of
@@ -158,7 +158,14 @@ def losses(forcing: ForcingConfig | None, decoder: str) -> list[float]:
     torch.manual_seed(0)
     model = build_model(config, SequenceTask(TOKENIZER).output_spec(8))
     _, tensors = batch_of(["a b { a }", "a", "b b a b"], [1.0, 1.0, 1.0])
-    step = TrainStep(model, SequenceTask(TOKENIZER), OptimConfig(), 4, torch.device("cpu"), config=StepConfig(forcing=forcing or ForcingConfig()))
+    step = TrainStep(
+        model,
+        SequenceTask(TOKENIZER),
+        OptimConfig(),
+        4,
+        torch.device("cpu"),
+        config=StepConfig(forcing=forcing or ForcingConfig()),
+    )
     return [float(step(tensors).loss_sum) for _ in range(4)]
 
 
@@ -181,13 +188,13 @@ def uneven(rows: slice) -> DeviceBatch:
     return to_device(dataclasses.replace(part, weights=batch.weights[rows]), torch.device("cpu"))
 
 
-def every_head(decoder: str) -> nn.Module:
+def every_head(decoder: str, ctc: CtcHeadName = "linear") -> nn.Module:
     """Without what a sample has from others of its batch, and without dropout."""
     config = TINY["seq2seq_light"]()
     config.backbone.convnet6.drop_rate = config.decoder.mlp_drop_rate = 0.0
     config.decoder.rnn = RnnConfig(hidden_dim=16, attention_dim=12)
     config.decoder.name = decoder  # type: ignore[assignment]
-    config.decoder.direction, config.ctc.head = "both", "linear"
+    config.decoder.direction, config.ctc.head = "both", ctc
     config.counting.head, config.structure.head = "linear", "nesting"
     torch.manual_seed(0)
     return build_model(config, SequenceTask(TOKENIZER).output_spec(12))
@@ -197,17 +204,20 @@ FORCING = ForcingConfig("per_step", 0.5, passes=2)
 LOSS = LossConfig("focal_cosine")
 
 
+def coins(seed: int) -> list[bool]:
+    """Of the positions of the first step after BOS."""
+    own = own_tokens(FORCING, 0, 4, TARGETS[:, :5], seed)
+    return [False] * 3 if own is None else own.mask[0, 1:].tolist()
+
+
+# That a rank with a seed of its own would toss other coins is seen at each position.
+SEED = next(seed for seed in range(1000) if all(coins(seed)) and not any(coins(seed + 1)))
+
+
 def first_step(model: nn.Module, batch: DeviceBatch, forcing: ForcingConfig, rank: int = 0) -> dict[str, torch.Tensor]:
     """The gradients of a step."""
-    step = TrainStep(
-        model,
-        SequenceTask(TOKENIZER, LOSS),
-        OptimConfig(),
-        4,
-        torch.device("cpu"),
-        rank=rank,
-        config=StepConfig(forcing=forcing),
-    )
+    task, cpu = SequenceTask(TOKENIZER, LOSS), torch.device("cpu")
+    step = TrainStep(model, task, OptimConfig(), 4, cpu, seed=SEED, rank=rank, config=StepConfig(forcing=forcing))
     step(batch)
     found = {name.removeprefix("module."): p.grad.clone() for name, p in model.named_parameters() if p.grad is not None}
     step(batch)  # DDP stops at the second step where the first has left a parameter without a gradient
@@ -237,3 +247,19 @@ def test_two_ranks_with_own_tokens_and_every_head_take_the_step_of_one() -> None
         assert any(not torch.allclose(expected[name], forced[name], rtol=1e-2) for name in expected), "own tokens were read"
         for name, value in expected.items():
             np.testing.assert_allclose(found[name], value.numpy(), rtol=1e-3, atol=2e-6, err_msg=name)
+
+
+@pytest.mark.parametrize("mode", [mode for mode in MODES if mode != "always"])
+def test_no_value_is_asked_of_the_device(mode: ForcingMode) -> None:
+    # Tensors on the meta device have no values: to ask for one, as bool() and item() do, is an error there.
+    meta = torch.device("meta")
+    whole = uneven(slice(0, 3))
+    batch = DeviceBatch(*(getattr(whole, field.name).to(meta) for field in dataclasses.fields(DeviceBatch)))
+    own = own_tokens(ForcingConfig(mode, 0.0), 0, 4, batch.targets, 0)
+    assert own is not None and own.mask.is_meta
+    for loss in (LossConfig("focal_cosine", normalize_logits=True), LossConfig("cosine", "counted"), LossConfig()):
+        task = SequenceTask(TOKENIZER, loss)
+        # Torch has no CTC loss there, and no autocast, which a transformer turns to for its own tokens.
+        for decoder, fed in (("transformer", None), ("rnn", own)):
+            assert task.loss_sum(every_head(decoder, ctc="none").to(meta), batch, fed).is_meta
+        assert task.token_count(batch).is_meta
