@@ -9,8 +9,8 @@ DEFAULTS = {
     "RAY_DATA_DISABLE_PROGRESS_BARS": "1",  # Inkray shows its own
     "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.5",  # a checkpoint counts only once the controller has polled it
     "RAY_ENABLE_UV_RUN_RUNTIME_ENV": "0",
-    # OpenMP's threads wait for each other spinning, and two of them beside another busy process stood still for minutes: 2.7 s a
-    # step instead of 0.08 s. A short spin is as fast on a quiet machine.
+    # OpenMP's threads wait for each other spinning: two of them beside another busy process took 2.7 s a step, not 0.08 s.
+    # A short spin is as fast on a quiet machine.
     "GOMP_SPINCOUNT": "10000",
     # Clients of S3 send checksums as a trailer, which gateways other than Amazon's may refuse (Ceph answers 411). The
     # client reads these two when it is made, in every process that unpickles one.

@@ -61,23 +61,21 @@ class CheckpointWriter:
         with self._changed:
             return self._waiting is None and not self._busy
 
-    def wait(self, timeout_s: float | None = None) -> None:
-        """Until all that was submitted is written.
-
-        Raises:
-            StorageError: it is not after `timeout_s` (None: `checkpoint.timeout_s`), with the reason of the last attempt.
-        """
-        timeout_s = self._config.timeout_s if timeout_s is None else timeout_s
+    def wait(self, timeout_s: float) -> bool:
+        """Until all that was submitted is written, or `timeout_s` have passed; whether it is."""
         deadline = time.monotonic() + timeout_s
         with self._changed:
             while self._waiting is not None or self._busy:
                 left = deadline - time.monotonic()
                 if left <= 0:
-                    reason = self._error or StorageError(f"'{self._run.uri}' takes longer than that.")
-                    raise StorageError(
-                        f"The last checkpoint could not be written within {timeout_s:g} s: {reason}", transient=True
-                    )
-                self._changed.wait(min(left, 1.0))
+                    return False
+                self._changed.wait(left)
+        return True
+
+    @property
+    def reason(self) -> str:
+        """Why the last attempt failed."""
+        return str(self._error or f"'{self._run.uri}' takes longer than that.")
 
     def close(self) -> None:
         """End the thread; what is not written by now is left."""

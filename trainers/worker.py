@@ -14,7 +14,7 @@ import torch.distributed as dist
 from cluster.cores import cores_each
 from cluster.errors import UserError
 from data_pipeline.manifest import Dataset, open_dataset
-from data_pipeline.storage import Storage, StorageError
+from data_pipeline.storage import Storage
 from data_pipeline.stream import Batch, EvaluationStream, Position, TrainStream
 from data_pipeline.tokenizer import Tokenizer
 from trainers.bad_steps import BadSteps
@@ -385,12 +385,12 @@ class Worker:
         """The last checkpoint has arrived, or the run ends with the reason why not."""
         if self.writer is None:
             return
-        deadline = time.monotonic() + self.config.checkpoint.timeout_s
-        while True:
+        timeout_s = self.config.checkpoint.timeout_s
+        deadline = time.monotonic() + timeout_s
+        while not self.writer.wait(min(1.0, max(0.0, deadline - time.monotonic()))):
             self.line.breathe()
-            try:
-                self.writer.wait(min(5.0, max(0.0, deadline - time.monotonic())))
-                return
-            except StorageError as error:
-                if time.monotonic() >= deadline:
-                    raise UserError(f"{error} The one before it is whole: go on from there with --resume.") from None
+            if time.monotonic() >= deadline:
+                raise UserError(
+                    f"The last checkpoint could not be written within checkpoint.timeout_s={timeout_s:g}: {self.writer.reason} "
+                    f"What was written before stays: go on from there with --resume {self.run_folder.uri}."
+                )

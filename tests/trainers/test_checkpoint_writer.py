@@ -12,7 +12,7 @@ import torch
 
 from cluster.errors import UserError
 from data_pipeline.images import ImagePolicy
-from data_pipeline.storage import Storage, StorageError, open_storage
+from data_pipeline.storage import Storage, open_storage
 from data_pipeline.stream.plan import Position
 from data_pipeline.tokenizer import Tokenizer
 from trainers.checkpoint import PREFIX, STATE, WEIGHTS, WHOLE, CheckpointError, DataInfo, Snapshot, whole_checkpoints
@@ -69,7 +69,7 @@ def test_the_best_and_the_last_stay(start: Start) -> None:
     writer, run, told = start(keep=2)
     for step, score in enumerate([0.3, 0.9, 0.1, 0.5, 0.2, None], start=1):
         writer.submit(snapshot(step, score))
-        writer.wait()
+        assert writer.wait(60)
         assert max(steps_of(run)) == step
     assert steps_of(run) == [2, 4, 6] and len(told.of("checkpoint")) == 6 and not told.of("warning")
     found = newest_whole(run, pytest.fail)
@@ -99,7 +99,7 @@ def test_a_part_that_was_left_is_no_checkpoint_and_is_cleared_away(start: Start)
     found = newest_whole(run, pytest.fail)
     assert found is not None and found[0] == f"{PREFIX}0000001-a"
     writer.submit(snapshot(3, 0.5))
-    writer.wait()
+    assert writer.wait(60)
     assert [name for name in run.names() if name.startswith(PREFIX)] == sorted(whole_checkpoints(run)) and steps_of(run) == [3]
 
 
@@ -126,17 +126,16 @@ def test_storage_that_is_gone_for_a_while_loses_nothing(start: Start, tmp_path: 
     """The run's folder turns into a file and back: what real disks do when a mount goes."""
     writer, run, told = start()
     writer.submit(snapshot(1, 0.5))
-    writer.wait()
+    assert writer.wait(60)
     (tmp_path / "run").rename(tmp_path / "away")
     (tmp_path / "run").write_text("in the way")
     writer.submit(snapshot(2, 0.6))
-    with pytest.raises(StorageError, match=r"could not be written within 0\.3 s: .*run"):
-        writer.wait(0.3)
+    assert not writer.wait(0.3) and "run" in writer.reason
     assert len(told.of("warning")) == 1 and "training goes on" in told.of("warning")[0] and not writer.idle
     writer.submit(snapshot(3, 0.7))  # takes the place of the one that waits
     (tmp_path / "run").unlink()
     (tmp_path / "away").rename(tmp_path / "run")
-    writer.wait(60)
+    assert writer.wait(60)
     assert 3 in steps_of(run) and 2 not in steps_of(run) and len(told.of("warning")) == 1
 
 
@@ -154,7 +153,7 @@ def test_submitting_never_waits_for_the_storage(start: Start, tmp_path: Path, mo
         writer.submit(snapshot(step))
     assert not writer.idle and steps_of(run) == []
     open_gate.set()
-    writer.wait()
+    assert writer.wait(60)
     assert max(steps_of(run)) == 5 and writer.idle
 
 
@@ -175,7 +174,7 @@ def test_trainer_state_that_would_run_code_is_refused(tmp_path: Path) -> None:
 def test_a_closed_writer_ends(start: Start) -> None:
     writer, _, _ = start()
     writer.submit(snapshot(1))
-    writer.wait()
+    assert writer.wait(60)
     writer.close()
     deadline = time.monotonic() + 10
     while any(thread.name == "inkray-checkpoint" and thread.is_alive() for thread in threading.enumerate()):

@@ -114,7 +114,14 @@ def test_a_full_disk_stops_a_run_with_one_message(formulas: str, tmp_path: Path)
     if mounted.returncode:
         pytest.skip("needs the right to mount a small tmpfs (root)")
     try:
-        args = [*SMALL, f"data.dataset={formulas}", f"runs_dir={disk}", "epochs=1", "scaling.num_train_workers=1"]
+        args = [
+            *SMALL,
+            f"data.dataset={formulas}",
+            f"runs_dir={disk}",
+            "epochs=1",
+            "scaling.num_train_workers=1",
+            "checkpoint.timeout_s=2",
+        ]
         result = command("trainers.train", *args)
     finally:
         subprocess.run(["umount", "-l", str(disk)], check=True)

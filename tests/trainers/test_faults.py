@@ -153,7 +153,10 @@ def test_a_disk_that_stays_full_ends_the_run_with_the_reason_and_the_last_good_c
             with contextlib.suppress(OSError):
                 (disk / "filler").write_bytes(b"\0" * 12 * 2**20)
             assert command.end() == 2, command.text
-        assert "could not be written within 2 s: No space left" in command.lines[-1] and "--resume" in command.lines[-1]
+        assert (
+            "could not be written within checkpoint.timeout_s=2: No space left" in command.lines[-1]
+            and "--resume" in command.lines[-1]
+        )
         (disk / "filler").unlink()
         with running("-m", "trainers.solo", "--resume", command.run.uri) as resumed:
             assert resumed.end() == 0, resumed.text
