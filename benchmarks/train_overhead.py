@@ -1,7 +1,8 @@
-"""`python -m benchmarks.train_overhead`: the same model and data through a plain torch loop and through Inkray, one worker.
+"""`python -m benchmarks.train_overhead`: the same model and data through a plain torch DDP script and through Inkray.
 
-The plain loop has its batches ready in memory; Inkray reads, decodes and ships them while it trains. Both take the same
-steps on the same batches with the same number of threads, in turns; the figure of each is the median over all its rounds.
+The plain script has its batches ready in memory; Inkray reads, decodes and ships them while it trains. Both take the same
+steps on the same batches with the same number of threads and workers, in turns; the figure of each is the median over all
+its rounds. With `--checkpoints`, Inkray without checkpoints amid an epoch is compared with one every 50 steps instead.
 """
 
 from __future__ import annotations
@@ -9,17 +10,22 @@ from __future__ import annotations
 import argparse
 import io
 import json
-import os
+import socket
 import statistics
 import tempfile
 import time
 from pathlib import Path
+from typing import Any
 
 import torch
+import torch.distributed as dist
+import torch.multiprocessing as mp
 from torch import nn
 from torch.nn import functional as F
+from torch.nn.parallel import DistributedDataParallel
 
 from benchmarks.machine import machine
+from cluster.cores import cores_each
 from cluster.errors import run_command
 from cluster.session import ray_session
 from data_pipeline.formulas.grammar import FormulaConfig
@@ -37,15 +43,22 @@ from trainers.task import SequenceTask
 from trainers.tracking import Console
 
 INTERVAL = 10  # steps between two readings of the clock
+CHECKPOINT_EVERY = 50  # steps
 
 
-def plain_loop(config: TrainConfig, batches: list[Batch]) -> tuple[list[float], float]:
-    """Train on `batches` with nothing but torch. Returns images/s of each interval, and the last interval's loss per token."""
+def plain_script(rank: int, workers: int, port: int, config: TrainConfig, results: Any) -> None:
+    """One rank of a training script with nothing but torch; rank 0 puts images/s of each interval and the last loss."""
+    torch.set_num_threads(cores_each(workers))
+    if workers > 1:
+        dist.init_process_group("gloo", init_method=f"tcp://127.0.0.1:{port}", rank=rank, world_size=workers)
     dataset = open_dataset(config.data.dataset)
     tokenizer = Tokenizer(dataset.manifest.charset)
+    batches = memory_batches(config, rank, workers)
     torch.manual_seed(config.seed)
     model: nn.Module = build_recognizer(config, SequenceTask(tokenizer), DataInfo.of(dataset.manifest))
     model = model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    if workers > 1:
+        model = DistributedDataParallel(model)
     optim = config.optim
     optimizer = torch.optim.AdamW(model.parameters(), lr=optim.lr, betas=optim.betas, weight_decay=optim.weight_decay)
     schedule = Schedule(optimizer, optim.schedule, len(batches), epochs=1)
@@ -61,67 +74,95 @@ def plain_loop(config: TrainConfig, batches: list[Batch]) -> tuple[list[float], 
         nn.utils.clip_grad_norm_(model.parameters(), optim.max_grad_norm)
         schedule.set(step - 1)
         optimizer.step()
-        images += len(batch)
+        images += batch.global_size
         count = int((targets[:, 1:] != tokenizer.pad_id).sum())
         loss_sum, tokens = loss_sum + float(loss.detach()) * count, tokens + count
         if step % INTERVAL == 0:
             speeds.append(images / (time.perf_counter() - started))
             last_loss = loss_sum / tokens
             images, loss_sum, tokens, started = 0, 0.0, 0, time.perf_counter()
-    return speeds, last_loss
+    if rank == 0:
+        results.put((speeds, last_loss))
+    if workers > 1:
+        dist.destroy_process_group()
+
+
+def plain(config: TrainConfig, workers: int) -> tuple[list[float], float]:
+    """The plain script on `workers` processes: images/s of each interval, and the last interval's loss per token."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    context = mp.get_context("spawn")
+    results = context.Queue()
+    ranks = [context.Process(target=plain_script, args=(rank, workers, port, config, results)) for rank in range(workers)]
+    for process in ranks:
+        process.start()
+    found: tuple[list[float], float] = results.get()
+    for process in ranks:
+        process.join()
+    return found
 
 
 def inkray(config: TrainConfig) -> tuple[list[float], float, float]:
-    """Train through Ray with one worker. Returns images/s and the last loss as `plain_loop`, and the share of waiting."""
+    """Train through Ray. Returns images/s and the last loss as `plain`, and the share of waiting."""
     result = run_training(config, new_run(config), Console(io.StringIO()))
     rows = [row for row in result.history if "train/loss" in row]
     wait = statistics.median(row["data/wait_share"] for row in rows[1:])
     return [row["data/images_per_s"] for row in rows], rows[-1]["train/loss"], wait
 
 
-def main() -> int:
-    """The command line."""
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.train_overhead", description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--images", type=int, default=3200, help="in the one epoch of a round (default %(default)s)")
-    parser.add_argument("--json", type=Path, help="write the figures to this file, too")
-    parser.add_argument("overrides", nargs="*", metavar="key=value", help="of the training configuration")
-    args = parser.parse_args()
-    with tempfile.TemporaryDirectory(prefix="inkray-bench-") as scratch, ray_session(min_cpus=2):
-        counts = {"train": args.images, "val": 16, "test": 16}
-        synthesize_formulas(f"{scratch}/data", counts, 0, ImagePolicy(), FormulaConfig(), overwrite=False)
-        own = [f"data.dataset={scratch}/data", f"runs_dir={scratch}/runs", "data.val_split=''", "epochs=1"]
-        own += ["scaling.num_train_workers=1", f"tracking.log_interval={INTERVAL}", "tracking.wandb=false"]
-        config = load_config("configs/train/formulas.yaml", [*own, *args.overrides])
-        torch.set_num_threads(os.cpu_count() or 1)
-        batches = memory_batches(config)
-        plain, through, waits = [], [], []
-        for number in range(args.rounds):
-            speeds, plain_loss = plain_loop(config, batches)
-            plain += speeds[1:]  # the first interval warms up
-            speeds, loss, wait = inkray(config)
-            through += speeds[1:]
-            waits.append(wait)
-            print(f"round {number + 1}: last loss {plain_loss:.3f} plain, {loss:.3f} Inkray", flush=True)
-    a, b, wait = statistics.median(plain), statistics.median(through), statistics.median(waits)
-    print(f"\n{'':28}images/s (median of {len(plain)} intervals)\n{'plain torch loop, in memory':28}{a:8.1f}")
-    print(f"{'Inkray, one worker':28}{b:8.1f}")
-    print(f"overhead {100 * (a / b - 1):.1f} %, of which waiting for data {100 * wait:.1f} %")
-    print(machine())
-    if args.json:
-        record = {"plain": a, "inkray": b, "overhead": a / b - 1, "wait_share": wait, "machine": machine()}
-        args.json.write_text(json.dumps(record, indent=1))
-    return 0
-
-
-def memory_batches(config: TrainConfig) -> list[Batch]:
-    """The batches of the run's epoch, all of them in memory."""
+def memory_batches(config: TrainConfig, rank: int = 0, workers: int = 1) -> list[Batch]:
+    """The batches of a rank of the run's epoch, all of them in memory."""
     dataset = open_dataset(config.data.dataset)
     stream = TrainStream(
         dataset, config.data.train_split, Tokenizer(dataset.manifest.charset), config.stream,
-        seed=config.seed, global_batch_size=config.global_batch_size,
+        seed=config.seed, global_batch_size=config.global_batch_size, rank=rank, world_size=workers,
     )  # fmt: skip
     return list(stream.batches(Position(), 1))
+
+
+def main() -> int:
+    """The command line."""
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks.train_overhead", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--workers", type=int, default=1)
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--images", type=int, default=3200, help="in the one epoch of a round (default %(default)s)")
+    parser.add_argument("--checkpoints", action="store_true", help="compare checkpoints every 50 steps with none")
+    parser.add_argument("--json", type=Path, help="write the figures to this file, too")
+    parser.add_argument("overrides", nargs="*", metavar="key=value", help="of the training configuration")
+    args = parser.parse_args()
+    with tempfile.TemporaryDirectory(prefix="inkray-bench-") as scratch, ray_session(min_cpus=args.workers + 1):
+        counts = {"train": args.images, "val": 16, "test": 16}
+        synthesize_formulas(f"{scratch}/data", counts, 0, ImagePolicy(), FormulaConfig(), overwrite=False)
+        own = [f"data.dataset={scratch}/data", f"runs_dir={scratch}/runs", "data.val_split=''", "epochs=1"]
+        own += [f"scaling.num_train_workers={args.workers}", f"tracking.log_interval={INTERVAL}", "tracking.wandb=false"]
+        config = load_config("configs/train/formulas.yaml", [*own, *args.overrides])
+        saving = load_config(
+            "configs/train/formulas.yaml", [*own, *args.overrides, f"checkpoint.every_steps={CHECKPOINT_EVERY}"]
+        )
+        names = ("without", f"every {CHECKPOINT_EVERY} steps") if args.checkpoints else ("plain torch, in memory", "Inkray")
+        speeds: dict[str, list[float]] = {name: [] for name in names}
+        waits = []
+        for number in range(args.rounds):
+            first = inkray(config)[:2] if args.checkpoints else plain(config, args.workers)
+            second, loss, wait = inkray(saving if args.checkpoints else config)
+            waits.append(wait)
+            for name, values in zip(names, (first[0], second), strict=True):
+                speeds[name] += values[1:]  # the first interval warms up
+            print(f"round {number + 1}: last loss {first[1]:.3f} {names[0]}, {loss:.3f} {names[1]}", flush=True)
+    a, b = (statistics.median(values) for values in speeds.values())
+    workers = f"{args.workers} worker{'s' * (args.workers > 1)}"
+    print(f"\n{workers + ', checkpoints' * args.checkpoints:34}images/s (median of {len(speeds[names[0]])} intervals)")
+    for name, value in zip(names, (a, b), strict=True):
+        print(f"{name:34}{value:8.1f}")
+    print(f"overhead {100 * (a / b - 1):.1f} %; waiting for data {100 * statistics.median(waits):.1f} % of the time")
+    print(machine())
+    if args.json:
+        record = {names[0]: a, names[1]: b, "overhead": a / b - 1, "workers": args.workers, "machine": machine()}
+        args.json.write_text(json.dumps(record | {"wait_share": statistics.median(waits)}, indent=1))
+    return 0
 
 
 if __name__ == "__main__":

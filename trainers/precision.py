@@ -9,6 +9,7 @@ import torch
 from torch import nn
 from torch.utils.checkpoint import checkpoint
 
+from models.decoders.refinement import CoverageAttention
 from trainers.scaling import Precision
 
 
@@ -22,14 +23,17 @@ def resolve_precision(precision: Precision, device: torch.device) -> torch.dtype
 
 
 def recompute_activations(network: nn.Module) -> int:
-    """Have every layer of encoder and decoder, and the backbone, compute its activations again in the backward pass
+    """Have the backbone and every layer of encoder and decoder compute its activations again in the backward pass
     (Chen et al. 2016); gradients stay the same. Returns how many parts do so.
+
+    Not the layers of a decoder whose attention is refined: each of them looks at what those before it attended to, so that
+    it cannot be run again by itself.
     """
-    parts: list[Any] = []
-    for name in ("encoder", "decoder"):
-        layers = getattr(getattr(network, name), "layers", None)
+    parts: list[Any] = [network.backbone]
+    decoder: Any = network.decoder
+    for part in (network.encoder, None if isinstance(getattr(decoder, "refiner", None), CoverageAttention) else decoder):
+        layers = getattr(part, "layers", None)
         parts += list(layers) if isinstance(layers, nn.ModuleList) else []
-    parts.append(network.backbone)
     for part in parts:
         part.forward = _Recomputed(part.forward)
     return len(parts)
@@ -52,8 +56,8 @@ class _Recomputed:
 def compiled(network: nn.Module, device: torch.device) -> str:
     """Compile the training pass of `network` in place; returns why that cannot be done here, or nothing.
 
-    Shapes vary from batch to batch, so they are symbols. What compiles is found out on a small function first: Triton no
-    longer serves old GPUs (V100, sm_70), and a CPU needs a C++ compiler.
+    That it compiles at all is found out on a small function: Triton no longer serves old GPUs (V100, sm_70), and a CPU needs a
+    C++ compiler. Sizes that vary from batch to batch become symbols when torch meets them.
     """
     try:
         probe = torch.compile(lambda x: torch.relu(x) * 2 + 1)
@@ -61,5 +65,6 @@ def compiled(network: nn.Module, device: torch.device) -> str:
     except Exception as error:
         reason = str(error).strip().splitlines()
         return f"scaling.compile is left out: this device cannot ({reason[0][:200] if reason else type(error).__name__})."
-    network.compile(dynamic=True)
+    torch._dynamo.config.suppress_errors = True  # a part that cannot be compiled runs as it is, and torch says so
+    network.compile()
     return ""

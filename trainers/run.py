@@ -89,6 +89,7 @@ def _trainer(config: TrainConfig, run: Storage, workers: WorkerResources, monito
             num_workers=(least, workers.num_workers) if least else workers.num_workers,
             use_gpu=workers.use_gpu,
             resources_per_worker=workers.to_ray(),
+            elastic_resize_monitor_interval_s=config.scaling.resize_interval_s,
         ),
         run_config=RunConfig(
             name=run.name,

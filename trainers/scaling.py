@@ -25,6 +25,7 @@ class ScalingConfig:
 
     num_train_workers: int = 2
     min_train_workers: int = 0  # above 0: elastic, with any number from this to num_train_workers that there is room for
+    resize_interval_s: float = 60.0  # elastic: how often it is looked whether there is room for more workers
     use_gpu: bool | None = None  # None: if the cluster has enough GPUs
     cpus_per_worker: float | None = None  # None: one, or less on a small machine
     wait_for_nodes_s: float = 0.0  # how long an autoscaling cluster may take to bring the machines
@@ -50,6 +51,7 @@ def problems(config: ScalingConfig, global_batch_size: int) -> list[str]:
             least > 0 or global_batch_size % max(workers, 1) == 0,
             f"global_batch_size={global_batch_size} is not a multiple of scaling.num_train_workers={workers}",
         ),
+        (config.resize_interval_s > 0, f"scaling.resize_interval_s={config.resize_interval_s:g}: above 0"),
         (config.max_failures >= 0, f"scaling.max_failures={config.max_failures}: not negative"),
         (config.hang_timeout_s >= 0, f"scaling.hang_timeout_s={config.hang_timeout_s:g}: not negative"),
         (config.micro_batch_size >= 0, f"scaling.micro_batch_size={config.micro_batch_size}: not negative"),
