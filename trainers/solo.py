@@ -14,6 +14,7 @@ import json
 import os
 import threading
 import time
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -22,7 +23,6 @@ import torch.distributed as dist
 from cluster.errors import INTERRUPTED, UserError, run_command
 from cluster.signals import counted_signals
 from data_pipeline.storage import Storage
-from data_pipeline.stream import EvaluationStream
 from models import ModelConfigError
 from trainers.check_run import begin_run, new_run
 from trainers.checkpoint import find_checkpoint, load_checkpoint
@@ -160,9 +160,8 @@ def _judge_test_split(config: TrainConfig, run: Storage, worker: Worker) -> None
     if not split:
         return
     loaded = load_checkpoint(find_checkpoint(run.uri).uri, worker.place.device)
-    stream = EvaluationStream(
-        worker.dataset, split, worker.tokenizer, worker.stream_config, batch_size=config.batch_size_per_worker
-    )
+    stream = replace(worker.source, place=replace(worker.place, rank=0, world_size=1)).evaluation(split)
+    assert stream is not None
     sums, _ = evaluate(loaded.model, loaded.task, stream, worker.place.device, worker.line, config.decoding)
     figures = split_figures(split, sums)
     run.child(FIGURES).write_bytes(json.dumps({"checkpoint": loaded.uri, "figures": figures}, indent=1).encode())

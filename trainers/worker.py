@@ -2,46 +2,34 @@
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Callable
-from dataclasses import replace
 from typing import Any
 
 import torch
 import torch.distributed as dist
 
-from cluster.cores import cores_each
 from cluster.errors import UserError
-from data_pipeline.manifest import Dataset, open_dataset
 from data_pipeline.storage import Storage
-from data_pipeline.stream import Batch, EvaluationStream, Position, TrainStream
-from data_pipeline.tokenizer import Tokenizer
+from data_pipeline.stream import Batch, EvaluationStream, Position
+from trainers.assemble import assemble
 from trainers.bad_steps import BadSteps
 from trainers.card import short_card
-from trainers.checkpoint import VOCAB, DataInfo, Snapshot, TrainerState, build_recognizer, load_trainer_state
-from trainers.checkpoint_writer import CheckpointWriter, newest_whole
+from trainers.checkpoint import Snapshot
+from trainers.checkpoint_writer import CheckpointWriter
 from trainers.config import TrainConfig
 from trainers.device_batch import DeviceBatch
-from trainers.distributed import with_synchronized_norms, wrapped
-from trainers.early_stopping import EarlyStopping
 from trainers.evaluation import evaluate
 from trainers.feed import fed
-from trainers.find_micro_batch import find_micro_batch
-from trainers.initialise import REPORT as INITIALISED
-from trainers.initialise import initialise
 from trainers.interval import Interval, Sums
 from trainers.line import Line, Wishes
-from trainers.micro_batch import MicroBatch
-from trainers.optim import describe_groups, scaled_lr
+from trainers.optim import describe_groups
 from trainers.place import Place
-from trainers.precision import compiled, recompute_activations
 from trainers.ranks import from_rank_zero
 from trainers.rejected import require_few
 from trainers.sample_pictures import sample_pictures
-from trainers.step import StepConfig, StepResult, TrainStep
+from trainers.step import StepResult
 from trainers.system_figures import SystemFigures
-from trainers.task import SequenceTask
 
 LOOK_EVERY = 16  # steps between two looks of the host at a GPU's flags: each waits for the step
 
@@ -59,131 +47,18 @@ class Worker:
     ) -> None:
         self.config, self.line, self.run_folder, self.place = config, line, run, place
         self._on_figures = on_figures or (lambda figures: None)
-        if place.device.type == "cpu":
-            torch.set_num_threads(cores_each(place.processes))
-        self.stream_config = replace(config.stream, execution=place.execution)  # type: ignore[arg-type]
-        self.dataset: Dataset = open_dataset(config.data.dataset)
-        self.tokenizer = Tokenizer(self.dataset.manifest.charset)
-        self.task = SequenceTask(self.tokenizer, config.loss, config.decoding)
-        self.data = DataInfo.of(self.dataset.manifest)
-        self.position = Position()
-        self.metrics: dict[str, float] = {}
-        self.stream = self._train_stream()
-        self.validation = self._evaluation_stream(
-            config.data.val_split
-        )  # now: what does not fit the memory is not found out later
-        self.total_steps = self.stream.total_steps(config.epochs)
-        self.patience = EarlyStopping(config.early_stopping)
+        parts = assemble(config, line, run, place)
+        self.source, self.task, self.data, self.stream = parts.source, parts.task, parts.data, parts.stream
+        self.validation, self.total_steps = parts.validation, parts.total_steps
+        self.network, self.step, self.micro_batch, self.patience = parts.network, parts.step, parts.micro_batch, parts.patience
+        self.position, self.metrics = parts.position, parts.metrics
         self.bad_steps = BadSteps(config.guard, line, place.rank)
         self.writer: CheckpointWriter | None = None
-        self._wishes_checkpoint = False
-        saved = self._newest_checkpoint()
-        self.network = self._build_network(saved)
-        rows = -(-config.global_batch_size // place.world_size)
-        self.micro_batch = MicroBatch(run, config.scaling, rows)
-        self.step = self._build_step(saved)
         self.interval = Interval(place.device)
         self.system = SystemFigures(place.device)
         self.epoch_sums = Sums()
         self.first_wait_s: float | None = None  # for the first batch of this epoch
-
-    def _train_stream(self) -> TrainStream:
-        return TrainStream(
-            self.dataset,
-            self.config.data.train_split,
-            self.tokenizer,
-            self.stream_config,
-            seed=self.config.seed,
-            global_batch_size=self.config.global_batch_size,
-            rank=self.place.rank,
-            world_size=self.place.world_size,
-            processes=self.place.processes,
-        )
-
-    def _evaluation_stream(self, split: str) -> EvaluationStream | None:
-        if not split:
-            return None
-        return EvaluationStream(
-            self.dataset,
-            split,
-            self.tokenizer,
-            self.stream_config,
-            batch_size=self.config.batch_size_per_worker,
-            rank=self.place.rank,
-            world_size=self.place.world_size,
-            processes=self.place.processes,
-        )
-
-    def _newest_checkpoint(self) -> TrainerState | None:
-        """What rank 0 found is what all ranks take: another one may be written, or removed, while they look."""
-        found = None
-        if self.place.rank == 0:
-            found = newest_whole(self.run_folder, lambda text: self.line.push("warning", text=text))
-        name = from_rank_zero(found[0] if found else None)
-        if name is None:
-            return None
-        saved = Tokenizer.from_json(self.run_folder.child(name, VOCAB).read_bytes())
-        saved.require_same(self.tokenizer, "the checkpoint", f"dataset '{self.config.data.dataset}'")
-        state = found[1] if found else load_trainer_state(self.run_folder.child(name))
-        self.position, self.metrics = state.position, state.metrics
-        if self.place.rank == 0:
-            self.line.push("resumed", checkpoint=name, epoch=state.position.epoch, step=state.step["steps"])
-        return state
-
-    def _build_network(self, saved: TrainerState | None) -> Any:
-        """The network on its device, with the weights that the run begins or goes on with."""
-        config, device = self.config, self.place.device
-        torch.manual_seed(config.seed)  # every rank starts from the same weights
-        network: Any = build_recognizer(config, self.task, self.data, pretrained=saved is None)
-        if saved is not None:
-            network.load_state_dict(saved.weights)
-        elif config.init.checkpoint:
-            self._initialise(network)
-        network = with_synchronized_norms(network.to(device), config.scaling, device)
-        if config.scaling.gradient_checkpointing:
-            recompute_activations(network)
-        return network
-
-    def _initialise(self, network: Any) -> None:
-        """Start from the checkpoint that the configuration names; what came from it is listed in the run's folder."""
-        report = initialise(network, self.tokenizer, self.config.init)
-        if self.place.rank == 0:
-            for text in report.lines():
-                self.line.push("note", text=text)
-            self.run_folder.child(INITIALISED).write_bytes(json.dumps(report.to_json(), indent=1).encode())
-
-    def _build_step(self, saved: TrainerState | None) -> TrainStep:
-        config, place = self.config, self.place
-        step_config = StepConfig(
-            config.scaling.precision, self.micro_batch.size, config.forcing, config.averaging, config.guard
-        )
-        step = TrainStep(
-            self.network,
-            self.task,
-            config.optim,
-            self.total_steps,
-            place.device,
-            step_config,
-            seed=config.seed,
-            rank=place.rank,
-            epochs=config.epochs,
-            lr=scaled_lr(config.optim, config.global_batch_size),
-            wrap=lambda network: wrapped(network, config.scaling.ddp, place.device),
-            mark=self.line.mark,
-        )
-        if saved is not None:
-            step.load_state_dict(saved.step)
-            self.patience.load_state_dict(saved.step["patience"])
-        if config.scaling.compile:
-            reason = from_rank_zero(compiled(self.network, place.device))
-            if reason and place.rank == 0:
-                self.line.push("warning", text=reason)
-        if config.scaling.find_micro_batch:
-            size = find_micro_batch(step, self.stream.plan, self.dataset, config.data.train_split, self.micro_batch)
-            step.micro_batch_size = size
-            if place.rank == 0:
-                self.line.push("note", text=f"{size} images at once, the most that were found to fit the memory")
-        return step
+        self._wishes_checkpoint = False
 
     def run(self) -> None:
         """Consume the stream to its end."""
@@ -262,10 +137,10 @@ class Worker:
             world_size=self.place.world_size,
             rows=self.stream.rows,
             steps=self.total_steps,
-            execution=self.stream_config.execution,
+            execution=self.source.stream_config.execution,
             step=step.steps,
-            vocabulary=len(self.tokenizer),
-            digest=self.dataset.manifest.digest,
+            vocabulary=len(self.task.tokenizer),
+            digest=self.source.dataset.manifest.digest,
             notes=[*describe_groups(step.optimizer, self.network), *step.freezing.describe(), *step.averaging.describe()],
         )
 
@@ -326,7 +201,7 @@ class Worker:
         averaging = self.step.averaging
         averaging.end_epoch()
         if averaging.needs_statistics:
-            stream = self._train_stream()
+            stream = self.source.training()
             batches = fed(stream.batches(Position(epoch), epoch + 1, from_rank_zero), self.place.device, stream.stop)
 
             def forward(network: Any, item: tuple[Batch, DeviceBatch]) -> None:
@@ -376,10 +251,12 @@ class Worker:
             return
         metrics = {"step": float(self.step.steps), "epoch": float(self.position.epoch)}
         metrics |= self.metrics if validated else {}
-        card = short_card(self.config.name, self.dataset.manifest, metrics)
+        card = short_card(self.config.name, self.source.dataset.manifest, metrics)
         state = self.step.state_dict() | {"patience": self.patience.state_dict()}
         exported = self.step.averaging.network
-        self.writer.submit(Snapshot.take(exported, self.config, self.tokenizer, self.data, state, self.position, metrics, card))
+        self.writer.submit(
+            Snapshot.take(exported, self.config, self.task.tokenizer, self.data, state, self.position, metrics, card)
+        )
 
     def _finish_writing(self) -> None:
         """The last checkpoint has arrived, or the run ends with the reason why not."""

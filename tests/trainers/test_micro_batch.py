@@ -81,11 +81,11 @@ def test_a_run_whose_memory_is_full_goes_on_with_smaller_parts(
 ) -> None:
     """No GPU here: a network that takes no more than 6 images at once stands for one, from the seventh step on."""
     from tests.trainers.runs import small_config
-    from trainers import solo, worker
+    from trainers import assemble, solo
     from trainers.check_run import new_run
     from trainers.place import Place
 
-    build = worker.build_recognizer
+    build = assemble.build_recognizer
 
     def with_little_memory(*args: Any, **kwargs: Any) -> Any:
         network = build(*args, **kwargs)
@@ -99,7 +99,7 @@ def test_a_run_whose_memory_is_full_goes_on_with_smaller_parts(
         network.encode = limited  # type: ignore[method-assign]
         return network
 
-    monkeypatch.setattr(worker, "build_recognizer", with_little_memory)
+    monkeypatch.setattr(assemble, "build_recognizer", with_little_memory)
     place = Place(0, 1, CPU)
     config = small_config(formulas, tmp_path, "scaling.num_train_workers=1", "epochs=1", "scaling.on_out_of_memory=halve")
     run = new_run(config)
