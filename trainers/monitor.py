@@ -14,7 +14,7 @@ import ray
 
 from trainers.line import Wishes
 
-BEAT_S = 0.5
+BEAT_S = 1.0
 
 
 @dataclass(frozen=True)

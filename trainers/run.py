@@ -27,7 +27,7 @@ from trainers.monitor import Beat, start_monitor
 from trainers.run_log import RunLog, RunResult
 from trainers.tracking import Console
 
-POLL_S = 0.2
+POLL_S = 0.5
 DRAINING_POLL_S = 2.0
 HALVINGS = 10  # restarts that scaling.on_out_of_memory=halve may take beyond scaling.max_failures
 
