@@ -77,7 +77,7 @@ class Source:
 
 @dataclass
 class Parts:
-    """What a worker works with. `position` and `metrics` are those of the checkpoint that it goes on from."""
+    """What a worker works with. `position` is that of the checkpoint that it goes on from."""
 
     source: Source
     task: SequenceTask
@@ -90,7 +90,6 @@ class Parts:
     micro_batch: MicroBatch
     patience: EarlyStopping
     position: Position = field(default_factory=Position)
-    metrics: dict[str, float] = field(default_factory=dict)
 
 
 def assemble(config: TrainConfig, line: Line, run: Storage, place: Place) -> Parts:
@@ -132,7 +131,7 @@ def assemble(config: TrainConfig, line: Line, run: Storage, place: Place) -> Par
     if saved is not None:
         step.load_state_dict(saved.step)
         parts.patience.load_state_dict(saved.step["patience"])
-        parts.position, parts.metrics = saved.position, saved.metrics
+        parts.position = saved.position
     if config.scaling.compile:
         reason = from_rank_zero(compiled(network, place.device))
         if reason and place.rank == 0:

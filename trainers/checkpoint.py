@@ -13,6 +13,7 @@ import copy
 import hashlib
 import io
 import json
+import math
 import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -154,7 +155,9 @@ class Snapshot:
             CARD: self.card.encode(),
         }
         large = {name: {"bytes": len(files[name]), "sha256": _sha256(files[name])} for name in (WEIGHTS, STATE)}
-        return files | {WHOLE: json.dumps({"files": large, "metrics": self.metrics}, indent=1).encode()}
+        best_by = [self.config.checkpoint.metric, self.config.checkpoint.mode]
+        whole = {"files": large, "metrics": self.metrics, "best_by": best_by}
+        return files | {WHOLE: json.dumps(whole, indent=1).encode()}
 
     def write(self, folder: Storage) -> None:
         """Write the checkpoint into `folder`, and look that all of it has arrived.
@@ -203,12 +206,11 @@ def read_whole(checkpoint: Storage, name: str) -> bytes:
 
 @dataclass(frozen=True)
 class TrainerState:
-    """What a run goes on from: weights to predict with, position, the step's state, the last metrics."""
+    """What a run goes on from: weights to predict with, position, the step's state."""
 
     weights: dict[str, Tensor]
     position: Position
     step: dict[str, Any]
-    metrics: dict[str, float]
 
 
 def load_trainer_state(checkpoint: Storage) -> TrainerState:
@@ -218,13 +220,19 @@ def load_trainer_state(checkpoint: Storage) -> TrainerState:
         CheckpointError: it is damaged.
         StorageError: it cannot be read.
     """
-    content = torch.load(io.BytesIO(read_whole(checkpoint, STATE)), map_location="cpu", weights_only=True)
-    metrics = json.loads(checkpoint.child(METRICS).read_bytes())
-    return TrainerState(load(read_whole(checkpoint, WEIGHTS)), Position(*content["position"]), content["step"], metrics)
+    try:
+        content = torch.load(io.BytesIO(read_whole(checkpoint, STATE)), map_location="cpu", weights_only=True)
+        return TrainerState(load(read_whole(checkpoint, WEIGHTS)), Position(*content["position"]), content["step"])
+    except StorageError as error:
+        if error.missing:
+            raise CheckpointError(f"Checkpoint '{checkpoint.uri}' is incomplete: {error}") from None
+        raise
+    except (ValueError, KeyError, TypeError) as error:
+        raise CheckpointError(f"Checkpoint '{checkpoint.uri}' is damaged: {error}") from None
 
 
 def find_checkpoint(uri: str) -> Storage:
-    """The checkpoint at `uri`, or the best one (by `val/score`, else the last) of the run at `uri`.
+    """The checkpoint at `uri`, or the best one (by the run's `checkpoint.metric`, else the last) of the run at `uri`.
 
     Raises:
         CheckpointError: there is none.
@@ -232,18 +240,34 @@ def find_checkpoint(uri: str) -> Storage:
     storage = open_storage(uri)
     if WEIGHTS in storage.names():
         return storage
-    scored = [(metrics.get("val/score", -1.0), name) for name, metrics in whole_checkpoints(storage).items()]
-    if not scored:
+    marks = _marks(storage)
+    if not marks:
         raise CheckpointError(f"No checkpoint at '{uri}': neither {WEIGHTS} nor whole directories {PREFIX}* are there.")
-    return storage.child(max(scored)[1])
+
+    def goodness(name: str) -> tuple[float, str]:
+        metric, mode = marks[name]["best_by"]
+        value = marks[name]["metrics"].get(metric, -math.inf if mode == "max" else math.inf)
+        return (value if mode == "max" else -value), name
+
+    return storage.child(max(marks, key=goodness))
 
 
 def whole_checkpoints(run: Storage) -> dict[str, dict[str, float]]:
     """The checkpoints of a run that were written to their end, oldest first: names and metrics."""
+    return {name: mark["metrics"] for name, mark in _marks(run).items()}
+
+
+def _marks(run: Storage) -> dict[str, dict[str, Any]]:
+    """What the last files of whole checkpoints say."""
     found = {}
     for name in run.names():
         if name.startswith(PREFIX) and run.child(name, WHOLE).exists():
-            found[name] = json.loads(run.child(name, WHOLE).read_bytes())["metrics"]
+            try:
+                mark = json.loads(run.child(name, WHOLE).read_bytes())
+                if {"files", "metrics", "best_by"} <= mark.keys():
+                    found[name] = mark
+            except (ValueError, AttributeError):
+                continue  # cut short: as good as not there
     return found
 
 

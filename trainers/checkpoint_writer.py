@@ -10,7 +10,7 @@ import uuid
 from collections.abc import Callable
 
 from data_pipeline.storage import Storage, StorageError
-from trainers.checkpoint import PREFIX, CheckpointError, Snapshot, TrainerState, load_trainer_state, whole_checkpoints
+from trainers.checkpoint import PREFIX, WHOLE, CheckpointError, Snapshot, TrainerState, load_trainer_state, whole_checkpoints
 from trainers.checkpointing import CheckpointConfig
 
 FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.5, 30.0
@@ -42,30 +42,33 @@ class CheckpointWriter:
 
     def __init__(self, run: Storage, config: CheckpointConfig, tell: Callable[[str, str], None]) -> None:
         self._run, self._config, self._tell = run, config, tell
-        self._waiting: Snapshot | None = None
-        self._error: StorageError | None = None
+        # What waits: the last that was validated, and what came after it. One takes the place of another of its kind only.
+        self._waiting: list[Snapshot] = []
+        self._error: Exception | None = None
         self._busy = self._closed = False
         self._changed = threading.Condition()
         self._thread = threading.Thread(target=self._work, name="inkray-checkpoint", daemon=True)
         self._thread.start()
 
     def submit(self, snapshot: Snapshot) -> None:
-        """Have `snapshot` written; one that still waits for storage is given up for it."""
+        """Have `snapshot` written. One that still waits is given up for it, but a validated one for another such only."""
         with self._changed:
-            self._waiting = snapshot
+            validated = self._config.metric in snapshot.metrics
+            self._waiting = [other for other in self._waiting if self._config.metric in other.metrics and not validated]
+            self._waiting.append(snapshot)
             self._changed.notify_all()
 
     @property
     def idle(self) -> bool:
         """Whether all that was submitted is written."""
         with self._changed:
-            return self._waiting is None and not self._busy
+            return not self._waiting and not self._busy
 
     def wait(self, timeout_s: float) -> bool:
         """Until all that was submitted is written, or `timeout_s` have passed; whether it is."""
         deadline = time.monotonic() + timeout_s
         with self._changed:
-            while self._waiting is not None or self._busy:
+            while self._waiting or self._busy:
                 left = deadline - time.monotonic()
                 if left <= 0:
                     return False
@@ -88,59 +91,62 @@ class CheckpointWriter:
         failures = 0
         while True:
             with self._changed:
-                while self._waiting is None and not self._closed:
+                while not self._waiting and not self._closed:
                     self._changed.wait()
                 if self._closed:
                     return
-                snapshot, self._waiting, self._busy = self._waiting, None, True
-            assert snapshot is not None
+                snapshot = self._waiting.pop(0)
+                self._busy = True
             try:
                 self._write(snapshot)
                 failures, self._error, done = 0, None, True
-            except StorageError as error:
+            except Exception as error:  # whatever it is: this thread lives as long as the run
                 self._error, done = error, False
                 if not failures:
                     self._tell("warning", f"{error} The checkpoint is tried again; training goes on, the one before it stays.")
                 failures += 1
             with self._changed:
                 self._busy = False
-                if not done and self._waiting is None:
-                    self._waiting = snapshot
+                if not done and not self._superseded(snapshot):
+                    self._waiting.insert(0, snapshot)
                 self._changed.notify_all()
                 if not done and not self._closed:
                     self._changed.wait(min(FIRST_PAUSE_S * 2 ** (failures - 1), LONGEST_PAUSE_S))
 
+    def _superseded(self, snapshot: Snapshot) -> bool:
+        """Whether what waits now takes the place of `snapshot`: a validated one gives way to a validated one only."""
+        scored = self._config.metric in snapshot.metrics
+        return any(self._config.metric in waiting.metrics or not scored for waiting in self._waiting)
+
     def _write(self, snapshot: Snapshot) -> None:
         # Unique: what a lost worker left behind, or still writes, is another directory.
         name = f"{PREFIX}{snapshot.state['steps']:07d}-{uuid.uuid4().hex[:6]}"
-        folder = self._run.child(name)
         try:
-            snapshot.write(folder)
-        except StorageError:
+            snapshot.write(self._run.child(name))
+        except BaseException:
             self._remove(name)
             raise
         self._tell("checkpoint", name)
-        self._prune()
-
-    def _prune(self) -> None:
-        """Remove all but the best and the newest; what was never finished goes, too, unless it is newer than all."""
         try:
-            whole = whole_checkpoints(self._run)
-            sign = 1 if self._config.mode == "max" else -1
-            scored = [name for name in whole if self._config.metric in whole[name]]
-            scored.sort(key=lambda name: (sign * whole[name][self._config.metric], name), reverse=True)
-            newest = max(whole)
-            kept = {newest, *scored[: self._config.keep]}
-            for name in self._run.names():
-                if name.startswith(PREFIX) and name not in kept and name < newest:
-                    self._remove(name)
-        except StorageError as error:
+            self._prune(name)
+        except Exception as error:
             self._tell("warning", f"{error} Old checkpoints stay where they are.")
+
+    def _prune(self, written: str) -> None:
+        """Remove all but the best and the one just `written`, which is whole; what was never finished before it goes, too."""
+        whole = whole_checkpoints(self._run)
+        sign = 1 if self._config.mode == "max" else -1
+        scored = [name for name in whole if self._config.metric in whole[name]]
+        scored.sort(key=lambda name: (sign * whole[name][self._config.metric], name), reverse=True)
+        kept = {written, *scored[: self._config.keep]}
+        for name in self._run.names():
+            if name.startswith(PREFIX) and name not in kept and name < written:
+                self._remove(name)
 
     def _remove(self, name: str) -> None:
         try:
             # First what says that it is whole: an interrupted removal must not look like a checkpoint.
-            self._run.child(name, "checkpoint.json").delete()
+            self._run.child(name, WHOLE).delete()
             self._run.child(name).delete()
         except StorageError:
             pass  # the next time

@@ -230,6 +230,10 @@ def check(config: TrainConfig) -> None:
         (config.seed >= 0, f"seed={config.seed}: not negative"),
         (config.report.examples >= 0, f"report.examples={config.report.examples}: not negative"),
         (bool(config.data.train_split), "data.train_split is empty: name a split to train on"),
+        (
+            not config.early_stopping.patience or bool(config.data.val_split),
+            "early_stopping.patience is above 0, but data.val_split is empty: there is nothing to be patient about",
+        ),
         (bool(config.name) and "/" not in config.name, f"name='{config.name}': a name without '/'"),
     ]
     found = [message for good, message in rules if not good]

@@ -11,6 +11,8 @@ from torch.distributed.algorithms.ddp_comm_hooks import default_hooks
 from torch.nn.parallel import DistributedDataParallel
 
 from cluster.errors import UserError
+from models.backbones.norms import BatchNorm
+from models.decoders.masked_norm import MaskedBatchNorm
 from trainers.scaling import Compression, DdpConfig, ScalingConfig
 
 _HOOKS: dict[Compression, Any] = {
@@ -33,13 +35,18 @@ def with_synchronized_norms(network: nn.Module, scaling: ScalingConfig, device: 
     """`network`, its BatchNorms replaced by those that count over all ranks where the configuration asks for them.
 
     Raises:
-        UserError: they are asked for on CPUs, where torch has none.
+        UserError: they are asked for on CPUs, where torch has none, or for norms that know of padding.
     """
     if not scaling.sync_batch_norm:
         return network
+    if any(isinstance(module, BatchNorm | MaskedBatchNorm) for module in network.modules()):
+        raise UserError("scaling.sync_batch_norm=true: not for this model, whose norms leave out the padding. Set it to false.")
     if device.type == "cpu":
         raise UserError("scaling.sync_batch_norm=true needs GPUs: torch has no such norm on CPUs. Set it to false.")
-    return nn.SyncBatchNorm.convert_sync_batchnorm(network)
+    from timm.layers import convert_sync_batchnorm  # knows timm's norms that have an activation; two seconds to import
+
+    converted: nn.Module = convert_sync_batchnorm(network)
+    return converted
 
 
 def wrapped(network: nn.Module, config: DdpConfig, device: torch.device) -> nn.Module:

@@ -10,6 +10,8 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
+MAX_OVERFLOWS = 50  # in a row; a scale of 2 ** 16 is below 1 after 17
+
 
 @dataclass
 class GuardConfig:
@@ -45,11 +47,12 @@ class Guard:
         self.config = config
         self._guess = math.log(max(num_classes, 2))
         self._reference = torch.full((), math.nan, device=device)
+        self._overflows = torch.zeros((), device=device)  # steps in a row whose gradients were no numbers
 
     def judge(self, loss_sum: Tensor, tokens: Tensor, grad_norm: Tensor, scaled: bool) -> Tensor:
         """Whether a step is bad: bool scalar. `loss_sum` is this rank's, `tokens` and `grad_norm` are those of all ranks.
 
-        Gradients that overflow under a loss scale (`scaled`) are the scaler's affair; without one they are bad.
+        Gradients that overflow under a loss scale (`scaled`) are the scaler's affair, unless it never finds one that does.
         """
         loss = loss_sum.detach().float().clone()
         if dist.is_available() and dist.is_initialized() and dist.get_world_size() > 1:
@@ -58,8 +61,8 @@ class Guard:
         first = torch.where(torch.isfinite(loss), loss.clamp(min=self._guess), self._reference)
         self._reference = torch.where(torch.isnan(self._reference), first, self._reference)
         bad = ~torch.isfinite(loss)
-        if not scaled:
-            bad = bad | ~torch.isfinite(grad_norm)
+        self._overflows = torch.where(torch.isfinite(grad_norm), 0.0, self._overflows + 1)
+        bad = bad | (self._overflows > (MAX_OVERFLOWS if scaled else 0))
         if self.config.max_loss_ratio:
             bad = bad | (loss > self.config.max_loss_ratio * self._reference)
         return bad

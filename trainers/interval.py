@@ -79,8 +79,9 @@ class Interval:
         self._images += batch.global_size
         self._rejected += len(batch.errors)
         self._costs += batch.costs
-        self._loss += result.loss_sum
-        self._tokens += result.tokens
+        # A step that is left out is no figure, either.
+        self._loss += torch.where(result.bad, 0.0, result.loss_sum)
+        self._tokens += torch.where(result.bad, 0.0, result.tokens)
         self._grad_norm += torch.nan_to_num(result.grad_norm, nan=0.0, posinf=0.0)  # fp16 overflows are no gradients
         self._steps += 1
 

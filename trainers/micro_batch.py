@@ -33,9 +33,8 @@ class MicroBatch:
     def size(self) -> int:
         """Images at once."""
         file = self.run.child(FILE)
-        if self.scaling.on_out_of_memory == "halve" and file.exists():
-            return int(file.read_bytes())
-        return self.scaling.micro_batch_size or self.rows
+        size = self.scaling.micro_batch_size or self.rows
+        return min(size, int(file.read_bytes())) if self.scaling.on_out_of_memory == "halve" and file.exists() else size
 
     def full(self, size: int, shape: tuple[int, ...], device: torch.device, needed: str) -> Exception:
         """What to raise when memory was full with `size` images at once of a batch of `shape`: the way out, or a restart."""

@@ -44,6 +44,10 @@ class Monitor:
         self._beats[beat.rank] = beat
         return self._stop, self._checkpoints
 
+    def started(self, world_size: int) -> None:
+        """A group of so many workers begins: beats of ranks that it does not have are forgotten."""
+        self._beats = {rank: beat for rank, beat in self._beats.items() if rank < world_size}
+
     def drain(self) -> tuple[list[dict[str, Any]], dict[int, Beat]]:
         """Hand over the events since the last call, and the last beat of each rank."""
         events, self._events = self._events, []
@@ -71,15 +75,16 @@ class MonitorLine:
         node_id = ray.get_runtime_context().get_node_id()
         self._beat = Beat(rank, 0, 0, "starting", os.getpid(), node_id, socket.gethostname())
         self._events: queue.SimpleQueue[dict[str, Any]] = queue.SimpleQueue()
-        self._wake = threading.Event()
+        self._wake, self._lock = threading.Event(), threading.Lock()
         self._sent = self._pushed = 0
         self._stop, self._wished, self._served = False, 0, 0
         threading.Thread(target=self._work, name="inkray-line", daemon=True).start()
 
     def push(self, kind: str, **content: Any) -> None:
         """Send an event."""
-        self._pushed += 1
-        self._events.put({"kind": kind, **content})
+        with self._lock:  # checkpoints are told of by a thread of their own
+            self._pushed += 1
+            self._events.put({"kind": kind, **content})
         self._wake.set()
 
     def mark(self, doing: str) -> None:
@@ -92,8 +97,9 @@ class MonitorLine:
 
     def poll(self) -> Wishes:
         """What is wanted, as far as is known."""
-        wishes = Wishes(self._stop, self._wished > self._served)
-        self._served = self._wished
+        wished = self._wished
+        wishes = Wishes(self._stop, wished > self._served)
+        self._served = wished
         return wishes
 
     def flush(self, timeout_s: float = 10) -> None:
@@ -105,16 +111,17 @@ class MonitorLine:
 
     def _work(self) -> None:
         known = None  # checkpoints that were wished for before this worker began are no wish to it
+        events: list[dict[str, Any]] = []  # not known to have arrived
         while True:
             self._wake.wait(BEAT_S)
             self._wake.clear()
-            events = []
             while not self._events.empty():
                 events.append(self._events.get())
             try:
                 self._stop, wished = ray.get(self._monitor.tell.remote(events, self._beat), timeout=60)
             except ray.exceptions.RayError:
-                wished = 0  # the monitor is being restarted: it has forgotten
+                continue  # the monitor is being restarted: it has forgotten; all is told again
             self._sent += len(events)
+            events = []
             known = wished if known is None else min(known, wished)
             self._wished = wished - known

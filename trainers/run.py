@@ -152,6 +152,8 @@ class _Watch:
         for event in sorted(events, key=lambda event: event["kind"] == "fatal"):  # the last word of a run comes last
             if event["kind"] == "started":
                 self._hangs.restart()
+                self._monitor.started.remote(event["world_size"])
+                beats = {rank: beat for rank, beat in beats.items() if rank < event["world_size"]}
             self._log.handle(event)
         self._log.save_rejected()
         return beats

@@ -35,7 +35,8 @@ class ScalingConfig:
     micro_batch_size: int = 0  # images that a worker takes at once, gradients being added up; 0: its whole part of the batch
     find_micro_batch: bool = False  # before the first step, on a GPU: the largest micro-batch that its memory holds
     on_out_of_memory: OutOfMemory = "stop"  # halve: go on from the last checkpoint with half the micro-batch
-    gradient_checkpointing: bool = False  # activations are computed again in the backward pass: less memory, a third more time
+    # Activations are computed again in the backward pass: less memory, a third more time. BatchNorm sees each batch twice.
+    gradient_checkpointing: bool = False
     compile: bool = False  # torch.compile; where the device cannot, the run says so and goes on without
     sync_batch_norm: bool = False  # BatchNorm over the whole global batch (GPUs)
     ddp: DdpConfig = field(default_factory=DdpConfig)
@@ -43,6 +44,7 @@ class ScalingConfig:
 
 def problems(config: ScalingConfig, global_batch_size: int) -> list[str]:
     """What is wrong with the values, each in one line."""
+    in_parts = config.micro_batch_size > 0 or config.find_micro_batch or config.on_out_of_memory == "halve"
     workers, least = config.num_train_workers, config.min_train_workers
     rules = [
         (workers >= 1, f"scaling.num_train_workers={workers}: at least 1"),
@@ -55,6 +57,15 @@ def problems(config: ScalingConfig, global_batch_size: int) -> list[str]:
         (config.max_failures >= 0, f"scaling.max_failures={config.max_failures}: not negative"),
         (config.hang_timeout_s >= 0, f"scaling.hang_timeout_s={config.hang_timeout_s:g}: not negative"),
         (config.micro_batch_size >= 0, f"scaling.micro_batch_size={config.micro_batch_size}: not negative"),
+        (
+            not config.ddp.static_graph or not in_parts,
+            "scaling.ddp.static_graph=true: not together with micro-batches (scaling.micro_batch_size, find_micro_batch or "
+            "on_out_of_memory=halve), of which the first do not exchange gradients",
+        ),
+        (
+            not config.sync_batch_norm or not config.find_micro_batch,
+            "scaling.find_micro_batch=true: not together with scaling.sync_batch_norm, for which ranks wait for each other",
+        ),
         (config.ddp.bucket_cap_mb >= 1, f"scaling.ddp.bucket_cap_mb={config.ddp.bucket_cap_mb}: at least 1"),
     ]
     return [message for good, message in rules if not good]

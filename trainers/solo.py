@@ -9,7 +9,7 @@ The worker, the step, the stream and the checkpoints are those of `trainers.trai
 
 from __future__ import annotations
 
-import argparse
+import gc
 import json
 import os
 import threading
@@ -24,6 +24,7 @@ from cluster.errors import INTERRUPTED, UserError, run_command
 from cluster.signals import counted_signals
 from data_pipeline.storage import Storage
 from models import ModelConfigError
+from trainers.arguments import training_arguments
 from trainers.check_run import begin_run, new_run
 from trainers.checkpoint import find_checkpoint, load_checkpoint
 from trainers.config import TrainConfig, load_config
@@ -74,26 +75,17 @@ class DirectLine:
 
 def main() -> int:
     """The command line."""
-    parser = argparse.ArgumentParser(
-        prog="python -m trainers.solo", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("config", nargs="?", help="a YAML file of configs/train/; without one the defaults hold")
-    parser.add_argument("overrides", nargs="*", metavar="key=value", help="dotted keys of the configuration")
-    parser.add_argument("--resume", metavar="RUN", help="go on with the run in this folder, from its last checkpoint")
-    args = parser.parse_intermixed_args()
-    overrides = list(args.overrides)
-    if args.config and "=" in args.config:
-        overrides.insert(0, args.config)
-        args.config = None
-    if args.resume and args.config:
-        raise UserError("--resume takes its configuration from the run. Leave CONFIG out; key=value may change a value.")
-    place = own_place()
-    own = [f"scaling.num_train_workers={place.world_size}"]
+    args = training_arguments("trainers.solo", __doc__)
+    workers = int(os.environ.get("WORLD_SIZE", 1))
     if args.resume:
         run, config = open_run(args.resume)
-        config = change_config(run, config, [*overrides, *own])
+        config = change_config(run, config, args.overrides)
+        config.scaling.num_train_workers, config.scaling.min_train_workers = workers, 0  # here; the run's own stays
+        place = own_place(config.scaling.use_gpu)
     else:
-        config = load_config(args.config, [*overrides, *own])
+        here = [f"scaling.num_train_workers={workers}", "scaling.min_train_workers=0"]
+        config = load_config(args.config, [*args.overrides, *here])
+        place = own_place(config.scaling.use_gpu)
         run = from_rank_zero(new_run(config) if place.rank == 0 else None)
     if place.rank == 0:
         print(f"Run {run.uri}", flush=True)
@@ -104,10 +96,16 @@ def main() -> int:
             dist.destroy_process_group()
 
 
-def own_place() -> Place:
-    """Where this process works: alone, or one of those that `torchrun` started."""
+def own_place(use_gpu: bool | None) -> Place:
+    """Where this process works: alone, or one of those that `torchrun` started; on a GPU if there is one, or as `use_gpu` says.
+
+    Raises:
+        UserError: a GPU is wanted, and there is none.
+    """
     rank, local_rank = int(os.environ.get("RANK", 0)), int(os.environ.get("LOCAL_RANK", 0))
-    gpu = torch.cuda.is_available()
+    gpu = torch.cuda.is_available() if use_gpu is None else use_gpu
+    if gpu and not torch.cuda.is_available():
+        raise UserError("scaling.use_gpu=true, but torch finds no GPU here. Set scaling.use_gpu=false to train on the CPU.")
     device = torch.device("cuda", local_rank) if gpu else torch.device("cpu")
     if gpu:
         torch.cuda.set_device(device)
@@ -129,20 +127,26 @@ def train_alone(config: TrainConfig, run: Storage, place: Place) -> int:
     try:
         with counted_signals() as signals:
             line = DirectLine(log, signals)
-            while True:
+            worker = None
+            while worker is None:
                 try:
                     worker = Worker(config, line, run, place)
                     worker.run()
-                    break
                 except MemoryFull as reason:
                     if place.world_size > 1:
                         raise UserError(f"{reason}: start the command again with --resume {run.uri}.") from None
                     line.push("warning", text=str(reason))
+                    worker = None
                 except ModelConfigError as error:  # a network may refuse images that are too small for it
                     raise UserError(f"{error}.") from None
+                if worker is None:  # its network and the optimizer's state hold each other, and the memory that is wanted now
+                    gc.collect()
+                    torch.cuda.empty_cache()
     finally:
         if log is not None:
             log.close()
+    if dist.is_initialized():
+        dist.destroy_process_group()  # what follows is rank 0's alone
     if log is None:
         return 0
     if log.stopped:

@@ -186,6 +186,7 @@ class TrainStep:
         if "weights" in state:
             self.network.load_state_dict(state["weights"])
         self.optimizer.load_state_dict(state["optimizer"])
-        self.scaler.load_state_dict(state["scaler"])
+        if state["scaler"]:  # none, if it was saved on a device of another precision
+            self.scaler.load_state_dict(state["scaler"])
         self.averaging.load_state_dict(state["averaging"])
         self.guard.load_state_dict(state["guard"])

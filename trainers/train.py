@@ -9,10 +9,9 @@ one optimizer step, `data_pipeline.stream` brings the batches, `models` holds th
 
 from __future__ import annotations
 
-import argparse
-
-from cluster.errors import INTERRUPTED, UserError, run_command
+from cluster.errors import INTERRUPTED, run_command
 from cluster.session import ray_session
+from trainers.arguments import training_arguments
 from trainers.check_run import check_run, new_run
 from trainers.config import load_config
 from trainers.figures_table import figures_table
@@ -22,24 +21,12 @@ from trainers.run import run_training
 
 def main() -> int:
     """The command line."""
-    parser = argparse.ArgumentParser(
-        prog="python -m trainers.train", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("config", nargs="?", help="a YAML file of configs/train/; without one the defaults hold")
-    parser.add_argument("overrides", nargs="*", metavar="key=value", help="dotted keys of the configuration")
-    parser.add_argument("--resume", metavar="RUN", help="go on with the run in this folder, from its last checkpoint")
-    args = parser.parse_intermixed_args()
-    overrides = list(args.overrides)
-    if args.config and "=" in args.config:
-        overrides.insert(0, args.config)
-        args.config = None
+    args = training_arguments("trainers.train", __doc__)
     if args.resume:
-        if args.config:
-            raise UserError("--resume takes its configuration from the run. Leave CONFIG out; key=value may change a value.")
         run, config = open_run(args.resume)
-        config = change_config(run, config, overrides)
+        config = change_config(run, config, args.overrides)
     else:
-        config = load_config(args.config, overrides)
+        config = load_config(args.config, args.overrides)
         check_run(config)
         run = new_run(config)
     print(f"Run {run.uri}", flush=True)

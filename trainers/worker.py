@@ -51,7 +51,8 @@ class Worker:
         self.source, self.task, self.data, self.stream = parts.source, parts.task, parts.data, parts.stream
         self.validation, self.total_steps = parts.validation, parts.total_steps
         self.network, self.step, self.micro_batch, self.patience = parts.network, parts.step, parts.micro_batch, parts.patience
-        self.position, self.metrics = parts.position, parts.metrics
+        self.position = parts.position
+        self.metrics: dict[str, float] = {}  # of the last validation
         self.bad_steps = BadSteps(config.guard, line, place.rank)
         self.writer: CheckpointWriter | None = None
         self.interval = Interval(place.device)
@@ -180,6 +181,7 @@ class Worker:
         self._end_averaging(epoch)
         if self.validation is not None:
             self.metrics = self.validate(self.validation, self.config.data.val_split, "val")
+            self._require_figures()
             self.patience.update(self.metrics)
         evaluated = time.monotonic()
         self._checkpoint(validated=self.validation is not None)
@@ -213,6 +215,15 @@ class Worker:
                 averaging.gather_statistics(forward, batches)
             finally:
                 batches.close()
+
+    def _require_figures(self) -> None:
+        """What the run is judged by is among its figures, or the user hears of it after the first epoch, not after the last."""
+        judged_by = {"checkpoint.metric": self.config.checkpoint.metric}
+        if self.config.early_stopping.patience:
+            judged_by["early_stopping.metric"] = self.config.early_stopping.metric
+        for key, name in judged_by.items():
+            if name not in self.metrics:
+                raise UserError(f"{key}={name}: no such figure. There are: {', '.join(sorted(self.metrics))}.")
 
     def _show_pictures(self, batch: Batch, tensors: DeviceBatch) -> None:
         """What is read in a few images, for the sinks that show pictures; rank 0 alone draws them."""
@@ -253,7 +264,9 @@ class Worker:
         metrics |= self.metrics if validated else {}
         card = short_card(self.config.name, self.source.dataset.manifest, metrics)
         state = self.step.state_dict() | {"patience": self.patience.state_dict()}
-        exported = self.step.averaging.network
+        # Averages that have no statistics of their own yet are not to be used: they are in the state alone.
+        averaging = self.step.averaging
+        exported = averaging.network if validated or not averaging.needs_statistics else self.network
         self.writer.submit(
             Snapshot.take(exported, self.config, self.task.tokenizer, self.data, state, self.position, metrics, card)
         )

@@ -15,7 +15,17 @@ from data_pipeline.images import ImagePolicy
 from data_pipeline.storage import Storage, open_storage
 from data_pipeline.stream.plan import Position
 from data_pipeline.tokenizer import Tokenizer
-from trainers.checkpoint import PREFIX, STATE, WEIGHTS, WHOLE, CheckpointError, DataInfo, Snapshot, whole_checkpoints
+from trainers.checkpoint import (
+    PREFIX,
+    STATE,
+    WEIGHTS,
+    WHOLE,
+    CheckpointError,
+    DataInfo,
+    Snapshot,
+    find_checkpoint,
+    whole_checkpoints,
+)
 from trainers.checkpoint_writer import CheckpointWriter, newest_whole
 from trainers.checkpointing import CheckpointConfig
 from trainers.config import load_config
@@ -180,3 +190,68 @@ def test_a_closed_writer_ends(start: Start) -> None:
     while any(thread.name == "inkray-checkpoint" and thread.is_alive() for thread in threading.enumerate()):
         assert time.monotonic() < deadline
         time.sleep(0.05)
+
+
+def test_what_was_just_written_stays_though_a_damaged_one_is_newer(start: Start, tmp_path: Path) -> None:
+    run = open_storage(tmp_path / "run")
+    for step in (1000, 2000):
+        snapshot(step).write(run.child(f"{PREFIX}{step:07d}-a"))
+    (tmp_path / "run" / f"{PREFIX}0002000-a" / WEIGHTS).write_bytes(b"no")
+    told: list[str] = []
+    found = newest_whole(run, told.append)
+    assert found is not None and found[1].step["steps"] == 1000
+    writer, run, _ = start()
+    writer.submit(snapshot(1500))
+    assert writer.wait(60) and steps_of(run) == [1500, 2000]
+    found = newest_whole(run, told.append)
+    assert found is not None and found[1].step["steps"] == 1500
+
+
+def test_a_mark_that_was_cut_short_is_no_checkpoint_and_ends_no_thread(start: Start, tmp_path: Path) -> None:
+    writer, run, told = start()
+    snapshot(1).write(run.child(f"{PREFIX}0000001-a"))
+    (tmp_path / "run" / f"{PREFIX}0000001-a" / WHOLE).write_bytes(b"")
+    assert newest_whole(run, pytest.fail) is None
+    for step in (2, 3):
+        writer.submit(snapshot(step))
+        assert writer.wait(60)
+    assert steps_of(run) == [3] and not told.of("warning")
+
+
+def test_an_error_of_any_kind_is_told_and_tried_again(start: Start, monkeypatch: pytest.MonkeyPatch) -> None:
+    writer, run, told = start()
+    files, failures = Snapshot.files, [MemoryError("no memory"), RuntimeError("a back end's own")]
+
+    def failing(self: Snapshot) -> dict[str, bytes]:
+        if failures:
+            raise failures.pop(0)
+        return files(self)
+
+    monkeypatch.setattr(Snapshot, "files", failing)
+    writer.submit(snapshot(1))
+    assert writer.wait(60) and steps_of(run) == [1] and told.of("warning")[0].startswith("no memory")
+
+
+def test_a_validated_one_does_not_give_way_to_one_that_is_not(start: Start, monkeypatch: pytest.MonkeyPatch) -> None:
+    writer, run, _ = start(keep=1)
+    gate, write = threading.Event(), Snapshot.write
+
+    def slowly(self: Snapshot, folder: Storage) -> None:
+        gate.wait(60)
+        write(self, folder)
+
+    monkeypatch.setattr(Snapshot, "write", slowly)
+    for step, score in ((1, None), (2, 0.9), (3, None), (4, None)):
+        writer.submit(snapshot(step, score))
+    gate.set()
+    assert writer.wait(60) and steps_of(run) == [2, 4]
+
+
+def test_the_best_is_the_best_by_the_metric_of_the_run(tmp_path: Path) -> None:
+    run = open_storage(tmp_path)
+    for step, (score, loss) in enumerate([(0.5, 2.0), (0.9, 3.0), (0.7, 1.0)], start=1):
+        taken = snapshot(step, score)
+        taken.metrics["val/loss"] = loss
+        taken.config.checkpoint.metric, taken.config.checkpoint.mode = "val/loss", "min"
+        taken.write(run.child(f"{PREFIX}{step:07d}-a"))
+    assert find_checkpoint(str(tmp_path)).name == f"{PREFIX}0000003-a"

@@ -32,6 +32,9 @@ def test_file_then_overrides(tmp_path: Path) -> None:
         ("scaling.precision=fp8", ["'scaling.precision'", "fp16", "bf16"]),
         ("epochs=0", ["epochs=0", "at least 1"]),
         ("global_batch_size=33", ["global_batch_size=33", "num_train_workers=2"]),
+        ("scaling.ddp.static_graph=true scaling.micro_batch_size=4", ["static_graph", "micro-batches"]),
+        ("scaling.sync_batch_norm=true scaling.find_micro_batch=true", ["find_micro_batch", "sync_batch_norm"]),
+        ("early_stopping.patience=3 data.val_split=''", ["early_stopping.patience", "data.val_split is empty"]),
         ("optim.lr=-1", ["optim.lr=-1", "above 0"]),
         ("optim", ["'optim'", "key=value"]),
         ("data=3", ["'data'", "3"]),
@@ -39,7 +42,7 @@ def test_file_then_overrides(tmp_path: Path) -> None:
 )
 def test_a_bad_override_is_named_with_what_is_allowed(override: str, parts: list[str]) -> None:
     with pytest.raises(ConfigError) as caught:
-        load_config(None, [override])
+        load_config(None, override.split(" "))
     assert all(part in str(caught.value) for part in parts), str(caught.value)
 
 
@@ -139,7 +142,7 @@ def test_a_model_that_cannot_be_read_is_one_message(
 )
 def test_losses_and_decoding_are_checked(override: str, parts: list[str]) -> None:
     with pytest.raises(ConfigError) as caught:
-        load_config(None, [override])
+        load_config(None, override.split(" "))
     assert all(part in str(caught.value) for part in parts), str(caught.value)
 
 

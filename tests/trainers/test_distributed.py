@@ -12,6 +12,8 @@ from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
 from cluster.errors import UserError
+from models import build_model
+from models.named import load_named
 from tests.trainers.test_bad_step import Poisoned, Pushed
 from tests.trainers.test_step import CPU, TOKENIZER, _frozen, batch_of, part, tiny_model, two_ranks
 from trainers.bad_steps import BadSteps
@@ -124,9 +126,23 @@ def test_norms_over_all_ranks_need_gpus() -> None:
     assert with_synchronized_norms(network, ScalingConfig(), CPU) is network
     with pytest.raises(UserError, match=r"scaling\.sync_batch_norm=true needs GPUs"):
         with_synchronized_norms(network, ScalingConfig(sync_batch_norm=True), CPU)
+    for model in ("seq2seq_light_bn", "comer"):
+        padded = build_model(load_named(model).config, SequenceTask(TOKENIZER).output_spec(12))
+        with pytest.raises(UserError, match="whose norms leave out the padding"):
+            with_synchronized_norms(padded, ScalingConfig(sync_batch_norm=True), torch.device("cuda"))
     converted = with_synchronized_norms(network, ScalingConfig(sync_batch_norm=True), torch.device("cuda"))
     assert any(isinstance(module, nn.SyncBatchNorm) for module in converted.modules())
     assert not any(type(module) is nn.BatchNorm2d for module in converted.modules())
+
+
+def test_norms_with_an_activation_keep_it() -> None:
+    import timm
+
+    network = timm.create_model("efficientnet_b0").eval()
+    images = torch.randn(1, 3, 64, 64, generator=torch.Generator().manual_seed(0))
+    expected = network(images)
+    converted = with_synchronized_norms(network, ScalingConfig(sync_batch_norm=True), torch.device("cuda")).eval()
+    torch.testing.assert_close(converted(images), expected)
 
 
 def test_alone_nothing_is_wrapped() -> None:

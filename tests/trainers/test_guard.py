@@ -7,7 +7,7 @@ import math
 import pytest
 import torch
 
-from trainers.guard import Guard, GuardConfig, problems
+from trainers.guard import MAX_OVERFLOWS, Guard, GuardConfig, problems
 
 CPU = torch.device("cpu")
 CLASSES = 20
@@ -55,3 +55,9 @@ def test_the_measure_survives_a_resume() -> None:
 @pytest.mark.parametrize("config", [GuardConfig(max_loss_ratio=0.5), GuardConfig(max_skipped=0)])
 def test_values_that_make_no_sense_are_named(config: GuardConfig) -> None:
     assert len(problems(config)) == 1 and problems(config)[0].startswith("guard.max_")
+
+
+def test_gradients_that_overflow_for_good_are_found_under_a_scale_too() -> None:
+    guard = Guard(GuardConfig(), CLASSES, CPU)
+    assert not any(judged(guard, 2.5, math.nan, scaled=True) for _ in range(MAX_OVERFLOWS))
+    assert judged(guard, 2.5, math.nan, scaled=True) and not judged(guard, 2.5, scaled=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from trainers.hangs import HangWatch
-from trainers.monitor import Beat
+from trainers.monitor import Beat, Monitor
 
 
 class Clock:
@@ -52,3 +52,16 @@ def test_workers_that_start_anew_have_their_time() -> None:
     clock.now = 100
     assert watch.hanging(beats(1, 1)) == []
     assert HangWatch(0, clock).hanging(beats(1, 1)) == []
+
+
+def test_a_rank_that_the_group_no_longer_has_is_not_blamed() -> None:
+    monitor, clock = Monitor(), Clock()
+    for beat in beats(9, 9, 5).values():
+        monitor.tell([], beat)
+    monitor.started(2)
+    for beat in beats(20, 19).values():
+        monitor.tell([], beat)
+    watch = HangWatch(60, clock)
+    watch.hanging(monitor.drain()[1])
+    clock.now = 61
+    assert [beat.rank for beat in watch.hanging(monitor.drain()[1])] == [1]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import numpy as np
 import pytest
 import torch
@@ -50,3 +52,10 @@ def test_intervals_add_up_to_an_epoch() -> None:
 
 def test_costs_travel_as_numbers() -> None:
     assert Costs.from_list(COSTS.to_list()) == COSTS
+
+
+def test_a_step_that_is_left_out_is_no_figure() -> None:
+    interval = Interval(torch.device("cpu"))
+    interval.stepped(result(20.0), batch())
+    interval.stepped(dataclasses.replace(result(float("nan")), bad=torch.tensor(True)), batch())
+    assert interval.close().figures()["train/loss"] == pytest.approx(2.0)

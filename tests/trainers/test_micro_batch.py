@@ -73,6 +73,8 @@ def test_full_memory_may_be_halved_and_the_run_remembers(tmp_path: Path) -> None
     micro = MicroBatch(open_storage(tmp_path), ScalingConfig(on_out_of_memory="halve"), 32)
     assert isinstance(micro.full(32, (32, 1, 64, 256), CPU, "step 7"), MemoryFull) and micro.size == 16
     assert isinstance(micro.full(16, (32, 1, 64, 256), CPU, "step 7"), MemoryFull) and micro.size == 8
+    smaller = MicroBatch(open_storage(tmp_path), ScalingConfig(on_out_of_memory="halve", micro_batch_size=4), 32)
+    assert smaller.size == 4, "what is configured is not exceeded"
     assert isinstance(micro.full(1, (32, 1, 64, 256), CPU, "step 7"), UserError), "one image alone is too large"
 
 

@@ -116,3 +116,16 @@ def test_bad_steps_may_be_skipped_until_they_are_too_many(formulas: str, tmp_pat
     steps = [record["step"] for record in records]
     assert steps[-3:] == list(range(steps[-1] - 2, steps[-1] + 1)) and command.text.count("is left out: loss") == len(steps) - 1
     assert "3 bad steps in a row" in command.lines[-1]
+
+
+@pytest.mark.slow
+def test_two_processes_of_torchrun_train_as_two_workers_of_ray(formulas: str, tmp_path: Path) -> None:
+    from tests.trainers.runs import losses, small_config, train
+
+    run, result, _ = train(small_config(formulas, tmp_path / "ray", "epochs=2"))
+    words = ["-m", "torch.distributed.run", "--nproc_per_node=2", "-m", "trainers.solo", *SMALL, "epochs=2"]
+    with running(*words, f"data.dataset={formulas}", f"runs_dir={tmp_path}") as command:
+        assert command.end() == 0, command.text
+    assert "2 workers on cpu" in command.text and logged(command) == losses(result)
+    assert not differences(last_state(run)["weights"], last_state(command.run)["weights"])
+    assert command.text.count("Trained in") == 1, "one of the two speaks"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import dataclasses
+import itertools
 import socket
 from collections.abc import Callable
 from typing import Any
@@ -28,6 +29,7 @@ from trainers.losses import LossConfig
 from trainers.metrics import GroupedSums
 from trainers.optim import OptimConfig, ScheduleConfig
 from trainers.optim.schedule import rate
+from trainers.scaling import Precision
 from trainers.step import StepConfig, TrainStep
 from trainers.task import SequenceTask
 
@@ -264,3 +266,14 @@ def test_gradients_are_clipped_to_the_norm_or_not_at_all() -> None:
         moved.append(torch.cat([parameter.detach().flatten() for parameter in step.model.parameters()]) - before)
     assert torch.equal(moved[0], moved[1])
     assert float(moved[2].norm()) == pytest.approx(1e-3 * 1.9, rel=1e-2), "Nesterov's first step is 1 + momentum gradients"
+
+
+def test_a_run_may_go_on_in_another_precision() -> None:
+    batch = to_device(batch_of(["a b", "c d a"]), CPU)
+    precisions: list[Precision] = ["fp32", "bf16", "fp16"]
+    for one, other in itertools.permutations(precisions, 2):
+        first = TrainStep(tiny_model(), SequenceTask(TOKENIZER), OptimConfig(), 4, CPU, StepConfig(one))
+        first(batch)
+        second = TrainStep(copy.deepcopy(first.network), SequenceTask(TOKENIZER), OptimConfig(), 4, CPU, StepConfig(other))
+        second.load_state_dict(copy.deepcopy(first.state_dict()))
+        assert torch.isfinite(second(batch).loss_sum) and second.steps == 2
