@@ -53,9 +53,8 @@ class CheckpointWriter:
     def submit(self, snapshot: Snapshot) -> None:
         """Have `snapshot` written. One that still waits is given up for it, but a validated one for another such only."""
         with self._changed:
-            validated = self._config.metric in snapshot.metrics
-            self._waiting = [other for other in self._waiting if self._config.metric in other.metrics and not validated]
-            self._waiting.append(snapshot)
+            kept = [] if self._validated(snapshot) else [other for other in self._waiting if self._validated(other)]
+            self._waiting = [*kept, snapshot]
             self._changed.notify_all()
 
     @property
@@ -115,8 +114,10 @@ class CheckpointWriter:
 
     def _superseded(self, snapshot: Snapshot) -> bool:
         """Whether what waits now takes the place of `snapshot`: a validated one gives way to a validated one only."""
-        scored = self._config.metric in snapshot.metrics
-        return any(self._config.metric in waiting.metrics or not scored for waiting in self._waiting)
+        return any(self._validated(waiting) or not self._validated(snapshot) for waiting in self._waiting)
+
+    def _validated(self, snapshot: Snapshot) -> bool:
+        return self._config.metric in snapshot.metrics
 
     def _write(self, snapshot: Snapshot) -> None:
         # Unique: what a lost worker left behind, or still writes, is another directory.

@@ -10,6 +10,8 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
+from trainers.distributed import several_ranks
+
 MAX_OVERFLOWS = 50  # in a row; a scale of 2 ** 16 is below 1 after 17
 
 
@@ -18,9 +20,7 @@ class GuardConfig:
     """What counts as a bad step, and what is done about it."""
 
     on_bad_step: Literal["stop", "skip"] = "stop"  # skip: the batch changes nothing, its ids are saved, training goes on
-    max_loss_ratio: float = (
-        3.0  # a loss this many times that of the untrained network has exploded; 0: only NaN and inf are bad
-    )
+    max_loss_ratio: float = 3.0  # a loss so many times that of the untrained network has exploded; 0: NaN and inf alone are bad
     max_skipped: int = 20  # bad steps in a row that end the run all the same
 
 
@@ -55,7 +55,7 @@ class Guard:
         Gradients that overflow under a loss scale (`scaled`) are the scaler's affair, unless it never finds one that does.
         """
         loss = loss_sum.detach().float().clone()
-        if dist.is_available() and dist.is_initialized() and dist.get_world_size() > 1:
+        if several_ranks():
             dist.all_reduce(loss)
         loss = loss / tokens
         first = torch.where(torch.isfinite(loss), loss.clamp(min=self._guess), self._reference)

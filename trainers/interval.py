@@ -9,6 +9,7 @@ import torch
 import torch.distributed as dist
 
 from data_pipeline.stream import Batch, Costs
+from trainers.distributed import several_ranks
 from trainers.step import StepResult
 
 
@@ -90,7 +91,7 @@ class Interval:
         local = [self._wait_s, float(self._rejected), *self._costs.to_list()]
         sums = torch.cat([self._loss.double()[None], torch.tensor(local, dtype=torch.float64, device=self._device)])
         ranks = 1
-        if dist.is_available() and dist.is_initialized() and dist.get_world_size() > 1:
+        if several_ranks():
             dist.all_reduce(sums)
             ranks = dist.get_world_size()
         loss, wait_s, rejected, *costs = sums.tolist()

@@ -26,7 +26,7 @@ from data_pipeline.storage import Storage
 from models import ModelConfigError
 from trainers.arguments import training_arguments
 from trainers.check_run import begin_run, new_run
-from trainers.checkpoint import find_checkpoint, load_checkpoint
+from trainers.checkpoint import load_checkpoint
 from trainers.config import TrainConfig, load_config
 from trainers.evaluation import evaluate
 from trainers.figures_table import figures_table, split_figures
@@ -163,7 +163,7 @@ def _judge_test_split(config: TrainConfig, run: Storage, worker: Worker) -> None
     split = config.data.test_split or config.data.val_split
     if not split:
         return
-    loaded = load_checkpoint(find_checkpoint(run.uri).uri, worker.place.device)
+    loaded = load_checkpoint(run.uri, worker.place.device)
     stream = replace(worker.source, place=replace(worker.place, rank=0, world_size=1)).evaluation(split)
     assert stream is not None
     sums, _ = evaluate(loaded.model, loaded.task, stream, worker.place.device, worker.line, config.decoding)

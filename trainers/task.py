@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
-from torch.nn.parallel import DistributedDataParallel
 
 from data_pipeline.tokenizer import Tokenizer
 from models import Decoding, Generation, OutputSpec, OwnTokens, Recognizer
+from trainers.distributed import bare
 from trainers.losses import LossConfig, Targets, counted_positions, sequence_loss, without_training_terms
 from trainers.metrics import GroupedSums
 
@@ -84,6 +84,5 @@ def wide_enough(model: nn.Module, images: Tensor) -> Tensor:
 
     A batch, the last one of an epoch say, may hold narrow images alone.
     """
-    network: Any = model.module if isinstance(model, DistributedDataParallel) else model
-    missing = network.backbone.min_size[1] - images.shape[3]
+    missing = bare(model).backbone.min_size[1] - images.shape[3]
     return torch.cat([images, images[..., -1:].expand(-1, -1, -1, missing)], 3) if missing > 0 else images
