@@ -23,7 +23,8 @@ from data_pipeline.manifest import Manifest
 from data_pipeline.shards import Rejected, Row
 from data_pipeline.storage import open_storage
 
-FILES_PER_SHARD = 512
+# One shard for all that a competition has: a shard is sorted by size, and the more rows it has, the less row groups are padded.
+FILES_PER_SHARD = 10_000
 LICENCE = (
     "CROHME: freely available only for research purpose without any commercial use (cite Mouchère et al., IAPR TC-11); "
     "weights trained on it are for non-commercial use"

@@ -30,7 +30,7 @@ REJECTED_SCHEMA = pa.schema([("id", pa.string()), ("split", pa.string()), ("path
 # Small enough to shuffle by and to hold a window of in memory, large enough to read at speed.
 ROWS_PER_GROUP = 64
 BYTES_PER_GROUP = 4 * 2**20  # of encoded images; a larger image is a row group of its own
-_HEIGHT_CLASS = 32  # pixels: rows are sorted by width inside classes of heights, as batches are padded to multiples of it
+_HEIGHT_CLASS = 16  # pixels: rows are sorted by width inside classes of heights, as batches are padded to multiples of it
 
 
 @dataclass(frozen=True)

@@ -40,8 +40,9 @@ Repulsion = Literal["none", "heads"]
 
 @dataclass
 class SmallCnnConfig:
-    """The convolutional backbone for CPUs: stride 8, stages of width, 2 x width and 4 x width channels."""
+    """The convolutional backbone for CPUs: stages of width, 2 x width and 4 x width channels."""
 
+    stride: int = 8  # pixels per feature: 8, or 4, where symbols are small
     width: int = 24
     depth: int = 1  # residual blocks in each of the last two stages
 

@@ -61,6 +61,7 @@ class TrainConfig:
     runs_dir: str = "runs"  # any URI
     seed: int = 0
     epochs: int = 10
+    validate_every: int = 1  # epochs; always after the last
     global_batch_size: int = 64
     data: DataConfig = field(default_factory=DataConfig)
     stream: StreamConfig = field(default_factory=StreamConfig)
@@ -226,6 +227,7 @@ def check(config: TrainConfig) -> None:
     """
     rules = [
         (config.epochs >= 1, f"epochs={config.epochs}: at least 1"),
+        (config.validate_every >= 1, f"validate_every={config.validate_every}: epochs, at least 1"),
         (config.global_batch_size >= 1, f"global_batch_size={config.global_batch_size}: at least 1"),
         (config.seed >= 0, f"seed={config.seed}: not negative"),
         (config.report.examples >= 0, f"report.examples={config.report.examples}: not negative"),

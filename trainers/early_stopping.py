@@ -9,9 +9,9 @@ from typing import Any, Literal
 
 @dataclass
 class EarlyStoppingConfig:
-    """After how many epochs without a better figure a run ends."""
+    """After how many validations without a better figure a run ends."""
 
-    patience: int = 0  # epochs; 0: never
+    patience: int = 0  # validations, which are epochs unless validate_every says otherwise; 0: never
     metric: str = "val/score"
     mode: Literal["max", "min"] = "max"
     min_delta: float = 0.0  # how much better counts as better

@@ -52,7 +52,7 @@ class Worker:
         self.validation, self.total_steps = parts.validation, parts.total_steps
         self.network, self.step, self.micro_batch, self.patience = parts.network, parts.step, parts.micro_batch, parts.patience
         self.position = parts.position
-        self.metrics: dict[str, float] = {}  # of the last validation
+        self.metrics: dict[str, float] = {}  # of the validation at the end of the last epoch, if there was one
         self.bad_steps = BadSteps(config.guard, line, place.rank)
         self.writer: CheckpointWriter | None = None
         self.interval = Interval(place.device)
@@ -108,7 +108,7 @@ class Worker:
                 self.step.begin_epoch(self.position.epoch)
             elif wishes.stop or wishes.checkpoint or self._checkpoint_due():
                 self.bad_steps.look()
-                self._checkpoint(validated=False)
+                self._checkpoint({}, usable=False)
             if wishes.stop or self.patience.due:
                 if self.place.rank == 0:
                     kind = "stopped" if wishes.stop else "ended_early"
@@ -178,13 +178,17 @@ class Worker:
     def _end_epoch(self, epoch: int, seconds: float) -> None:
         self._close_interval()
         started = time.monotonic()
-        self._end_averaging(epoch)
-        if self.validation is not None:
+        due = (epoch + 1) % self.config.validate_every == 0 or epoch + 1 == self.config.epochs
+        self.step.averaging.end_epoch()
+        if due:
+            self._gather_statistics(epoch)
+        self.metrics = {}
+        if due and self.validation is not None:
             self.metrics = self.validate(self.validation, self.config.data.val_split, "val")
             self._require_figures()
             self.patience.update(self.metrics)
         evaluated = time.monotonic()
-        self._checkpoint(validated=self.validation is not None)
+        self._checkpoint(self.metrics, usable=due)
         if self.place.rank == 0:
             times = {
                 "time/train_s": seconds,
@@ -198,10 +202,9 @@ class Worker:
         self.epoch_sums, self.first_wait_s = Sums(), None
         self.interval.restart()
 
-    def _end_averaging(self, epoch: int) -> None:
+    def _gather_statistics(self, epoch: int) -> None:
         """Averaged weights have no statistics of their own for BatchNorm: they are gathered from this epoch's first batches."""
         averaging = self.step.averaging
-        averaging.end_epoch()
         if averaging.needs_statistics:
             stream = self.source.training()
             batches = fed(stream.batches(Position(epoch), epoch + 1, from_rank_zero), self.place.device, stream.stop)
@@ -254,19 +257,22 @@ class Worker:
                 for buffer in network.buffers():
                     dist.broadcast(buffer, 0)
 
-    def _checkpoint(self, validated: bool) -> None:
-        """Have a checkpoint written; training waits for the copy of what it will change, not for the storage."""
+    def _checkpoint(self, figures: dict[str, float], usable: bool) -> None:
+        """Have a checkpoint written; training waits for the copy of what it will change, not for the storage.
+
+        `figures` are those of a validation of these very weights; `usable`: averaged weights have their statistics.
+        """
         self.line.mark("checkpoint")
         self._wishes_checkpoint = False
         if self.writer is None:
             return
         metrics = {"step": float(self.step.steps), "epoch": float(self.position.epoch)}
-        metrics |= self.metrics if validated else {}
+        metrics |= figures
         card = short_card(self.config.name, self.source.dataset.manifest, metrics)
         state = self.step.state_dict() | {"patience": self.patience.state_dict()}
         # Averages that have no statistics of their own yet are not to be used: they are in the state alone.
         averaging = self.step.averaging
-        exported = averaging.network if validated or not averaging.needs_statistics else self.network
+        exported = averaging.network if usable or not averaging.needs_statistics else self.network
         self.writer.submit(
             Snapshot.take(exported, self.config, self.task.tokenizer, self.data, state, self.position, metrics, card)
         )

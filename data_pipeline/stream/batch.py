@@ -13,7 +13,7 @@ from data_pipeline.images import BadImage, ImagePolicy, decode
 from data_pipeline.stream.augment import augment
 from data_pipeline.stream.config import Augmentation
 from data_pipeline.stream.costs import Costs
-from data_pipeline.stream.plan import SIZE_MULTIPLE, Position
+from data_pipeline.stream.plan import HEIGHT_MULTIPLE, WIDTH_MULTIPLE, Position, padded
 from data_pipeline.stream.read import Rows
 from data_pipeline.tokenizer import Tokenizer
 
@@ -44,11 +44,6 @@ class Batch:
         return len(self.weights)
 
 
-def padded(pixels: int) -> int:
-    """A width or height as it is in a batch."""
-    return -(-pixels // SIZE_MULTIPLE) * SIZE_MULTIPLE
-
-
 def pad_images(images: Sequence[np.ndarray], policy: ImagePolicy) -> tuple[np.ndarray, np.ndarray]:
     """Images of a policy, uint8 (H, W[, C]), padded on the right and below to one uint8 (B, C, H, W); and their widths (B,)."""
     widths = np.array([image.shape[1] for image in images], np.int64)
@@ -63,8 +58,8 @@ def _canvas(count: int, height: int, width: int, policy: ImagePolicy) -> np.ndar
 
 
 def _shape(count: int, height: int, width: int, policy: ImagePolicy) -> tuple[int, int, int, int]:
-    height = policy.height if policy.fixed_height else padded(max(height, 1))
-    return count, policy.channels, height, padded(max(width, 1))
+    height = policy.height if policy.fixed_height else padded(max(height, 1), HEIGHT_MULTIPLE)
+    return count, policy.channels, height, padded(max(width, 1), WIDTH_MULTIPLE)
 
 
 def _put(place: np.ndarray, image: np.ndarray) -> None:
@@ -117,7 +112,7 @@ class Decoder:
         started = time.perf_counter()
         images = np.empty(self.shape(size, picked), np.uint8) if images is None else images
         images.fill(self.policy.background)
-        widths, weights = np.full(size, SIZE_MULTIPLE, np.int64), np.zeros(size, np.float32)
+        widths, weights = np.full(size, WIDTH_MULTIPLE, np.int64), np.zeros(size, np.float32)
         encoded = [self.tokenizer.encode(rows.texts[index]) for rows, index in picked]
         targets = np.full((size, max(map(len, encoded), default=2)), self.tokenizer.pad_id, np.int64)
         targets[:, :2] = self.tokenizer.bos_id, self.tokenizer.eos_id

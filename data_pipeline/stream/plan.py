@@ -14,14 +14,25 @@ from __future__ import annotations
 import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import TypeVar
 
 import numpy as np
 
 from data_pipeline.images import ImagePolicy
 from data_pipeline.manifest import Manifest, Split
 
-SIZE_MULTIPLE = 32  # pixels: padded sizes are multiples of this; row groups of the same padded size are mixed with each other
+# Pixels: padded sizes are multiples of these, and row groups of one padded size are mixed with each other. Heights are told
+# apart more finely: images whose height is their own are wide and low, so that a few rows more are many pixels.
+WIDTH_MULTIPLE, HEIGHT_MULTIPLE = 32, 16
 BUNDLE_ROWS = 64  # rows of one size that stay together, where batches are counted in samples
+
+Pixels = TypeVar("Pixels", int, np.ndarray)
+
+
+def padded(pixels: Pixels, multiple: int) -> Pixels:
+    """Widths or heights as they are in a batch: rounded up."""
+    return -(-pixels // multiple) * multiple
+
 
 # Streams of random numbers that must not be confused: one purpose, one number.
 _WINDOWS, _ROWS = 1, 2
@@ -67,10 +78,10 @@ class RowGroups:
             shard=shard,
             index=index,
             rows=rows,
-            width=_padded(width),
+            width=padded(width, WIDTH_MULTIPLE),
             height=np.full_like(height, policy.height)
             if policy.fixed_height
-            else _padded(np.where(height > 0, height, policy.height)),
+            else padded(np.where(height > 0, height, policy.height), HEIGHT_MULTIPLE),
             bytes=np.where(size > 0, size, np.ceil(rows * mean[shard]).astype(np.int64) if len(shard) else size),
         )
 
@@ -268,7 +279,3 @@ def evaluation_plan(
 
 def _generator(*key: int) -> np.random.Generator:
     return np.random.Generator(np.random.PCG64(np.random.SeedSequence(key)))
-
-
-def _padded(sizes: np.ndarray) -> np.ndarray:
-    return -(-sizes // SIZE_MULTIPLE) * SIZE_MULTIPLE

@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from models.attention import attention_scale, head_width, merge_heads, probabilities, split_heads
+from models.attention import attend, attention_scale, head_width, merge_heads, probabilities, split_heads
 from models.choices import choose
 from models.config import EncoderAttention, EncoderConfig, Projections
 
@@ -79,14 +79,7 @@ class StandardAttention(nn.Module):
     def forward(self, x: Tensor, mask: Tensor | None, scores: Tensor | None) -> tuple[Tensor, Tensor | None]:
         """`x` (B, S, D), `mask` (B, 1, 1, S) and the scores of the layer before (passed on) to (B, S, D) and scores."""
         query, keys, values = self.project(x)
-        heads = F.scaled_dot_product_attention(
-            query,
-            keys,
-            values,
-            attn_mask=mask,
-            dropout_p=self.drop_rate if self.training else 0.0,
-            scale=self.scale,
-        )
+        heads = attend(query, keys, values, mask, drop_rate=self.drop_rate if self.training else 0.0, scale=self.scale)
         return self.drop(self.out(merge_heads(heads))), scores
 
 

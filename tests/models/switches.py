@@ -16,6 +16,7 @@ VALUES: dict[str, tuple[Any, ...]] = {
     "backbone.convnet6.gates": (0, 1, 2, 3),
     "backbone.convnet6.multiplier": (1, 2, 3, 4),
     "backbone.small_cnn.depth": (0, 1, 2),
+    "backbone.small_cnn.stride": (4, 8),
     "backbone.timm.stride": (None, 8, 16, 32),
     "backbone.timm.neck_channels": (None, 24),
     "backbone.resnetv2.depths": ([1], [1, 1], [1, 1, 1]),

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from models.attention import ATTENTION_OUTPUTS, MultiHeadAttention, attention_scale, head_width
+from models.attention import ATTENTION_OUTPUTS, PRODUCTS_UP_TO, MultiHeadAttention, attend, attention_scale, head_width
 from models.config import AttentionOutput, AttentionScale
 from models.errors import ModelConfigError
 
@@ -86,3 +86,41 @@ def test_width_of_a_head() -> None:
         head_width(12, 5, None, "model.decoder")
     with pytest.raises(ModelConfigError, match=r"model\.decoder\.head_dim"):
         head_width(12, 5, 0, "model.decoder")
+
+
+@pytest.mark.parametrize("mask", [None, MASK])
+@pytest.mark.parametrize("is_causal", [False, True])
+@pytest.mark.parametrize("scale", [None, 0.3])
+def test_attention_that_trains_in_bf16_is_that_of_float32(mask: Tensor | None, is_causal: bool, scale: float | None) -> None:
+    """On CPUs it is written out, for the fused kernel is slow there; values and gradients are those of the fused kernel."""
+    torch.manual_seed(0)
+    length = 4 if is_causal else 3
+    mask = None if is_causal else mask
+    inputs = [torch.randn(2, 2, rows, 8).bfloat16() for rows in (length, 4, 4)]
+    outputs, gradients = [], []
+    for dtype in (torch.bfloat16, torch.float32):
+        leaves = [x.clone().to(dtype).requires_grad_() for x in inputs]
+        out = attend(*leaves, mask, is_causal, scale=scale)
+        out.float().square().sum().backward()
+        outputs.append(out.float())
+        gradients.append([leaf.grad.float() for leaf in leaves if leaf.grad is not None])
+    torch.testing.assert_close(outputs[0], outputs[1], rtol=0.03, atol=0.03)
+    assert len(gradients[0]) == 3
+    torch.testing.assert_close(gradients[0], gradients[1], rtol=0.06, atol=0.06)
+
+
+def test_attention_to_very_many_keys_keeps_no_scores() -> None:
+    queries = torch.randn(1, 1, 2, 8, dtype=torch.bfloat16, requires_grad=True)
+    keys = torch.randn(1, 1, PRODUCTS_UP_TO // 2 + 1, 8, dtype=torch.bfloat16)
+    assert "Softmax" not in _ancestors(attend(queries, keys, keys))
+    assert "Softmax" in _ancestors(attend(queries, keys[:, :, :5], keys[:, :, :5]))
+
+
+def _ancestors(result: Tensor) -> str:
+    names, ahead = [], [result.grad_fn]
+    while ahead:
+        node = ahead.pop()
+        if node is not None:
+            names.append(node.name())
+            ahead += [parent for parent, _ in node.next_functions]
+    return " ".join(names)

@@ -33,6 +33,7 @@ def refused(build: Callable[[], Any], key: str) -> None:
         ("small", "pixel_mean", float("inf")),
         ("small", "backbone.small_cnn.width", 0),
         ("small", "backbone.small_cnn.depth", -1),
+        ("small", "backbone.small_cnn.stride", 2),
         ("small", "encoder.embed_dim", 0),
         ("small", "encoder.embed_dim", -4),
         ("small", "encoder.embed_dim", "16"),

@@ -18,6 +18,7 @@ from trainers.checkpoint import whole_checkpoints
 STATEFUL = [
     *SMALL, "scaling.num_train_workers=1", "averaging.name=ema", "averaging.decay=0.9", "early_stopping.patience=50",
     "forcing.mode=per_token", "forcing.ratio=0.8", "checkpoint.every_steps=4", "stream.augmentation=light", "epochs=3",
+    "validate_every=2",
 ]  # fmt: skip
 
 
@@ -58,6 +59,11 @@ def test_it_trains_where_ray_is_not_installed(formulas: str, tmp_path: Path) -> 
     figures = json.loads(command.run.child("figures.json").read_bytes())
     assert figures["figures"]["test"]["count"] == 40 and figures["checkpoint"].startswith(command.run.uri)
     assert {"metrics.jsonl", "config.yaml"} <= set(command.run.names()) and len(whole_checkpoints(command.run)) >= 1
+
+
+def test_validation_comes_every_so_many_epochs_and_after_the_last(calm: Running) -> None:
+    rows = [json.loads(line) for line in calm.run.child("metrics.jsonl").read_bytes().splitlines()]
+    assert {row["epoch"]: "val/score" in row for row in rows if "time/train_s" in row} == {0: False, 1: True, 2: True}
 
 
 def test_a_run_that_is_killed_equals_the_calm_one_to_the_bit(calm: Running, formulas: str, tmp_path: Path) -> None:

@@ -30,7 +30,7 @@ def build_optimizer(network: nn.Module, config: OptimConfig, lr: float) -> torch
         "weight_decay": config.weight_decay,
         "betas": config.betas,
         **({} if config.eps is None else {"eps": config.eps}),
-        **kernel(kind, next(network.parameters()).device),
+        **kernel(kind, next(network.parameters()).device, config.options),
         **({"max_grad_norm": None} if "max_grad_norm" in arguments(kind) else {}),  # LAMB's own: the step clips, once
         **config.options,
     }
@@ -43,8 +43,10 @@ def build_optimizer(network: nn.Module, config: OptimConfig, lr: float) -> torch
     return create_optimizer_v2(groups, opt=config.name, **settings)
 
 
-def kernel(kind: type[torch.optim.Optimizer], device: torch.device) -> dict[str, bool]:
-    """How the step is computed: in one kernel where torch has it for the device, else over lists of tensors."""
-    if device.type == "cuda" and kind in FUSED:
+def kernel(kind: type[torch.optim.Optimizer], device: torch.device, options: dict[str, Any]) -> dict[str, bool]:
+    """How the step is computed: in one kernel where torch has it, else over lists of tensors, unless `options` say how."""
+    if options.keys() & {"fused", "foreach"}:
+        return {}
+    if device.type in ("cuda", "cpu") and kind in FUSED:
         return {"fused": True}
     return {"foreach": True} if "foreach" in arguments(kind) else {}
