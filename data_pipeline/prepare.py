@@ -14,13 +14,10 @@ from pathlib import Path
 from cluster.errors import UserError, run_command
 from cluster.session import ray_session
 from data_pipeline.build import Chunk, build_dataset
-from data_pipeline.crohme.caption import caption
-from data_pipeline.crohme.inkml import UnusableInk, read_inkml
-from data_pipeline.crohme.render import render_ink
-from data_pipeline.crohme.source import InkmlFile, iter_inkml
-from data_pipeline.images import ImagePolicy, encode_png, fit
+from data_pipeline.crohme.rows import Work, build_rows
+from data_pipeline.crohme.source import iter_inkml
+from data_pipeline.images import ImagePolicy
 from data_pipeline.manifest import Manifest
-from data_pipeline.shards import Rejected, Row
 from data_pipeline.storage import open_storage
 
 # One shard for all that a competition has: a shard is sorted by size, and the more rows it has, the less row groups are padded.
@@ -48,38 +45,25 @@ def find_splits(source: Path) -> dict[str, Path]:
     return found or {"train": source}
 
 
-def build_rows(policy: ImagePolicy, stroke_size: float | None, chunk: Chunk) -> tuple[list[Row], list[Rejected]]:
-    """Read, caption and render the InkML files of a chunk."""
-    rows: list[Row] = []
-    rejected: list[Rejected] = []
-    files: list[InkmlFile] = chunk.work
-    for file in files:
-        if file.problem:
-            rejected.append(Rejected(file.id, chunk.split, file.path, file.problem))
-            continue
-        try:
-            ink = read_inkml(file.data)
-            text = caption(ink, file.id)
-        except UnusableInk as reason:
-            rejected.append(Rejected(file.id, chunk.split, file.path, str(reason)))
-            continue
-        pixels = fit(render_ink(ink.strokes, policy.height, policy.width, stroke_size), policy)
-        source = Path(file.path).parent.name
-        rows.append(Row(file.id, encode_png(pixels), pixels.shape[1], pixels.shape[0], text, source))
-    return rows, rejected
-
-
 def prepare_crohme(
-    splits: dict[str, Path], out: str, policy: ImagePolicy, overwrite: bool, stroke_size: float | None = None
+    splits: dict[str, Path],
+    out: str,
+    policy: ImagePolicy,
+    overwrite: bool,
+    stroke_size: float | None = None,
+    variations: int = 0,
 ) -> Manifest:
-    """Make the dataset; with `stroke_size` (pixels) symbols are of one size and `policy` has no fixed height."""
+    """Make the dataset; with `stroke_size` (pixels) symbols are of one size and `policy` has no fixed height.
+
+    The split `train` has each formula once as it is, and `variations` times varied.
+    """
     chunks: list[Chunk] = []
     skipped: Counter[str] = Counter()
     for split, path in splits.items():
         files = list(iter_inkml(path, skipped))
-        for number, first in enumerate(range(0, len(files), FILES_PER_SHARD)):
-            part = files[first : first + FILES_PER_SHARD]
-            chunks.append(Chunk(split, number, len(part), part))
+        parts = [files[first : first + FILES_PER_SHARD] for first in range(0, len(files), FILES_PER_SHARD)]
+        works = [Work(part, variation) for variation in range(1 + variations * (split == "train")) for part in parts]
+        chunks += [Chunk(split, number, len(work.files), work) for number, work in enumerate(works)]
     if skipped:
         kinds = ", ".join(f"{count} {suffix or 'without suffix'}" for suffix, count in sorted(skipped.items()))
         print(f"Not InkML, left alone: {kinds}")
@@ -94,6 +78,7 @@ def prepare_crohme(
             "command": "prepare crohme",
             "splits": {split: path.name for split, path in splits.items()},
             "stroke_size": stroke_size,
+            "variations": variations,
         },
         licence=LICENCE,
     )
@@ -117,12 +102,20 @@ def main() -> int:
         type=float,
         help="of the median stroke, pixels: all symbols of one size, images as high as that takes (without it: --height)",
     )
+    parser.add_argument(
+        "--variations",
+        type=int,
+        default=0,
+        help="of each formula of the split train, beside it: symbols exchanged, parts cut out (default %(default)s)",
+    )
     parser.add_argument("--overwrite", action="store_true", help="replace a dataset that is there")
     args = parser.parse_args()
     if min(args.height, args.width) < 16:
         raise UserError("--height and --width are at least 16 pixels.")
     if args.stroke_size is not None and args.stroke_size < 4:
         raise UserError("--stroke-size is at least 4 pixels.")
+    if args.variations < 0:
+        raise UserError("--variations is not negative.")
     splits = find_splits(args.source)
     if args.split:
         if not all("=" in item for item in args.split):
@@ -130,7 +123,7 @@ def main() -> int:
         splits = {name: args.source / path for name, _, path in (item.partition("=") for item in args.split)}
     with ray_session():
         policy = ImagePolicy(args.height, args.width, fixed_height=args.stroke_size is None)
-        made = prepare_crohme(splits, args.out, policy, args.overwrite, args.stroke_size)
+        made = prepare_crohme(splits, args.out, policy, args.overwrite, args.stroke_size, args.variations)
     sizes = ", ".join(f"{name} {split.rows:,}" for name, split in made.splits.items())
     print(f"{args.out}: {sizes} formulas, {made.rejected} rejected (see rejected.parquet), {len(made.charset)} tokens")
     print(f"Licence of the data: {made.licence}")

@@ -25,6 +25,8 @@ class Ink:
     """The truth as LaTeX, not normalised."""
     mathml: ElementTree.Element | None
     """The truth as the `math` element."""
+    symbols: dict[str, list[int]] = field(default_factory=dict)
+    """Which strokes draw which element of `mathml`: its xml:id to indices of `strokes`. Empty where nobody has told."""
     annotations: dict[str, str] = field(default_factory=dict)
     """The other annotations of the whole ink by type: UI (the identifier), writer, age, ..."""
 
@@ -46,10 +48,23 @@ def read_inkml(data: bytes) -> Ink:
     if latex is None and mathml is None:
         raise UnusableInk("no truth: neither LaTeX nor MathML")
     traces = [element for element in root.iter() if _local(element.tag) == "trace"]
-    strokes = [stroke for trace in traces if len(stroke := _points(trace))]
-    if not strokes:
+    drawn = [(trace.get("id", ""), stroke) for trace in traces if len(stroke := _points(trace))]
+    if not drawn:
         raise UnusableInk("no strokes")
-    return Ink(strokes, latex, mathml, annotations)
+    places = {name: place for place, (name, _) in enumerate(drawn)}
+    return Ink([stroke for _, stroke in drawn], latex, mathml, _symbols(root, places), annotations)
+
+
+def _symbols(root: ElementTree.Element, places: dict[str, int]) -> dict[str, list[int]]:
+    """The trace groups that name an element of the MathML, with the `places` of their traces."""
+    symbols: dict[str, list[int]] = {}
+    for group in root.iter():
+        children = {_local(child.tag): child for child in group} if _local(group.tag) == "traceGroup" else {}
+        if "annotationXML" in children:
+            references = [child.get("traceDataRef", "") for child in group if _local(child.tag) == "traceView"]
+            strokes = [places[name] for name in references if name in places]
+            symbols.setdefault(children["annotationXML"].get("href", ""), []).extend(strokes)
+    return {name: strokes for name, strokes in symbols.items() if name and strokes}
 
 
 def _decode(data: bytes) -> str:

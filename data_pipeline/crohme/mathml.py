@@ -37,7 +37,8 @@ _NAMES: dict[str, str] = {
     "\u2211": r"\sum",
     "\u222b": r"\int",
 }
-_XML_ID = "{http://www.w3.org/XML/1998/namespace}id"
+# Of an element: by it, trace groups say which strokes draw it.
+XML_ID = "{http://www.w3.org/XML/1998/namespace}id"
 _LEAVES = frozenset({"mi", "mn", "mo", "mtext"})
 _ROWS = frozenset({"math", "mrow", "mstyle", "mpadded", "semantics"})
 # The sign before each argument after the first.
@@ -75,7 +76,7 @@ def _tokens(element: Element, swap_roots: bool, depth: int) -> list[str]:
         raise MathMLError(f"elements nested deeper than {MAX_DEPTH}")
     tag = element.tag.rpartition("}")[2]
     if tag in _LEAVES:
-        return _leaf(element)
+        return leaf_tokens(element)
     arguments = [_tokens(child, swap_roots, depth + 1) for child in element]
     if tag in _ROWS:
         return [token for argument in arguments for token in argument]
@@ -109,9 +110,14 @@ def _expect(tag: str, arguments: list[list[str]], count: int) -> None:
         raise MathMLError(f"{tag} has {len(arguments)} arguments instead of {count}")
 
 
-def _leaf(element: Element) -> list[str]:
+def leaf_tokens(element: Element) -> list[str]:
+    """The tokens of an element without children.
+
+    Raises:
+        MathMLError: it is empty.
+    """
     text = (element.text or "").strip()
-    if r"\cdot_" in element.get(_XML_ID, ""):
+    if r"\cdot_" in element.get(XML_ID, ""):
         return [r"\cdot"]
     if text in _NAMES:
         return [_NAMES[text]]

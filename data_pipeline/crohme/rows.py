@@ -1,0 +1,50 @@
+"""InkML files to the rows of a shard."""
+
+import zlib
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from data_pipeline.build import Chunk
+from data_pipeline.crohme.caption import caption
+from data_pipeline.crohme.inkml import Ink, UnusableInk, read_inkml
+from data_pipeline.crohme.render import render_ink
+from data_pipeline.crohme.source import InkmlFile
+from data_pipeline.crohme.variations import Bank, vary
+from data_pipeline.images import ImagePolicy, encode_png, fit
+from data_pipeline.shards import Rejected, Row
+
+
+@dataclass(frozen=True)
+class Work:
+    """Files that become one shard: as they are, or, with a number above 0, each varied."""
+
+    files: list[InkmlFile]
+    variation: int = 0
+
+
+def build_rows(policy: ImagePolicy, stroke_size: float | None, chunk: Chunk) -> tuple[list[Row], list[Rejected]]:
+    """Read, caption and render the files of a chunk, or a variation of each."""
+    work: Work = chunk.work
+    suffix = f"~{work.variation}" if work.variation else ""
+    rejected: list[Rejected] = []
+    read: list[tuple[InkmlFile, Ink, str]] = []
+    for file in work.files:
+        try:
+            if file.problem:
+                raise UnusableInk(file.problem)
+            ink = read_inkml(file.data)
+            read.append((file, ink, caption(ink, file.id)))
+        except UnusableInk as reason:
+            rejected.append(Rejected(file.id + suffix, chunk.split, file.path, str(reason)))
+    bank = Bank.of(ink for _, ink, _ in read) if work.variation else Bank({})
+    rows: list[Row] = []
+    for file, ink, text in read:
+        strokes = ink.strokes
+        if work.variation:
+            strokes, text = vary(ink, text, bank, np.random.default_rng([work.variation, zlib.crc32(file.id.encode())]))
+        pixels = fit(render_ink(strokes, policy.height, policy.width, stroke_size), policy)
+        source = Path(file.path).parent.name
+        rows.append(Row(file.id + suffix, encode_png(pixels), pixels.shape[1], pixels.shape[0], text, source))
+    return rows, rejected
