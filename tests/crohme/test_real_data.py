@@ -5,12 +5,14 @@ from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from data_pipeline.crohme.caption import caption
 from data_pipeline.crohme.inkml import UnusableInk, read_inkml
 from data_pipeline.crohme.render import render_ink
 from data_pipeline.crohme.source import iter_inkml
+from data_pipeline.crohme.variations import ALIKE, Bank, vary
 
 DATA = Path(__file__).parents[2] / ".." / "shared" / "data" / "crohme"
 ARCHIVES = {"train": "crohme_train.tar.xz", "2013": "crohme_2013_valid.tar.xz", "2014": "crohme_2014_test.tar.xz"}
@@ -70,3 +72,15 @@ def test_every_ink_of_2013_can_be_drawn() -> None:
         image = render_ink(read_inkml(file.data).strokes)
         assert image.shape[0] <= 128 and image.shape[1] <= 1024
         assert 0.002 < (image < 128).mean() < 0.4, file.id
+
+
+def test_most_formulas_can_be_varied() -> None:
+    inks = [ink for file in iter_inkml(DATA / ARCHIVES["2013"]) if (ink := read_inkml(file.data)).mathml is not None]
+    texts = [caption(ink, "") for ink in inks]
+    bank = Bank.of(inks)
+    varied = [
+        vary(ink, text, bank, np.random.default_rng(seed)) for seed, (ink, text) in enumerate(zip(inks, texts, strict=True))
+    ]
+    known = {token for text in texts for token in text.split()} | ALIKE.keys()
+    assert all(set(text.split()) <= known and strokes for strokes, text in varied)
+    assert sum(new != old for (_, new), old in zip(varied, texts, strict=True)) > 0.7 * len(texts)
