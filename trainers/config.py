@@ -134,7 +134,7 @@ def _apply(merged: DictConfig, overrides: Sequence[str], where: str) -> DictConf
     for override in overrides:
         if "=" not in override.lstrip("="):
             raise ConfigError(f"'{override}' is not an override. Write key=value, as in optim.lr=3e-4.")
-        update = OmegaConf.from_dotlist([override])
+        update = OmegaConf.from_dotlist([override + "''" * override.endswith("=")])  # `data.test_split=` is the empty text
         merged = _merge_with_files(merged, update, Path(), where, override.partition("=")[0])
     return merged
 

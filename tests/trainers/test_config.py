@@ -18,8 +18,9 @@ ROOT = Path(__file__).parents[2]
 def test_file_then_overrides(tmp_path: Path) -> None:
     file = tmp_path / "config.yaml"
     file.write_text("epochs: 3\noptim: {lr: 2.0e-3}\n")
-    config = load_config(file, ["optim.lr=5e-4", "model.encoder.depth=2"])
+    config = load_config(file, ["optim.lr=5e-4", "model.encoder.depth=2", "data.test_split="])
     assert (config.epochs, config.optim.lr, config.model.encoder.depth) == (3, 5e-4, 2)
+    assert config.data.test_split == "", "nothing behind the sign is the empty text"
 
 
 @pytest.mark.parametrize(
@@ -31,6 +32,7 @@ def test_file_then_overrides(tmp_path: Path) -> None:
         ("model.encoder.norm=middle", ["'model.encoder.norm'", "middle", "pre", "post"]),
         ("scaling.precision=fp8", ["'scaling.precision'", "fp16", "bf16"]),
         ("epochs=0", ["epochs=0", "at least 1"]),
+        ("validate_every=0", ["validate_every=0", "at least 1"]),
         ("global_batch_size=33", ["global_batch_size=33", "num_train_workers=2"]),
         ("scaling.ddp.static_graph=true scaling.micro_batch_size=4", ["static_graph", "micro-batches"]),
         ("scaling.sync_batch_norm=true scaling.find_micro_batch=true", ["find_micro_batch", "sync_batch_norm"]),
