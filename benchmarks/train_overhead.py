@@ -48,7 +48,7 @@ CHECKPOINT_EVERY = 50  # steps
 
 def plain_script(rank: int, workers: int, port: int, config: TrainConfig, results: Any) -> None:
     """One rank of a training script with nothing but torch; rank 0 puts images/s of each interval and the last loss."""
-    torch.set_num_threads(cores_each(workers))
+    torch.set_num_threads(config.scaling.threads_per_worker or cores_each(workers))
     if workers > 1:
         dist.init_process_group("gloo", init_method=f"tcp://127.0.0.1:{port}", rank=rank, world_size=workers)
     dataset = open_dataset(config.data.dataset)
@@ -127,6 +127,7 @@ def main() -> int:
         prog="python -m benchmarks.train_overhead", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--workers", type=int, default=1)
+    parser.add_argument("--threads", type=int, default=0, help="of each worker, 0: all cores are shared by the workers")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--images", type=int, default=3200, help="in the one epoch of a round (default %(default)s)")
     parser.add_argument("--checkpoints", action="store_true", help="compare checkpoints every 50 steps with none")
@@ -138,6 +139,7 @@ def main() -> int:
         synthesize_formulas(f"{scratch}/data", counts, 0, ImagePolicy(), FormulaConfig(), overwrite=False)
         own = [f"data.dataset={scratch}/data", f"runs_dir={scratch}/runs", "data.val_split=''", "epochs=1"]
         own += [f"scaling.num_train_workers={args.workers}", f"tracking.log_interval={INTERVAL}", "tracking.wandb=false"]
+        own += [f"scaling.threads_per_worker={args.threads}"]
         config = load_config("configs/train/formulas.yaml", [*own, *args.overrides])
         saving = load_config(
             "configs/train/formulas.yaml", [*own, *args.overrides, f"checkpoint.every_steps={CHECKPOINT_EVERY}"]
@@ -153,14 +155,22 @@ def main() -> int:
                 speeds[name] += values[1:]  # the first interval warms up
             print(f"round {number + 1}: last loss {first[1]:.3f} {names[0]}, {loss:.3f} {names[1]}", flush=True)
     a, b = (statistics.median(values) for values in speeds.values())
-    workers = f"{args.workers} worker{'s' * (args.workers > 1)}"
+    threads = args.threads or cores_each(args.workers)
+    workers = f"{args.workers} worker{'s' * (args.workers > 1)}, {threads} thread{'s' * (threads > 1)}"
     print(f"\n{workers + ', checkpoints' * args.checkpoints:34}images/s (median of {len(speeds[names[0]])} intervals)")
     for name, value in zip(names, (a, b), strict=True):
         print(f"{name:34}{value:8.1f}")
     print(f"overhead {100 * (a / b - 1):.1f} %; waiting for data {100 * statistics.median(waits):.1f} % of the time")
     print(machine())
     if args.json:
-        record = {names[0]: a, names[1]: b, "overhead": a / b - 1, "workers": args.workers, "machine": machine()}
+        record = {
+            names[0]: a,
+            names[1]: b,
+            "overhead": a / b - 1,
+            "workers": args.workers,
+            "threads": threads,
+            "machine": machine(),
+        }
         args.json.write_text(json.dumps(record | {"wait_share": statistics.median(waits)}, indent=1))
     return 0
 

@@ -99,7 +99,7 @@ def assemble(config: TrainConfig, line: Line, run: Storage, place: Place) -> Par
         UserError: a mistake in configuration, data or checkpoints.
     """
     if place.device.type == "cpu":
-        torch.set_num_threads(cores_each(place.processes))
+        torch.set_num_threads(config.scaling.threads_per_worker or cores_each(place.processes))
     dataset = open_dataset(config.data.dataset)
     tokenizer = Tokenizer(dataset.manifest.charset)
     source = Source(config, place, dataset, tokenizer)

@@ -28,6 +28,7 @@ class ScalingConfig:
     resize_interval_s: float = 60.0  # elastic: how often it is looked whether there is room for more workers
     use_gpu: bool | None = None  # None: if the cluster has enough GPUs
     cpus_per_worker: float | None = None  # None: one, or less on a small machine
+    threads_per_worker: int = 0  # of torch, on CPUs; 0: an equal share of the machine's cores
     wait_for_nodes_s: float = 0.0  # how long an autoscaling cluster may take to bring the machines
     max_failures: int = 3  # restarts from the last checkpoint when a worker is lost
     hang_timeout_s: float = 600.0  # a worker without a sign of progress for so long is named, killed and replaced; 0: never
@@ -53,6 +54,7 @@ def problems(config: ScalingConfig, global_batch_size: int) -> list[str]:
             least > 0 or global_batch_size % max(workers, 1) == 0,
             f"global_batch_size={global_batch_size} is not a multiple of scaling.num_train_workers={workers}",
         ),
+        (config.threads_per_worker >= 0, f"scaling.threads_per_worker={config.threads_per_worker}: not negative"),
         (config.resize_interval_s > 0, f"scaling.resize_interval_s={config.resize_interval_s:g}: above 0"),
         (config.max_failures >= 0, f"scaling.max_failures={config.max_failures}: not negative"),
         (config.hang_timeout_s >= 0, f"scaling.hang_timeout_s={config.hang_timeout_s:g}: not negative"),
