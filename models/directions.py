@@ -41,15 +41,9 @@ def both_ways(decoder: Decoder, tgt_in: Tensor, memory: Memory, spec: OutputSpec
     """
     reverse_in, _ = reverse_targets(tgt_in, spec)
     twice = None if own is None else own._replace(mask=own.mask.repeat(2, 1))
-    logits, hidden = decoder.answer(torch.cat([tgt_in, reverse_in]), doubled(memory), twice)
+    logits, hidden = decoder.answer(torch.cat([tgt_in, reverse_in]), memory, twice)
     assert logits is not None and hidden is not None
     return Answers(logits[: len(tgt_in)], logits[len(tgt_in) :], hidden[: len(tgt_in)])
-
-
-def doubled(memory: Memory) -> Memory:
-    """The memory of the same images twice, one after the other."""
-    mask = None if memory.mask is None else memory.mask.repeat(2, 1)
-    return memory._replace(tokens=memory.tokens.repeat(2, 1, 1), mask=mask)
 
 
 DIRECTIONS: dict[Direction, Answering] = {

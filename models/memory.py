@@ -19,3 +19,11 @@ class Memory(NamedTuple):
     mask: Tensor | None
     size: tuple[int, int]
     prefix: int = 0
+
+    def for_rows(self, rows: int) -> "Memory":
+        """The same for a multiple of B `rows`: all images, one time after the other."""
+        copies = rows // len(self.tokens)
+        if copies == 1:
+            return self
+        mask = None if self.mask is None else self.mask.repeat(copies, 1)
+        return self._replace(tokens=self.tokens.repeat(copies, 1, 1), mask=mask)

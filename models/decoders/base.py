@@ -45,7 +45,8 @@ class Decoder(nn.Module):
     def answer(self, tgt_in: Tensor, memory: Memory, own: OwnTokens | None = None) -> Answer:
         """`tgt_in` int64 (B, T), some of it replaced by the decoder's own tokens, and the memory to an answer.
 
-        PAD in `tgt_in` comes last; it changes nothing before it.
+        PAD in `tgt_in` comes last; it changes nothing before it. There may be several texts of each image: then `tgt_in` and
+        the answer have a multiple of the memory's rows, a text of every image and then the next of every image.
         """
         raise NotImplementedError
 

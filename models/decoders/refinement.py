@@ -29,7 +29,7 @@ class Refiner(Protocol):
     """Attends to the memory in one pass over all target positions, or step by step."""
 
     def over(self, memory: Memory, valid: Tensor) -> CrossAttention:
-        """A pass over targets of which `valid` (B, T) are no padding."""
+        """A pass over targets of which `valid` (B, T) are no padding; B may be a multiple of the memory's."""
 
     def cache(
         self, attention: MultiHeadAttention, memory: Memory, beams: int, below: CrossAttentionCache | None
@@ -45,8 +45,15 @@ class PlainAttention(nn.Module):
 
     def over(self, memory: Memory, valid: Tensor) -> CrossAttention:
         """A pass over targets of which `valid` (B, T) are no padding."""
-        mask = _keys_mask(memory)
-        return lambda attention, query: attention(query, memory.tokens, mask)
+        mask, images = _keys_mask(memory), len(memory.tokens)
+
+        def attend(attention: MultiHeadAttention, query: Tensor) -> Tensor:
+            # The texts of one image ask together, as if they were one: its keys and values are made and kept once.
+            together = query.unflatten(0, (-1, images)).transpose(0, 1)
+            answered = attention(together.flatten(1, 2), memory.tokens, mask)
+            return answered.unflatten(1, together.shape[1:3]).transpose(0, 1).flatten(0, 1)
+
+        return attend
 
     def cache(
         self, attention: MultiHeadAttention, memory: Memory, beams: int, below: CrossAttentionCache | None
@@ -95,7 +102,7 @@ class _CoveragePass:
 
     def __init__(self, coverage: CoverageAttention, memory: Memory, valid: Tensor) -> None:
         self.coverage = coverage
-        self.memory = memory
+        self.memory = memory = memory.for_rows(len(valid))
         self.mask = _keys_mask(memory)
         self.below: Tensor | None = None  # alignments (B, N, T, S) of the layer below
         positions = memory.tokens.shape[1] - memory.prefix

@@ -51,6 +51,7 @@ class RnnDecoder(Decoder):
 
     def answer(self, tgt_in: Tensor, memory: Memory, own: OwnTokens | None = None) -> Answer:
         """`tgt_in` int64 (B, T), some of it replaced by the decoder's own tokens, and the memory to an answer."""
+        memory = memory.for_rows(len(tgt_in))
         return self._told(tgt_in, memory) if own is None else self._on_its_own(tgt_in, memory, own)
 
     def _told(self, tgt_in: Tensor, memory: Memory) -> Answer:

@@ -11,7 +11,6 @@ from models.backbones import BACKBONES
 from models.backbones.resnetv2 import ResNetV2Backbone
 from models.backbones.swin import SwinBackbone
 from models.backbones.timm_features import TimmFeatures
-from models.directions import doubled
 from models.memory import Memory
 from models.summary.measure import total_loss
 from tests.models.configurations import SPEC, lively_model, random_images, random_targets
@@ -59,7 +58,7 @@ def test_cached_decoding_is_the_teacher_forced_function(variant: str) -> None:
     if output.reverse_logits is not None:
         reverse_in, _ = reverse_targets(tgt_in, SPEC)
         both = torch.cat([tgt_in, reverse_in])
-        assert_steps_equal(model, doubled(memory), both, torch.cat([output.logits, output.reverse_logits]))
+        assert_steps_equal(model, memory.for_rows(len(both)), both, torch.cat([output.logits, output.reverse_logits]))
 
 
 def assert_steps_equal(model: Recognizer, memory: Memory, tgt_in: Tensor, logits: Tensor) -> None:
