@@ -9,7 +9,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-import matplotlib.pyplot as plt
+from matplotlib.figure import Figure
 
 from cluster.errors import UserError, run_command
 from data_pipeline.storage import open_storage
@@ -47,7 +47,8 @@ def main() -> int:
     parser.add_argument("--label", default="2013, read exactly, greedily (%)", help="of the vertical axis")
     parser.add_argument("--out", type=Path, required=True, help="an .svg or .png")
     args = parser.parse_args()
-    figure, axes = plt.subplots(figsize=(6.4, 3.6), layout="constrained")
+    figure = Figure(figsize=(6.4, 3.6), layout="constrained")
+    axes = figure.add_subplot()
     for item in args.runs:
         name, _, folder = item.rpartition("=")
         minutes, values = points(folder, args.metric)
