@@ -24,10 +24,12 @@ def evaluate(
     line: Line,
     decoding: Decoding | None = None,
     look: Callable[[Batch, DeviceBatch], None] | None = None,
+    on_images: Callable[[int], object] = lambda count: None,
 ) -> tuple[GroupedSums, dict[str, str]]:
     """Judge this rank's part of `stream`, greedily unless `decoding` says otherwise, and add up all ranks'; `line` is told.
 
-    Every rank gets the same sums, and its own images' errors. `look` is shown the first batch.
+    Every rank gets the same sums, and its own images' errors. `look` is shown the first batch,
+    and `on_images` hears how many images each had.
 
     Raises:
         RuntimeError: the rows that were judged or rejected are not all rows of the split.
@@ -43,6 +45,7 @@ def evaluate(
             look = None
         task.judge(model, batch, tensors, sums, decoding)
         errors |= batch.errors
+        on_images(len(batch.ids))
         line.breathe()
     model.train(training)
     line.mark("adding up the evaluation")

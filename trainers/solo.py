@@ -21,6 +21,7 @@ import torch
 import torch.distributed as dist
 
 from cluster.errors import INTERRUPTED, UserError, run_command
+from cluster.progress import progress
 from cluster.signals import counted_signals
 from data_pipeline.storage import Storage
 from models import ModelConfigError
@@ -166,7 +167,9 @@ def _judge_test_split(config: TrainConfig, run: Storage, worker: Worker) -> None
     loaded = load_checkpoint(run.uri, worker.place.device)
     stream = replace(worker.source, place=replace(worker.place, rank=0, world_size=1)).evaluation(split)
     assert stream is not None
-    sums, _ = evaluate(loaded.model, loaded.task, stream, worker.place.device, worker.line, config.decoding)
+    with progress(stream.rows, "images", f"evaluate {split}") as bar:
+        device, line = worker.place.device, worker.line
+        sums, _ = evaluate(loaded.model, loaded.task, stream, device, line, config.decoding, on_images=bar.update)
     figures = split_figures(split, sums)
     run.child(FIGURES).write_bytes(json.dumps({"checkpoint": loaded.uri, "figures": figures}, indent=1).encode())
     print(figures_table(figures), flush=True)

@@ -11,9 +11,11 @@ from data_pipeline.crohme.caption import caption
 from data_pipeline.crohme.inkml import Ink, UnusableInk, read_inkml
 from data_pipeline.crohme.render import render_ink
 from data_pipeline.crohme.source import InkmlFile
-from data_pipeline.crohme.variations import Bank, vary
+from data_pipeline.crohme.variations import Bank, distorted, vary
 from data_pipeline.images import ImagePolicy, encode_png, fit
 from data_pipeline.shards import Rejected, Row
+
+SIZE = 0.2  # how much larger or smaller, on a logarithmic scale, the strokes of a variation are drawn
 
 
 @dataclass(frozen=True)
@@ -41,10 +43,13 @@ def build_rows(policy: ImagePolicy, stroke_size: float | None, chunk: Chunk) -> 
     bank = Bank.of(ink for _, ink, _ in read) if work.variation else Bank({})
     rows: list[Row] = []
     for file, ink, text in read:
-        strokes = ink.strokes
+        strokes, size = ink.strokes, stroke_size
         if work.variation:
-            strokes, text = vary(ink, text, bank, np.random.default_rng([work.variation, zlib.crc32(file.id.encode())]))
-        pixels = fit(render_ink(strokes, policy.height, policy.width, stroke_size), policy)
+            rng = np.random.default_rng([work.variation, zlib.crc32(file.id.encode())])
+            strokes, text = vary(ink, text, bank, rng)
+            strokes = distorted(strokes, rng)
+            size = size and size * float(np.exp(rng.uniform(-SIZE, SIZE)))
+        pixels = fit(render_ink(strokes, policy.height, policy.width, size), policy)
         source = Path(file.path).parent.name
         rows.append(Row(file.id + suffix, encode_png(pixels), pixels.shape[1], pixels.shape[0], text, source))
     return rows, rejected

@@ -34,8 +34,10 @@ ALIKE = {symbol: group.split() for group in _ALIKE for symbol in group.split()}
 
 CUT = 0.3  # how often a part of the formula is taken instead of all of it
 LEAST_SYMBOLS = 2  # of a part
-OTHER, SAME = 0.3, 0.3  # how often a symbol becomes one that is alike, and the same by another hand
+OTHER, SAME = 0.3, 0.4  # how often a symbol becomes one that is alike, and the same by another hand
 STRETCH = 0.1  # how much wider or narrower, and higher or lower, what is put in its place may be
+# Of all strokes: degrees of rotation and slant; how much wider and lower, on a logarithmic scale.
+ROTATION, SLANT, ASPECT = 4.0, 15.0, 0.15
 
 
 @dataclass
@@ -95,7 +97,16 @@ def vary(ink: Ink, text: str, bank: Bank, rng: np.random.Generator) -> tuple[Str
         if new != token:
             leaf.text = new
     varied = _caption(math)
-    return same if not varied else ([*strokes.values(), *added], varied)
+    return ([*strokes.values(), *added], varied) if varied else same
+
+
+def distorted(strokes: Strokes, rng: np.random.Generator) -> Strokes:
+    """All strokes rotated, slanted and stretched alike, as another hand might write them."""
+    angle, slant = np.radians(rng.uniform(-1, 1, 2) * (ROTATION, SLANT))
+    aspect = np.exp(rng.uniform(-ASPECT, ASPECT))
+    rotation = np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
+    matrix = rotation @ np.array([[1, np.tan(slant)], [0, 1]]) @ np.diag([aspect, 1 / aspect])
+    return [stroke @ matrix.T for stroke in strokes]
 
 
 def _caption(math: Element) -> str:

@@ -6,7 +6,7 @@ import numpy as np
 
 from data_pipeline.crohme.caption import caption
 from data_pipeline.crohme.inkml import Ink, read_inkml
-from data_pipeline.crohme.variations import ALIKE, STRETCH, Bank, vary
+from data_pipeline.crohme.variations import ALIKE, ASPECT, ROTATION, SLANT, STRETCH, Bank, distorted, vary
 from tests.crohme.ink_document import inkml
 
 # Each symbol is known by how many points it is drawn with, wherever it is put.
@@ -105,3 +105,15 @@ def test_strokes_of_two_symbols_are_not_exchanged() -> None:
     ink = read_inkml(inkml(None, mathml, (trace(3), trace(4)), symbols={"0": (0, 1), "1": (1,)}))
     for seed in range(20):
         assert vary(ink, "x a", bank(), np.random.default_rng(seed))[1] in ("x a",)
+
+
+def test_all_strokes_are_distorted_alike_and_within_limits() -> None:
+    square = [np.array([[0.0, 0.0], [10.0, 0.0]]), np.array([[0.0, 0.0], [0.0, 10.0]])]
+    leans = []
+    for seed in range(200):
+        (_, across), (_, up) = distorted(square, np.random.default_rng(seed))
+        area = abs(across[0] * up[1] - across[1] * up[0])
+        assert abs(area - 100) < 1e-6, "no larger and no smaller"
+        assert np.hypot(*across) <= 10 * np.exp(ASPECT) + 1e-6 and abs(np.degrees(np.arctan2(across[1], across[0]))) <= ROTATION
+        leans.append(abs(np.degrees(np.arctan2(up[0], up[1]))))
+    assert 10 < max(leans) <= ROTATION + SLANT

@@ -100,7 +100,8 @@ def test_attention_that_trains_in_bf16_is_that_of_float32(mask: Tensor | None, i
     outputs, gradients = [], []
     for dtype in (torch.bfloat16, torch.float32):
         leaves = [x.clone().to(dtype).requires_grad_() for x in inputs]
-        out = attend(*leaves, mask, is_causal, scale=scale)
+        queries, keys, values = leaves
+        out = attend(queries, keys, values, mask, is_causal, scale=scale)
         out.float().square().sum().backward()
         outputs.append(out.float())
         gradients.append([leaf.grad.float() for leaf in leaves if leaf.grad is not None])
