@@ -167,7 +167,7 @@ def test_batches_keep_to_their_pixels(run: Run) -> None:
 
 
 def padded_area(plan: Plan, groups: np.ndarray) -> int:
-    height, width = (int(-(-size[groups].max() // 32) * 32) for size in (plan.groups.height, plan.groups.width))
+    height, width = int(-(-plan.groups.height[groups].max() // 16) * 16), int(-(-plan.groups.width[groups].max() // 32) * 32)
     return len(groups) * height * width
 
 
@@ -177,8 +177,8 @@ def test_bundles_are_of_one_size(run: Run) -> None:
     plan = run.plan
     for window in plan.windows(0):
         groups = window.groups[plan.order(window)[:, 0]]
-        sizes = [(int(-(-plan.groups.height[g] // 32)), int(-(-plan.groups.width[g] // 32))) for g in groups]
-        lengths = {size: plan.rule.fitting(32 * 32 * size[0] * size[1]) if plan.rule.pixels else 64 for size in set(sizes)}
+        sizes = [(int(-(-plan.groups.height[g] // 16)), int(-(-plan.groups.width[g] // 32))) for g in groups]
+        lengths = {size: plan.rule.fitting(16 * 32 * size[0] * size[1]) if plan.rule.pixels else 64 for size in set(sizes)}
         whole = {size: count // lengths[size] for size, count in Counter(sizes).items()}
         first = 0
         while any(whole.values()):
@@ -227,7 +227,7 @@ def test_row_groups_are_columns() -> None:
     )
     groups = RowGroups.of(split, ImagePolicy(40, 64, fixed_height=False))
     assert [column.tolist() for column in (groups.shard, groups.index, groups.rows)] == [[0, 0, 1], [0, 1, 0], [3, 2, 1]]
-    assert groups.height.tolist() == [32, 32, 64] and groups.width.tolist() == [64, 64, 32], "padded"
+    assert groups.height.tolist() == [32, 32, 48] and groups.width.tolist() == [64, 64, 32], "padded"
     assert groups.bytes.tolist() == [50, 70, 10]
     assert RowGroups.of(split, ImagePolicy(40, 64)).height.tolist() == [40, 40, 40], "as it is in every batch"
     part = groups.part(1, 2)

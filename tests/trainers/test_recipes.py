@@ -11,7 +11,7 @@ from models.named import load_named
 from trainers.config import TrainConfig, load_config
 
 FOLDER = Path("configs/train")
-OURS = {"formulas", "crohme"}  # not of a source
+OURS = {"formulas", "crohme", "crohme_comer"}  # not of a source
 
 
 class Recipe(NamedTuple):
