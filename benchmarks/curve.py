@@ -1,4 +1,4 @@
-"""`python -m benchmarks.curve RUN [RUN ...] --out curve.svg`: how runs learn over their time, in one picture.
+"""`python -m benchmarks.curve NAME=RUN [NAME=RUN ...] --out curve.svg`: how runs learn over their time, in one picture.
 
 A point is a validation of a run, at the minutes that its epochs have taken until then: training, validation and checkpoints,
 not the start of the command.
@@ -13,9 +13,8 @@ from matplotlib.figure import Figure
 
 from cluster.errors import UserError, run_command
 from data_pipeline.storage import open_storage
+from trainers.run_log import seconds_of
 from trainers.tracking.history import HISTORY, History
-
-PARTS = ("time/train_s", "time/evaluation_s", "time/checkpoint_s")
 
 
 def points(run: str, metric: str) -> tuple[list[float], list[float]]:
@@ -28,7 +27,7 @@ def points(run: str, metric: str) -> tuple[list[float], list[float]]:
     rows = History(folder).rows
     minutes, values, spent = [], [], 0.0
     for row in rows:
-        spent += sum(row.get(part, 0.0) for part in PARTS)
+        spent += seconds_of(row)
         if metric in row:
             minutes.append(spent / 60)
             values.append(row[metric])
@@ -42,7 +41,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(
         prog="python -m benchmarks.curve", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("runs", nargs="+", metavar="RUN", help="NAME=FOLDER, the folder of a run and how it is called")
+    parser.add_argument("runs", nargs="+", metavar="NAME=RUN", help="the folder of a run, and how it is called")
     parser.add_argument("--metric", default="val/exact_match")
     parser.add_argument("--label", default="2013, read exactly, greedily (%)", help="of the vertical axis")
     parser.add_argument("--out", type=Path, required=True, help="an .svg or .png")

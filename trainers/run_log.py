@@ -19,6 +19,11 @@ from trainers.tracking.sinks import add_sinks
 _DECODED_BY = {"threads": "threads of the workers", "ray": "tasks of the cluster"}
 
 
+def seconds_of(row: dict[str, float]) -> float:
+    """How long the epoch took whose figures a row has, 0 for another row: training, evaluation and checkpoint."""
+    return sum(row.get(part, 0.0) for part in ("time/train_s", "time/evaluation_s", "time/checkpoint_s"))
+
+
 @dataclass(frozen=True)
 class RunResult:
     """What a run leaves: its folder, whether it was stopped before its end, and all rows of figures."""
@@ -30,8 +35,7 @@ class RunResult:
     @property
     def seconds(self) -> float:
         """Time spent in the epochs that are done, those before a resume included; the start of the workers is not."""
-        parts = ("time/train_s", "time/evaluation_s", "time/checkpoint_s")
-        return sum(row.get(part, 0.0) for row in self.history for part in parts)
+        return sum(seconds_of(row) for row in self.history)
 
     def best(self, metric: str = "val/score", mode: str = "max") -> dict[str, float]:
         """The figures of the evaluation with the best `metric`, empty if there was none."""

@@ -51,8 +51,8 @@ class Bank:
         """All symbols of `inks` whose strokes are known."""
         written: dict[str, list[Strokes]] = {}
         for ink in inks:
-            for leaf, token in _symbols(ink.mathml, ink):
-                strokes = [ink.strokes[place] for place in ink.symbols[leaf.get(XML_ID, "")]]
+            for _, token, places in _symbols(ink.mathml, ink):
+                strokes = [ink.strokes[place] for place in places]
                 if _size(strokes) > 0:
                     written.setdefault(token, []).append(strokes)
         return cls(written)
@@ -81,17 +81,16 @@ def vary(ink: Ink, text: str, bank: Bank, rng: np.random.Generator) -> tuple[Str
         math = Element("math")
         math.append(part)
     added: Strokes = []
-    for leaf, token in _symbols(math, ink):
+    for leaf, token, places in _symbols(math, ink):
         chance = rng.random()
         if chance >= OTHER + SAME:
             continue
         alike = ALIKE.get(token, [token])
         new = alike[int(rng.integers(len(alike)))] if chance < OTHER else token
-        places = ink.symbols[leaf.get(XML_ID, "")]
-        instance = bank.draw(new, rng)
-        if instance is None or _size([ink.strokes[place] for place in places]) == 0:
+        old, instance = [ink.strokes[place] for place in places], bank.draw(new, rng)
+        if instance is None or _size(old) == 0:
             continue
-        added += _in_place_of([ink.strokes[place] for place in places], instance, rng)
+        added += _in_place_of(old, instance, rng)
         for place in places:
             strokes.pop(place, None)
         if new != token:
@@ -117,8 +116,8 @@ def _caption(math: Element) -> str:
         return ""
 
 
-def _symbols(math: Element | None, ink: Ink) -> Iterator[tuple[Element, str]]:
-    """The leaves of `math` that are one token, and whose strokes `ink` knows to draw nothing else."""
+def _symbols(math: Element | None, ink: Ink) -> Iterator[tuple[Element, str, list[int]]]:
+    """The leaves of `math` that are one token, and whose strokes `ink` knows to draw nothing else: leaf, token, strokes."""
     drawn = [place for places in ink.symbols.values() for place in places]
     for element in math.iter() if math is not None else ():
         places = ink.symbols.get(element.get(XML_ID, ""), [])
@@ -129,7 +128,7 @@ def _symbols(math: Element | None, ink: Ink) -> Iterator[tuple[Element, str]]:
         except (MathMLError, LatexError):
             continue
         if len(tokens) == 1:
-            yield element, tokens[0]
+            yield element, tokens[0], places
 
 
 def _may_be_cut(part: Element, ink: Ink) -> bool:
