@@ -10,6 +10,8 @@ import ray.data
 from models import Decoding
 from trainers.predictor import Predictor
 
+# Of an actor. Something else than reading asks for: Ray Data fuses steps that ask for the same, and then counts a batch in what
+# reading takes in, names of row groups: a split of fewer than `batch_size` of them would go to one actor, in one piece.
 PREDICTOR_CPUS = 0.4
 
 
@@ -33,8 +35,6 @@ def predict_with_pool(
         Predictor,
         fn_constructor_kwargs={"checkpoint": checkpoint, "threads": threads, "decoding": decoding},
         batch_size=batch_size,
-        # Something else than reading asks for: Ray Data fuses steps that ask for the same, and then counts a batch in what
-        # reading takes in, names of row groups: a split of fewer than `batch_size` of them went to one actor, in one piece.
         num_cpus=PREDICTOR_CPUS,
         num_gpus=1 if gpus else 0,
         compute=ray.data.ActorPoolStrategy(size=size),
