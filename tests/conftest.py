@@ -35,8 +35,8 @@ settings.register_profile("inkray", deadline=None)
 settings.load_profile("inkray")
 
 
-# Where tests start sessions and servers of their own; elsewhere they are known by their fixtures.
-_WITH_SESSIONS = tuple(str(Path(__file__).parent / folder) for folder in ("cluster", "data_pipeline"))
+# Where tests start and join sessions of their own; elsewhere they are known by their fixtures.
+_WITH_SESSIONS = str(Path(__file__).parent / "cluster")
 
 
 @pytest.hookimpl(tryfirst=True)  # before pytest-xdist reads the groups

@@ -240,21 +240,24 @@ def find_checkpoint(uri: str) -> Storage:
     storage = open_storage(uri)
     if WEIGHTS in storage.names():
         return storage
-    marks = _marks(storage)
-    if not marks:
+    goodness = whole_checkpoints(storage)
+    if not goodness:
         raise CheckpointError(f"No checkpoint at '{uri}': neither {WEIGHTS} nor whole directories {PREFIX}* are there.")
-
-    def goodness(name: str) -> tuple[float, str]:
-        metric, mode = marks[name]["best_by"]
-        value = marks[name]["metrics"].get(metric, -math.inf if mode == "max" else math.inf)
-        return (value if mode == "max" else -value), name
-
-    return storage.child(max(marks, key=goodness))
+    return storage.child(max(goodness, key=lambda name: (goodness[name], name)))
 
 
-def whole_checkpoints(run: Storage) -> dict[str, dict[str, float]]:
-    """The checkpoints of a run that were written to their end, oldest first: names and metrics."""
-    return {name: mark["metrics"] for name, mark in _marks(run).items()}
+def whole_checkpoints(run: Storage) -> dict[str, float]:
+    """The checkpoints of a run that were written to their end, oldest first: names, and how good each is.
+
+    That is its `checkpoint.metric`, negated if less of it is better, and -infinity where it was not validated.
+    """
+    return {name: _goodness(mark) for name, mark in _marks(run).items()}
+
+
+def _goodness(mark: dict[str, Any]) -> float:
+    metric, mode = mark["best_by"]
+    value = mark["metrics"].get(metric, math.nan)
+    return -math.inf if math.isnan(value) else value if mode == "max" else -value
 
 
 def _marks(run: Storage) -> dict[str, dict[str, Any]]:

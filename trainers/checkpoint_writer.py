@@ -4,6 +4,7 @@ is.
 
 from __future__ import annotations
 
+import math
 import threading
 import time
 import uuid
@@ -135,11 +136,10 @@ class CheckpointWriter:
 
     def _prune(self, written: str) -> None:
         """Remove all but the best and the one just `written`, which is whole; what was never finished before it goes, too."""
-        whole = whole_checkpoints(self._run)
-        sign = 1 if self._config.mode == "max" else -1
-        scored = [name for name in whole if self._config.metric in whole[name]]
-        scored.sort(key=lambda name: (sign * whole[name][self._config.metric], name), reverse=True)
-        kept = {written, *scored[: self._config.keep]}
+        goodness = whole_checkpoints(self._run)
+        validated = [name for name in goodness if goodness[name] > -math.inf]
+        best = sorted(validated, key=lambda name: (goodness[name], name), reverse=True)
+        kept = {written, *best[: self._config.keep]}
         for name in self._run.names():
             if name.startswith(PREFIX) and name not in kept and name < written:
                 self._remove(name)

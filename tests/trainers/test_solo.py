@@ -124,6 +124,17 @@ def test_bad_steps_may_be_skipped_until_they_are_too_many(formulas: str, tmp_pat
     assert "3 bad steps in a row" in command.lines[-1]
 
 
+def test_averaged_weights_are_stored_also_where_nothing_is_validated(formulas: str, tmp_path: Path) -> None:
+    with running(*solo(formulas, tmp_path, "averaging.name=swa", "averaging.start=0.5", "data.val_split=", "epochs=2",
+                       "early_stopping.patience=0")) as command:  # fmt: skip
+        assert command.end() == 0, command.text
+    state = last_state(command.run)
+    averaged, trained = state["step"]["averaging"], state["step"]["weights"]
+    assert int(averaged["count"]) == 2
+    assert not differences(state["weights"], {name: averaged[f"network.{name}"] for name in state["weights"]})
+    assert differences(state["weights"], {name: trained[name] for name in state["weights"]})
+
+
 @pytest.mark.slow
 def test_two_processes_of_torchrun_train_as_two_workers_of_ray(formulas: str, tmp_path: Path) -> None:
     from tests.trainers.runs import losses, small_config, train
