@@ -58,12 +58,6 @@ class CheckpointWriter:
             self._waiting = [*kept, snapshot]
             self._changed.notify_all()
 
-    @property
-    def idle(self) -> bool:
-        """Whether all that was submitted is written."""
-        with self._changed:
-            return not self._waiting and not self._busy
-
     def wait(self, timeout_s: float) -> bool:
         """Until all that was submitted is written, or `timeout_s` have passed; whether it is."""
         deadline = time.monotonic() + timeout_s

@@ -141,7 +141,7 @@ def test_storage_that_is_gone_for_a_while_loses_nothing(start: Start, tmp_path: 
     (tmp_path / "run").write_text("in the way")
     writer.submit(snapshot(2, 0.6))
     assert not writer.wait(0.3) and "run" in writer.reason
-    assert len(told.of("warning")) == 1 and "training goes on" in told.of("warning")[0] and not writer.idle
+    assert len(told.of("warning")) == 1 and "training goes on" in told.of("warning")[0] and not writer.wait(0)
     writer.submit(snapshot(3, 0.7))  # takes the place of the one that waits
     (tmp_path / "run").unlink()
     (tmp_path / "away").rename(tmp_path / "run")
@@ -161,10 +161,10 @@ def test_submitting_never_waits_for_the_storage(start: Start, tmp_path: Path, mo
     monkeypatch.setattr(Snapshot, "write", slowly)
     for step in range(1, 6):
         writer.submit(snapshot(step))
-    assert not writer.idle and steps_of(run) == []
+    assert not writer.wait(0) and steps_of(run) == []
     open_gate.set()
     assert writer.wait(60)
-    assert max(steps_of(run)) == 5 and writer.idle
+    assert max(steps_of(run)) == 5 and writer.wait(0)
 
 
 def test_trainer_state_that_would_run_code_is_refused(tmp_path: Path) -> None:
