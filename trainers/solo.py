@@ -26,7 +26,7 @@ from cluster.signals import counted_signals
 from data_pipeline.storage import Storage
 from models import ModelConfigError
 from trainers.arguments import training_arguments
-from trainers.check_run import begin_run, new_run
+from trainers.check_run import begin_run, check_run, new_run
 from trainers.checkpoint import load_checkpoint
 from trainers.config import TrainConfig, load_config
 from trainers.evaluation import evaluate
@@ -87,6 +87,8 @@ def main() -> int:
         here = [f"scaling.num_train_workers={workers}", "scaling.min_train_workers=0"]
         config = load_config(args.config, [*args.overrides, *here])
         place = own_place(config.scaling.use_gpu)
+        if place.rank == 0:
+            check_run(config)  # before there is a folder
         run = from_rank_zero(new_run(config) if place.rank == 0 else None)
     if place.rank == 0:
         print(f"Run {run.uri}", flush=True)

@@ -61,6 +61,13 @@ def test_it_trains_where_ray_is_not_installed(formulas: str, tmp_path: Path) -> 
     assert {"metrics.jsonl", "config.yaml"} <= set(command.run.names()) and len(whole_checkpoints(command.run)) >= 1
 
 
+def test_a_mistake_is_one_message_and_leaves_no_run_behind(tmp_path: Path) -> None:
+    with running("-m", "trainers.solo", "data.dataset=/nowhere", f"runs_dir={tmp_path}") as command:
+        assert command.end() == 2
+    assert "No dataset at '/nowhere'" in command.lines[-1] and "Traceback" not in command.text
+    assert not list(tmp_path.iterdir())
+
+
 def test_validation_comes_every_so_many_epochs_and_after_the_last(calm: Running) -> None:
     rows = [json.loads(line) for line in calm.run.child("metrics.jsonl").read_bytes().splitlines()]
     assert {row["epoch"]: "val/score" in row for row in rows if "time/train_s" in row} == {0: False, 1: True, 2: True}
