@@ -60,8 +60,8 @@ def compiled(network: nn.Module, device: torch.device) -> str:
     C++ compiler. Sizes that vary from batch to batch become symbols when torch meets them.
     """
     try:
-        probe = torch.compile(lambda x: torch.relu(x) * 2 + 1)
-        probe(torch.ones(8, device=device))
+        with torch._dynamo.config.patch(suppress_errors=False):  # as a run before this one in the process left it
+            torch.compile(lambda x: torch.relu(x) * 2 + 1)(torch.ones(8, device=device))
     except Exception as error:
         reason = str(error).strip().splitlines()
         return f"scaling.compile is left out: this device cannot ({reason[0][:200] if reason else type(error).__name__})."
