@@ -24,8 +24,8 @@ def predict_with_pool(
 ) -> ray.data.Dataset:
     """Rows with `image` (encoded bytes) become rows with `prediction` and `error`; order is not kept, so carry an id.
 
-    The checkpoint decodes as it is configured unless `decoding` says otherwise. One actor for each GPU, or two on CPUs of
-    this machine; `actors` says otherwise.
+    The checkpoint decodes as it is configured unless `decoding` says otherwise. One actor for each GPU; on CPUs two, which
+    share the cores, or one where there are only two cores. `actors` says otherwise.
     """
     there = ray.cluster_resources()
     gpus = int(there.get("GPU", 0))
