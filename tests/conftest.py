@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import shutil
+import subprocess
+import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -41,7 +43,7 @@ _WITH_SESSIONS = str(Path(__file__).parent / "cluster")
 
 @pytest.hookimpl(tryfirst=True)  # before pytest-xdist reads the groups
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """All that need Ray or S3 are one group: under `-n 2 --dist loadgroup` one process has them, and the other the rest."""
+    """All that join the session or need S3 are one group: under `-n 2 --dist loadgroup` one process has them, and the other the rest."""
     for item in items:
         fixtures = getattr(item, "fixturenames", ())
         if "ray_cluster" in fixtures or "s3_server" in fixtures or str(item.path).startswith(_WITH_SESSIONS):
@@ -75,13 +77,15 @@ def ray_cluster(request: pytest.FixtureRequest) -> Iterator[None]:
 
 
 @pytest.fixture(scope="session")
-def formulas(ray_cluster: None, tmp_path_factory: pytest.TempPathFactory) -> str:
-    """A dataset of synthesized formulas: 300 of train, 40 of val, 40 of test. Read it, never write to it."""
-    from data_pipeline.formulas.grammar import FormulaConfig
-    from data_pipeline.images import ImagePolicy
-    from data_pipeline.synthesize import synthesize_formulas
+def formulas(ray_cluster: None, formulas_dataset: str) -> str:
+    """A dataset of synthesized formulas beside the session: 300 of train, 40 of val, 40 of test. Read it, never write to it."""
+    return formulas_dataset
 
+
+@pytest.fixture(scope="session")
+def formulas_dataset(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """The same for tests that only start commands: without the session they run beside those that need it. 10 to 20 s."""
     out = str(tmp_path_factory.mktemp("formulas"))
-    counts = {"train": 300, "val": 40, "test": 40}
-    synthesize_formulas(out, counts, 0, ImagePolicy(64, 256), FormulaConfig(), overwrite=False)
+    counts = ["--count", "300", "--val-count", "40", "--test-count", "40"]
+    subprocess.run([sys.executable, "-m", "data_pipeline.synthesize", "formulas", out, *counts], check=True)
     return out

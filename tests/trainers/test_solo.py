@@ -43,16 +43,16 @@ def killed_and_resumed(formulas: str, runs_dir: Path, kills: int, seed: int) -> 
 
 
 @pytest.fixture(scope="module")
-def calm(formulas: str, tmp_path_factory: pytest.TempPathFactory) -> Running:
+def calm(formulas_dataset: str, tmp_path_factory: pytest.TempPathFactory) -> Running:
     """A run without trouble."""
-    with running(*solo(formulas, tmp_path_factory.mktemp("solo"))) as command:
+    with running(*solo(formulas_dataset, tmp_path_factory.mktemp("solo"))) as command:
         assert command.end() == 0, command.text
     return command
 
 
-def test_it_trains_where_ray_is_not_installed(formulas: str, tmp_path: Path) -> None:
+def test_it_trains_where_ray_is_not_installed(formulas_dataset: str, tmp_path: Path) -> None:
     without = "import sys, runpy; sys.modules['ray'] = None; runpy.run_module('trainers.solo', run_name='__main__')"
-    overrides = solo(formulas, tmp_path, "epochs=1")[2:]
+    overrides = solo(formulas_dataset, tmp_path, "epochs=1")[2:]
     with running("-c", without, *overrides) as command:
         assert command.end() == 0, command.text
     assert "45 steps" not in command.text and "15 steps" in command.text and "1 workers on cpu" in command.text
@@ -73,9 +73,9 @@ def test_validation_comes_every_so_many_epochs_and_after_the_last(calm: Running)
     assert {row["epoch"]: "val/score" in row for row in rows if "time/train_s" in row} == {0: False, 1: True, 2: True}
 
 
-def test_a_run_that_is_killed_equals_the_calm_one_to_the_bit(calm: Running, formulas: str, tmp_path: Path) -> None:
+def test_a_run_that_is_killed_equals_the_calm_one_to_the_bit(calm: Running, formulas_dataset: str, tmp_path: Path) -> None:
     """Weights, averages, optimizer, schedule, data position, patience: all of the last checkpoint, and every logged loss."""
-    amid = killed_and_resumed(formulas, tmp_path, kills=1, seed=0)
+    amid = killed_and_resumed(formulas_dataset, tmp_path, kills=1, seed=0)
     assert "Resumed from checkpoint-" in amid.text
     assert not differences(last_state(calm.run), last_state(amid.run))
     assert logged(amid) == logged(calm)
@@ -83,8 +83,8 @@ def test_a_run_that_is_killed_equals_the_calm_one_to_the_bit(calm: Running, form
 
 @pytest.mark.slow
 @pytest.mark.parametrize("seed", [1, 2])
-def test_ten_kills_in_one_run_change_nothing(calm: Running, formulas: str, tmp_path: Path, seed: int) -> None:
-    amid = killed_and_resumed(formulas, tmp_path, kills=10, seed=seed)
+def test_ten_kills_in_one_run_change_nothing(calm: Running, formulas_dataset: str, tmp_path: Path, seed: int) -> None:
+    amid = killed_and_resumed(formulas_dataset, tmp_path, kills=10, seed=seed)
     assert not differences(last_state(calm.run), last_state(amid.run))
     assert logged(amid) == logged(calm)
 
@@ -94,8 +94,8 @@ def logged(command: Running) -> dict[int, float]:
     return {int(row["step"]): row["train/loss"] for row in rows if "train/loss" in row}
 
 
-def test_ctrl_c_writes_a_checkpoint_and_says_how_to_go_on(calm: Running, formulas: str, tmp_path: Path) -> None:
-    with running(*solo(formulas, tmp_path)) as command:
+def test_ctrl_c_writes_a_checkpoint_and_says_how_to_go_on(calm: Running, formulas_dataset: str, tmp_path: Path) -> None:
+    with running(*solo(formulas_dataset, tmp_path)) as command:
         command.until(" step 6/")
         os.kill(command.process.pid, signal.SIGINT)
         assert command.end() == 130, command.text
@@ -106,8 +106,8 @@ def test_ctrl_c_writes_a_checkpoint_and_says_how_to_go_on(calm: Running, formula
     assert not differences(last_state(calm.run), last_state(command.run))
 
 
-def test_a_loss_that_comes_apart_ends_the_run_and_names_the_images(formulas: str, tmp_path: Path) -> None:
-    words = solo(formulas, tmp_path, "optim.lr=1e6", "optim.max_grad_norm=0", "optim.schedule.warmup=0")
+def test_a_loss_that_comes_apart_ends_the_run_and_names_the_images(formulas_dataset: str, tmp_path: Path) -> None:
+    words = solo(formulas_dataset, tmp_path, "optim.lr=1e6", "optim.max_grad_norm=0", "optim.schedule.warmup=0")
     with running(*words) as command:
         assert command.end() == 2, command.text
     message = command.lines[-1]
@@ -118,10 +118,10 @@ def test_a_loss_that_comes_apart_ends_the_run_and_names_the_images(formulas: str
         assert int(name.split("-")[1]) < records[0]["step"], "what is kept is from before"
 
 
-def test_bad_steps_may_be_skipped_until_they_are_too_many(formulas: str, tmp_path: Path) -> None:
+def test_bad_steps_may_be_skipped_until_they_are_too_many(formulas_dataset: str, tmp_path: Path) -> None:
     words = solo(
-        formulas, tmp_path, "optim.lr=1e6", "optim.max_grad_norm=0", "optim.schedule.warmup=0", "guard.on_bad_step=skip",
-        "guard.max_skipped=3",
+        formulas_dataset, tmp_path, "optim.lr=1e6", "optim.max_grad_norm=0", "optim.schedule.warmup=0",
+        "guard.on_bad_step=skip", "guard.max_skipped=3",
     )  # fmt: skip
     with running(*words) as command:
         assert command.end() == 2, command.text
@@ -131,8 +131,8 @@ def test_bad_steps_may_be_skipped_until_they_are_too_many(formulas: str, tmp_pat
     assert "3 bad steps in a row" in command.lines[-1]
 
 
-def test_averaged_weights_are_stored_also_where_nothing_is_validated(formulas: str, tmp_path: Path) -> None:
-    with running(*solo(formulas, tmp_path, "averaging.name=swa", "averaging.start=0.5", "data.val_split=", "epochs=2",
+def test_averaged_weights_are_stored_also_where_nothing_is_validated(formulas_dataset: str, tmp_path: Path) -> None:
+    with running(*solo(formulas_dataset, tmp_path, "averaging.name=swa", "averaging.start=0.5", "data.val_split=", "epochs=2",
                        "early_stopping.patience=0")) as command:  # fmt: skip
         assert command.end() == 0, command.text
     state = last_state(command.run)
