@@ -43,7 +43,7 @@ _WITH_SESSIONS = str(Path(__file__).parent / "cluster")
 
 @pytest.hookimpl(tryfirst=True)  # before pytest-xdist reads the groups
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """All that join the session or need S3 are one group: under `-n 2 --dist loadgroup` one process has them, and the other the rest."""
+    """All that join the session or need S3 are one group: with `-n 2 --dist loadgroup` one process has them, one the rest."""
     for item in items:
         fixtures = getattr(item, "fixturenames", ())
         if "ray_cluster" in fixtures or "s3_server" in fixtures or str(item.path).startswith(_WITH_SESSIONS):
