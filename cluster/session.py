@@ -44,7 +44,7 @@ def ray_session(min_cpus: int = 1) -> Iterator[None]:
     is joined from outside a submitted job gets this code, and the address of the S3 store, for its workers.
 
     Raises:
-        UserError: RAY_ADDRESS names a cluster that does not answer.
+        UserError: Ray does not start here, or RAY_ADDRESS names a cluster that does not answer.
     """
     if ray.is_initialized():
         yield
@@ -56,17 +56,24 @@ def ray_session(min_cpus: int = 1) -> Iterator[None]:
         os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")  # Ray's core talks of its own affairs on the terminal
         # Reading tasks of the next epoch or evaluation find their processes: to start them anew took up to 10 s each time.
         os.environ.setdefault("RAY_idle_worker_killing_time_threshold_ms", "600000")
-        with _silent_stderr(), _loopback():
-            ray.init(
-                address=LOCAL,
-                num_cpus=max(os.cpu_count() or 1, min_cpus),
-                object_store_memory=OBJECT_STORE_BYTES,
-                _node_ip_address="127.0.0.1",
-                include_dashboard=True,  # without it Ray Train warns every second
-                dashboard_host="127.0.0.1",
-                log_to_driver=False,
-                logging_level=logging.ERROR,
-            )
+        try:
+            with _silent_stderr(), _loopback():
+                ray.init(
+                    address=LOCAL,
+                    num_cpus=max(os.cpu_count() or 1, min_cpus),
+                    object_store_memory=OBJECT_STORE_BYTES,
+                    _node_ip_address="127.0.0.1",
+                    include_dashboard=True,  # without it Ray Train warns every second
+                    dashboard_host="127.0.0.1",
+                    log_to_driver=False,
+                    logging_level=logging.ERROR,
+                )
+        except Exception as error:  # Ray's own kind when its processes do not answer in time
+            reason = (str(error) or type(error).__name__).splitlines()[0]
+            raise UserError(
+                f"Ray could not start on this machine ({reason}). Too busy or short of memory, it may do so at another "
+                f"try; Ray's logs are below {os.environ.get('RAY_TMPDIR', '/tmp')}/ray/session_latest/logs."
+            ) from None
     else:
         # The nodes have an environment of their own; a submitted job's is kept where it says more.
         os.environ.setdefault("RAY_OVERRIDE_JOB_RUNTIME_ENV", "1")

@@ -84,7 +84,7 @@ def formulas(ray_cluster: None, formulas_dataset: str) -> str:
 
 @pytest.fixture(scope="session")
 def formulas_dataset(tmp_path_factory: pytest.TempPathFactory) -> str:
-    """The same for tests that only start commands: without the session they run beside those that need it. 10 to 20 s."""
+    """The same for tests that need no Ray themselves: they run beside those that do. Takes 10 to 20 s to make."""
     out = str(tmp_path_factory.mktemp("formulas"))
     counts = ["--count", "300", "--val-count", "40", "--test-count", "40"]
     subprocess.run([sys.executable, "-m", "data_pipeline.synthesize", "formulas", out, *counts], check=True)

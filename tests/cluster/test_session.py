@@ -73,6 +73,25 @@ def test_the_token_is_in_no_file_and_no_command_line(private: str) -> None:
     assert not any(private in word for command in commands for word in command)
 
 
+@pytest.mark.slow
+def test_ray_that_does_not_start_is_one_message_and_leaves_nothing_running(tmp_path: Path) -> None:
+    """As on a machine that is too busy: Ray's node is stopped as it starts, and Ray gives up after 30 s."""
+    command = [sys.executable, "-m", "data_pipeline.synthesize", "formulas", str(tmp_path / "out"), "--count=4"]
+    process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    started: list[psutil.Process] = []
+    while not any(each.name() == "raylet" for each in started):
+        assert process.poll() is None, "it ended before Ray's node was there"
+        started = psutil.Process(process.pid).children(recursive=True)
+    for each in started:
+        if each.name() == "raylet":
+            each.suspend()
+    printed, _ = process.communicate(timeout=120)
+    assert process.returncode == 2
+    assert printed.startswith("error: Ray could not start on this machine (The current node timed out")
+    assert "Traceback" not in printed and printed.count("\n") == 1
+    assert not psutil.wait_procs(started, timeout=20)[1]
+
+
 def test_the_state_api_answers_inside_an_actor(ray_cluster: None) -> None:
     """Ray Train asks it whether a controller lives, to free the machines of one that does not."""
 

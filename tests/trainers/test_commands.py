@@ -41,9 +41,9 @@ def only_message(result: Finished) -> str:
     return lines[0]
 
 
-def test_ctrl_c_writes_a_checkpoint_and_resume_goes_on_from_it(formulas_dataset: str, tmp_path: Path) -> None:
+def test_ctrl_c_writes_a_checkpoint_and_resume_goes_on_from_it(formulas: str, tmp_path: Path) -> None:
     # Paths as users write them: relative to where they are, which is not where the workers are.
-    places = [f"data.dataset={os.path.relpath(formulas_dataset, ROOT)}", f"runs_dir={os.path.relpath(tmp_path, ROOT)}"]
+    places = [f"data.dataset={os.path.relpath(formulas, ROOT)}", f"runs_dir={os.path.relpath(tmp_path, ROOT)}"]
     overrides = [*SMALL, "epochs=4", *places]
     process = subprocess.Popen(
         [sys.executable, "-u", "-m", "trainers.train", *overrides], cwd=ROOT, stdout=subprocess.PIPE,
@@ -83,8 +83,8 @@ def test_train_refuses_with_one_message(args: list[str], parts: list[str], monke
     assert all(part in message for part in parts), message
 
 
-def test_a_dataset_of_another_schema_version_is_refused(formulas_dataset: str, tmp_path: Path) -> None:
-    manifest = json.loads((Path(formulas_dataset) / MANIFEST).read_bytes())
+def test_a_dataset_of_another_schema_version_is_refused(formulas: str, tmp_path: Path) -> None:
+    manifest = json.loads((Path(formulas) / MANIFEST).read_bytes())
     manifest["schema_version"] = 99
     (tmp_path / MANIFEST).write_text(json.dumps(manifest))
     message = only_message(command("trainers.train", f"data.dataset={tmp_path}"))
@@ -100,13 +100,13 @@ def test_a_dataset_of_another_schema_version_is_refused(formulas_dataset: str, t
     ],
 )
 def test_the_other_commands_refuse_with_one_message(
-    module: str, args: list[str], part: str, formulas_dataset: str, tmp_path: Path
+    module: str, args: list[str], part: str, formulas: str, tmp_path: Path
 ) -> None:
-    real = {"DATASET": formulas_dataset, "OUT": str(tmp_path / "out")}
+    real = {"DATASET": formulas, "OUT": str(tmp_path / "out")}
     assert part in only_message(command(module, *[real.get(arg, arg) for arg in args]))
 
 
-def test_a_full_disk_stops_a_run_with_one_message(formulas_dataset: str, tmp_path: Path) -> None:
+def test_a_full_disk_stops_a_run_with_one_message(formulas: str, tmp_path: Path) -> None:
     disk = tmp_path / "small"
     disk.mkdir()
     mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=128k", "tmpfs", str(disk)], capture_output=True)
@@ -115,7 +115,7 @@ def test_a_full_disk_stops_a_run_with_one_message(formulas_dataset: str, tmp_pat
     try:
         args = [
             *SMALL,
-            f"data.dataset={formulas_dataset}",
+            f"data.dataset={formulas}",
             f"runs_dir={disk}",
             "epochs=1",
             "scaling.num_train_workers=1",
@@ -137,28 +137,28 @@ def test_a_full_disk_stops_a_run_with_one_message(formulas_dataset: str, tmp_pat
     ],
 )
 def test_a_way_of_decoding_that_cannot_be_is_refused_before_a_session_starts(
-    module: str, argument: str, parts: list[str], formulas_dataset: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    module: str, argument: str, parts: list[str], formulas: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     write(tmp_path / "checkpoint")
     monkeypatch.setenv("RAY_ADDRESS", "127.0.0.1:9")  # to start a session would be another error
     out = [str(tmp_path / "out")] if module == "trainers.predict" else []
-    message = only_message(command(module, str(tmp_path / "checkpoint"), formulas_dataset, *out, argument))
+    message = only_message(command(module, str(tmp_path / "checkpoint"), formulas, *out, argument))
     assert all(part in message for part in parts), message
     assert not (tmp_path / "out").exists()
 
 
-def test_evaluate_and_predict_decode_as_the_command_line_says(formulas_dataset: str, tmp_path: Path) -> None:
-    manifest = open_dataset(formulas_dataset).manifest
+def test_evaluate_and_predict_decode_as_the_command_line_says(formulas: str, tmp_path: Path) -> None:
+    manifest = open_dataset(formulas).manifest
     write(tmp_path / "checkpoint", tokenizer=Tokenizer(manifest.charset), data=DataInfo.of(manifest))
     checkpoint, file, out = str(tmp_path / "checkpoint"), tmp_path / "figures.json", tmp_path / "out"
     beam = ["decoding.method=beam", "decoding.beam_size=3", "decoding.max_length=1"]
-    result = command("trainers.evaluate", checkpoint, formulas_dataset, *beam, "--json", str(file))
+    result = command("trainers.evaluate", checkpoint, formulas, *beam, "--json", str(file))
     assert result.returncode == 0, result.stderr
     assert "test, handwritten" in result.stdout and "40 rows, 0 of them rejected" in result.stdout
     record = json.loads(file.read_text())
     assert record["figures"]["test"]["count"] == 40
     assert record["decoding"] == asdict(Decoding("beam", beam_size=3, max_length=1))
-    result = command("trainers.predict", checkpoint, formulas_dataset, str(out), *beam)
+    result = command("trainers.predict", checkpoint, formulas, str(out), *beam)
     assert result.returncode == 0, result.stderr
     predictions = pq.read_table(out / part_name(0)).column("prediction").to_pylist()
     assert len(predictions) == 40 and all(len(text.split()) <= 1 for text in predictions)
