@@ -19,7 +19,8 @@ from data_pipeline.manifest import MANIFEST, open_dataset
 from data_pipeline.storage import Storage, open_storage
 from data_pipeline.tokenizer import VocabularyMismatch
 from models import Decoding
-from tests.trainers.runs import losses, small_config, train
+from tests.trainers.processes import running
+from tests.trainers.runs import SMALL, losses, small_config, train
 from trainers.checkpoint import METRICS, PREFIX, WEIGHTS, find_checkpoint, load_checkpoint
 from trainers.finish import finish_run
 from trainers.inputs import open_inputs
@@ -123,8 +124,10 @@ def test_a_corrupt_image_is_reported_and_a_missing_shard_ends_the_run(formulas: 
         ("train", "not an image"),
         ("val", "not an image"),
     ]
-    with pytest.raises(UserError, match=r"1 of 300 images of split 'train' cannot be used, more than stream.max_rejected=0"):
-        train(small_config(str(tmp_path / "data"), tmp_path / "runs", *one_worker, "stream.max_rejected=0"))
+    places = (f"data.dataset={tmp_path / 'data'}", f"runs_dir={tmp_path / 'runs'}")
+    with running("-m", "trainers.solo", *SMALL, *places, *one_worker, "stream.max_rejected=0") as command:
+        assert command.end() == 2
+    assert "1 of 300 images of split 'train' cannot be used, more than stream.max_rejected=0" in command.lines[-1]
     file.unlink()  # the shard of val: met in the midst of the run
     with pytest.raises(UserError, match=r"val/part-00000\.parquet' does not exist") as caught:
         train(small_config(str(tmp_path / "data"), tmp_path / "runs", *one_worker))

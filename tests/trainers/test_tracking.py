@@ -13,6 +13,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
+import psutil
 import pytest
 import torch
 from PIL import Image
@@ -229,6 +230,8 @@ def test_wandb_logs_offline_into_the_run_and_says_how_to_upload_it(tmp_path: Pat
     sink.figures(INTERVAL)
     sink.pictures(20, PICTURES)
     sink.close()
+    services = [each for each in psutil.Process().children(recursive=True) if "wandb" in each.name()]
+    assert not services, "what they have yet to write would be missing in the copy of the run"
     (folder,) = (tmp_path / "a-run" / "wandb").glob("offline-run-*a-run")
     (record,) = folder.glob("*.wandb")
     assert told == [f"wandb was offline. To upload the run: wandb sync {folder}"]

@@ -73,7 +73,10 @@ class Wandb(Sink):
 
     def close(self) -> None:
         """Finish the run."""
+        import wandb
+
         self._run.finish()
+        wandb.teardown()  # its service writes the end of the file after `finish` has returned: it is waited for
         if self._offline:
             # All of its sessions: the upload passes over those that it has had.
             folders = sorted(Path(self._run.settings.sync_dir).parent.glob(f"offline-run-*-{glob.escape(self._name)}"))
