@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from filelock import FileLock
 from hypothesis import settings
 
 pytest_plugins = ["tests.s3"]
@@ -84,8 +85,14 @@ def formulas(ray_cluster: None, formulas_dataset: str) -> str:
 
 @pytest.fixture(scope="session")
 def formulas_dataset(tmp_path_factory: pytest.TempPathFactory) -> str:
-    """The same for tests that need no Ray themselves: they run beside those that do. Takes 10 to 20 s to make."""
-    out = str(tmp_path_factory.mktemp("formulas"))
+    """The same for tests that need no Ray themselves: they run beside those that do. Takes 10 to 20 s to make, once."""
+    from data_pipeline.manifest import MANIFEST
+
+    beside = "PYTEST_XDIST_WORKER" in os.environ  # then the folder above is that of all processes of these tests
+    folder = tmp_path_factory.getbasetemp().parent if beside else tmp_path_factory.getbasetemp()
+    out = folder / "formulas"
     counts = ["--count", "300", "--val-count", "40", "--test-count", "40"]
-    subprocess.run([sys.executable, "-m", "data_pipeline.synthesize", "formulas", out, *counts], check=True)
-    return out
+    with FileLock(f"{out}.lock"):
+        if not (out / MANIFEST).exists():
+            subprocess.run([sys.executable, "-m", "data_pipeline.synthesize", "formulas", str(out), *counts], check=True)
+    return str(out)

@@ -30,7 +30,7 @@ from trainers.resume import change_config, open_run
 from trainers.run_log import RunResult
 
 Run = tuple[Storage, RunResult, str]
-EPOCHS = 8  # of 15 steps
+EPOCHS = 5  # of 15 steps
 
 
 @pytest.fixture(scope="module")
@@ -65,7 +65,7 @@ def test_a_killed_worker_is_replaced_and_the_run_ends_as_if_nothing_had_happened
     killed: list[int] = []
 
     def kill_one(row: dict[str, float]) -> None:
-        if row["step"] >= 50 and not killed:  # in the midst of the fourth epoch; half of the run is yet to come
+        if row["step"] >= 35 and not killed:  # in the midst of the third epoch; half of the run is yet to come
             processes = psutil.Process().children(recursive=True)
             killed.append(next(p.pid for p in processes if "RayTrainWorker" in " ".join(p.cmdline())))
             os.kill(killed[0], signal.SIGKILL)
