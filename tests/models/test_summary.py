@@ -1,6 +1,7 @@
 """`python -m models.summary` and what it counts."""
 
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -50,17 +51,31 @@ def test_a_file_with_a_base_and_other_sizes(tmp_path: Path) -> None:
     [
         (["satrn_finl"], "error: model: 'satrn_finl' is neither .* nearest are satrn_final"),
         (["satrn_small", "--height", "4"], "error: model.backbone.small_cnn: images of 4x256 pixels"),
+    ],
+)
+def test_mistakes(args: list[str], message: str) -> None:
+    done = run(*args)
+    assert done.returncode == 2 and "Traceback" not in done.stderr
+    assert re.search(message, done.stderr), done.stderr
+
+
+@pytest.mark.parametrize(
+    ("args", "message"),
+    [
         (["satrn_small", "--tokens", "0"], "invalid _?positive"),
         ([], "give a CONFIG, or --all"),
         (["satrn_small", "--all"], "give a CONFIG, or --all"),
     ],
 )
-def test_mistakes(args: list[str], message: str) -> None:
-    import re
+def test_mistaken_arguments(
+    args: list[str], message: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from models.summary import __main__ as command
 
-    done = run(*args)
-    assert done.returncode == 2 and "Traceback" not in done.stderr
-    assert re.search(message, done.stderr), done.stderr
+    monkeypatch.setattr(sys, "argv", ["summary", *args])
+    with pytest.raises(SystemExit, match="2"):
+        command.main()
+    assert re.search(message, capsys.readouterr().err)
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
+import importlib
+import io
 import json
 import os
 import signal
@@ -9,10 +12,12 @@ import subprocess
 import sys
 from dataclasses import asdict
 from pathlib import Path
+from typing import cast
 
 import pyarrow.parquet as pq
 import pytest
 
+from cluster.errors import run_command
 from data_pipeline.manifest import MANIFEST, open_dataset
 from data_pipeline.tokenizer import Tokenizer
 from models import Decoding
@@ -31,6 +36,16 @@ Finished = subprocess.CompletedProcess[str]
 def command(module: str, *args: str, timeout: float = 300) -> Finished:
     words = [sys.executable, "-m", module, *args]
     return subprocess.run(words, cwd=ROOT, capture_output=True, text=True, timeout=timeout)
+
+
+def command_here(module: str, *args: str) -> Finished:
+    """The same in this process, for what is refused before much is begun: a process takes seconds to start."""
+    out, err = io.StringIO(), io.StringIO()
+    with pytest.MonkeyPatch.context() as patch, contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+        patch.setattr(sys, "argv", [module, *args])
+        with pytest.raises(SystemExit) as ended:
+            run_command(importlib.import_module(module).main)
+    return Finished([module, *args], cast(int, ended.value.code), out.getvalue(), err.getvalue())
 
 
 def only_message(result: Finished) -> str:
@@ -79,12 +94,12 @@ def test_ctrl_c_writes_a_checkpoint_and_resume_goes_on_from_it(formulas: str, tm
 )
 def test_train_refuses_with_one_message(args: list[str], parts: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:9")  # nobody listens
-    message = only_message(command("trainers.train", *args))
+    message = only_message(command_here("trainers.train", *args))
     assert all(part in message for part in parts), message
 
 
-def test_a_dataset_of_another_schema_version_is_refused(formulas: str, tmp_path: Path) -> None:
-    manifest = json.loads((Path(formulas) / MANIFEST).read_bytes())
+def test_a_dataset_of_another_schema_version_is_refused(formulas_dataset: str, tmp_path: Path) -> None:
+    manifest = json.loads((Path(formulas_dataset) / MANIFEST).read_bytes())
     manifest["schema_version"] = 99
     (tmp_path / MANIFEST).write_text(json.dumps(manifest))
     message = only_message(command("trainers.train", f"data.dataset={tmp_path}"))
@@ -100,13 +115,13 @@ def test_a_dataset_of_another_schema_version_is_refused(formulas: str, tmp_path:
     ],
 )
 def test_the_other_commands_refuse_with_one_message(
-    module: str, args: list[str], part: str, formulas: str, tmp_path: Path
+    module: str, args: list[str], part: str, formulas_dataset: str, tmp_path: Path
 ) -> None:
-    real = {"DATASET": formulas, "OUT": str(tmp_path / "out")}
+    real = {"DATASET": formulas_dataset, "OUT": str(tmp_path / "out")}
     assert part in only_message(command(module, *[real.get(arg, arg) for arg in args]))
 
 
-def test_a_full_disk_stops_a_run_with_one_message(formulas: str, tmp_path: Path) -> None:
+def test_a_full_disk_stops_a_run_with_one_message(formulas_dataset: str, tmp_path: Path) -> None:
     disk = tmp_path / "small"
     disk.mkdir()
     mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=128k", "tmpfs", str(disk)], capture_output=True)
@@ -115,7 +130,7 @@ def test_a_full_disk_stops_a_run_with_one_message(formulas: str, tmp_path: Path)
     try:
         args = [
             *SMALL,
-            f"data.dataset={formulas}",
+            f"data.dataset={formulas_dataset}",
             f"runs_dir={disk}",
             "epochs=1",
             "scaling.num_train_workers=1",
@@ -137,12 +152,12 @@ def test_a_full_disk_stops_a_run_with_one_message(formulas: str, tmp_path: Path)
     ],
 )
 def test_a_way_of_decoding_that_cannot_be_is_refused_before_a_session_starts(
-    module: str, argument: str, parts: list[str], formulas: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    module: str, argument: str, parts: list[str], formulas_dataset: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     write(tmp_path / "checkpoint")
     monkeypatch.setenv("RAY_ADDRESS", "127.0.0.1:9")  # to start a session would be another error
     out = [str(tmp_path / "out")] if module == "trainers.predict" else []
-    message = only_message(command(module, str(tmp_path / "checkpoint"), formulas, *out, argument))
+    message = only_message(command(module, str(tmp_path / "checkpoint"), formulas_dataset, *out, argument))
     assert all(part in message for part in parts), message
     assert not (tmp_path / "out").exists()
 

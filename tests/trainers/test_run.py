@@ -22,6 +22,7 @@ from models import Decoding
 from tests.trainers.processes import running
 from tests.trainers.runs import SMALL, losses, small_config, train
 from trainers.checkpoint import METRICS, PREFIX, WEIGHTS, find_checkpoint, load_checkpoint
+from trainers.config import load_config
 from trainers.finish import finish_run
 from trainers.inputs import open_inputs
 from trainers.judge import judge_checkpoint
@@ -100,7 +101,7 @@ def test_other_data_stops_a_resume(calm: Run, formulas: str, tmp_path: Path) -> 
         train(small_config(str(tmp_path / "other"), tmp_path, "epochs=4"), calm[0])
 
 
-def test_a_corrupt_image_is_reported_and_a_missing_shard_ends_the_run(formulas: str, tmp_path: Path) -> None:
+def test_a_corrupt_image_is_reported_and_too_many_end_the_run(formulas: str, tmp_path: Path) -> None:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
@@ -128,9 +129,26 @@ def test_a_corrupt_image_is_reported_and_a_missing_shard_ends_the_run(formulas: 
     with running("-m", "trainers.solo", *SMALL, *places, *one_worker, "stream.max_rejected=0") as command:
         assert command.end() == 2
     assert "1 of 300 images of split 'train' cannot be used, more than stream.max_rejected=0" in command.lines[-1]
-    file.unlink()  # the shard of val: met in the midst of the run
+
+
+def without_validation(formulas: str, tmp_path: Path) -> list[str]:
+    """Overrides of a run on a dataset whose shard of val is gone: met in the midst of the run."""
+    shutil.copytree(formulas, tmp_path / "data")
+    (tmp_path / "data" / open_dataset(formulas).manifest.split("val").shards[0].file).unlink()
+    places = [f"data.dataset={tmp_path / 'data'}", f"runs_dir={tmp_path / 'runs'}"]
+    return [*places, "epochs=1", "scaling.num_train_workers=1"]
+
+
+def test_a_missing_shard_ends_the_run(formulas_dataset: str, tmp_path: Path) -> None:
+    with running("-m", "trainers.solo", *SMALL, *without_validation(formulas_dataset, tmp_path)) as command:
+        assert command.end() == 2
+    assert "val/part-00000.parquet' does not exist" in command.lines[-1] and "Traceback" not in command.text
+
+
+@pytest.mark.slow
+def test_a_missing_shard_ends_a_run_on_ray(formulas: str, tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"val/part-00000\.parquet' does not exist") as caught:
-        train(small_config(str(tmp_path / "data"), tmp_path / "runs", *one_worker))
+        train(load_config(None, [*SMALL, *without_validation(formulas, tmp_path)]))
     assert "Traceback" not in str(caught.value)
 
 
