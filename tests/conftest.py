@@ -23,7 +23,7 @@ _RAY_DIRECTORY = tempfile.mkdtemp(prefix="inkray-test-", dir="/tmp")
 os.environ |= {
     "RAY_ADDRESS": "local",
     "RAY_TMPDIR": _RAY_DIRECTORY,
-    "RAY_worker_niceness": "5",  # at Ray's 15 the tests beside the session starve it, at 0 it them: both are to end together
+    "RAY_worker_niceness": "8",  # at Ray's 15 the tests beside the session starve it, at 0 it them: both are to end together
     "WANDB_MODE": "offline",
     "MPLBACKEND": "agg",
     "AWS_EC2_METADATA_DISABLED": "true",

@@ -39,7 +39,7 @@ def command(module: str, *args: str, timeout: float = 300) -> Finished:
 
 
 def command_here(module: str, *args: str) -> Finished:
-    """The same in this process, for what is refused before much is begun: a process takes seconds to start."""
+    """The same in this process, and in its session if it has one: a process takes seconds to start."""
     out, err = io.StringIO(), io.StringIO()
     with pytest.MonkeyPatch.context() as patch, contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
         patch.setattr(sys, "argv", [module, *args])
@@ -173,7 +173,7 @@ def test_evaluate_and_predict_decode_as_the_command_line_says(formulas: str, tmp
     record = json.loads(file.read_text())
     assert record["figures"]["test"]["count"] == 40
     assert record["decoding"] == asdict(Decoding("beam", beam_size=3, max_length=1))
-    result = command("trainers.predict", checkpoint, formulas, str(out), *beam)
+    result = command_here("trainers.predict", checkpoint, formulas, str(out), *beam)  # in the session of the tests
     assert result.returncode == 0, result.stderr
     predictions = pq.read_table(out / part_name(0)).column("prediction").to_pylist()
     assert len(predictions) == 40 and all(len(text.split()) <= 1 for text in predictions)
