@@ -41,15 +41,22 @@ settings.load_profile("inkray")
 
 # Where tests start and join sessions of their own; elsewhere they are known by their fixtures.
 _WITH_SESSIONS = str(Path(__file__).parent / "cluster")
+# Files whose own fixtures take long to make: in two processes they would be made twice.
+_TOGETHER = {"test_solo", "test_distributed"}
 
 
 @pytest.hookimpl(tryfirst=True)  # before pytest-xdist reads the groups
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """All that join the session or need S3 are one group: with `-n 2 --dist loadgroup` one process has them, one the rest."""
+    """All that join the session or need S3 are one group: with `-n 2 --dist loadgroup` one process has them, one the rest.
+
+    One group each: pytest-xdist makes another group of a test with two, which may get a process without the session.
+    """
     for item in items:
         fixtures = getattr(item, "fixturenames", ())
         if "ray_cluster" in fixtures or "s3_server" in fixtures or str(item.path).startswith(_WITH_SESSIONS):
             item.add_marker(pytest.mark.xdist_group("sessions"))
+        elif item.path.stem in _TOGETHER:
+            item.add_marker(pytest.mark.xdist_group(item.path.stem))
 
 
 def pytest_unconfigure() -> None:

@@ -1,4 +1,4 @@
-"""The commands as a user types them: real processes, real Ctrl-C, one clear message for each mistake."""
+"""The commands as users type them: processes of their own where that matters, real Ctrl-C, one message for each mistake."""
 
 from __future__ import annotations
 

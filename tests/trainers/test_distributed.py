@@ -26,9 +26,6 @@ from trainers.scaling import DdpConfig, ScalingConfig
 from trainers.step import StepConfig, TrainStep
 from trainers.task import SequenceTask
 
-# In one process: what the two ranks found is asked for once.
-pytestmark = pytest.mark.xdist_group("distributed")
-
 TEXTS = ["a b c b", "a", "b c", "c c"]
 
 

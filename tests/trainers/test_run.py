@@ -22,7 +22,6 @@ from models import Decoding
 from tests.trainers.processes import running
 from tests.trainers.runs import SMALL, losses, small_config, train
 from trainers.checkpoint import METRICS, PREFIX, WEIGHTS, find_checkpoint, load_checkpoint
-from trainers.config import load_config
 from trainers.finish import finish_run
 from trainers.inputs import open_inputs
 from trainers.judge import judge_checkpoint
@@ -131,24 +130,12 @@ def test_a_corrupt_image_is_reported_and_too_many_end_the_run(formulas: str, tmp
     assert "1 of 300 images of split 'train' cannot be used, more than stream.max_rejected=0" in command.lines[-1]
 
 
-def without_validation(formulas: str, tmp_path: Path) -> list[str]:
-    """Overrides of a run on a dataset whose shard of val is gone: met in the midst of the run."""
-    shutil.copytree(formulas, tmp_path / "data")
-    (tmp_path / "data" / open_dataset(formulas).manifest.split("val").shards[0].file).unlink()
-    places = [f"data.dataset={tmp_path / 'data'}", f"runs_dir={tmp_path / 'runs'}"]
-    return [*places, "epochs=1", "scaling.num_train_workers=1"]
-
-
-def test_a_missing_shard_ends_the_run(formulas_dataset: str, tmp_path: Path) -> None:
-    with running("-m", "trainers.solo", *SMALL, *without_validation(formulas_dataset, tmp_path)) as command:
-        assert command.end() == 2
-    assert "val/part-00000.parquet' does not exist" in command.lines[-1] and "Traceback" not in command.text
-
-
-@pytest.mark.slow
-def test_a_missing_shard_ends_a_run_on_ray(formulas: str, tmp_path: Path) -> None:
+def test_a_missing_shard_ends_the_run(formulas: str, tmp_path: Path) -> None:
+    data = tmp_path / "data"
+    shutil.copytree(formulas, data)
+    (data / open_dataset(formulas).manifest.split("val").shards[0].file).unlink()  # met in the midst of the run
     with pytest.raises(UserError, match=r"val/part-00000\.parquet' does not exist") as caught:
-        train(load_config(None, [*SMALL, *without_validation(formulas, tmp_path)]))
+        train(small_config(str(data), tmp_path / "runs", "epochs=1", "scaling.num_train_workers=1"))
     assert "Traceback" not in str(caught.value)
 
 

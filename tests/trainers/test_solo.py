@@ -14,9 +14,6 @@ from tests.trainers.processes import Running, differences, last_state, running
 from tests.trainers.runs import SMALL
 from trainers.checkpoint import whole_checkpoints
 
-# In one process: `calm` and the dataset are made once, and these, which are long, begin first.
-pytestmark = pytest.mark.xdist_group("solo")
-
 # All that keeps a state: averages, a schedule, loss scaling (none on a CPU), dropout, augmentation, early stopping.
 STATEFUL = [
     *SMALL, "scaling.num_train_workers=1", "averaging.name=ema", "averaging.decay=0.9", "early_stopping.patience=50",
