@@ -16,12 +16,12 @@ from urllib.parse import unquote
 HIDDEN = "***"
 MIN_SECRET = 8  # characters of an environment's secret; a shorter one occurs in any text by chance
 
-_COLON, _AT = "(?::|%3A)", "(?:@|%40)"
 # The `::` of a chain of URIs (`filecache::s3://...`) is no colon of a password.
-_NO_CHAIN = r"(?!:[a-z][a-z0-9+.-]*(?:://|::))"
+_COLON = r":(?!:[a-z][a-z0-9+.-]*(?:://|::))"
 # A colon before the first slash and an @ anywhere behind it: a password may begin with digits and a slash, as a port does.
-_USERINFO = re.compile(rf"://[^/:]*?{_COLON}{_NO_CHAIN}.*{_AT}", re.IGNORECASE | re.DOTALL)
-_USERINFO_IN_TEXT = re.compile(rf"""(:|%3A)(//|%2F%2F)[^/:\s"<>]*?{_COLON}{_NO_CHAIN}[^\s"<>]*{_AT}""", re.IGNORECASE)
+_USERINFO = re.compile(rf"://[^/:]*?(?:{_COLON}(?:[^/]*%40|.*@)|%3A.*@)", re.IGNORECASE | re.DOTALL)
+_USERINFO_IN_TEXT = re.compile(rf"""(://)[^/:\s"<>]*?(?:{_COLON}(?:[^/\s"<>]*%40|[^\s"<>]*@)|%3A[^\s"<>]*@)""", re.IGNORECASE)
+_ENCODED_USERINFO = re.compile(r"""(%3A%2F%2F)[^\s"<>&]*?%3A[^\s"<>&]*%40""", re.IGNORECASE)
 # An apostrophe ends a value unless it goes on behind it: messages stand URIs between apostrophes.
 _PARAMETER = re.compile(r"""([?&;#]|%3F|%26)([^=?&;#\s"'<>%]+)(=|%3D)((?:[^\s"'<>&;#]|'(?=\w))+)""", re.IGNORECASE)
 # Names and values as they stand in messages of clients: `secret_key: x`, `'password': 'x'`, `AWS_SESSION_TOKEN=x`.
@@ -47,7 +47,7 @@ def redact(text: str) -> str:
     """`text` without its secrets, each replaced by `***`; a text that has none comes back as it is."""
     for value in _environment_secrets():
         text = text.replace(value, HIDDEN)
-    text = _USERINFO_IN_TEXT.sub(rf"\1\2{HIDDEN}@", text)
+    text = _ENCODED_USERINFO.sub(rf"\1{HIDDEN}%40", _USERINFO_IN_TEXT.sub(rf"\1{HIDDEN}@", text))
     text = _PARAMETER.sub(lambda m: m[1] + m[2] + m[3] + (HIDDEN if _is_secret(m[2]) else m[4]), text)
     text = _ASSIGNED.sub(rf"\1\2{HIDDEN}", text)
     return _AUTHORIZATION.sub(rf"\1{HIDDEN}", _ACCESS_KEY.sub(HIDDEN, text))

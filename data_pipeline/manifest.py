@@ -8,8 +8,10 @@ from dataclasses import asdict, dataclass, field
 from typing import Any, NamedTuple
 
 from cluster.errors import UserError
+from cluster.redaction import printable
 from data_pipeline.images import ImagePolicy
 from data_pipeline.storage import Storage, StorageError, open_storage
+from data_pipeline.uris import invalid_name
 
 SCHEMA_VERSION = 1
 MANIFEST = "dataset.json"
@@ -158,6 +160,8 @@ class Manifest:
 
 
 def _shard(content: dict[str, Any]) -> Shard:
+    if problem := invalid_name(content["file"]):  # a manifest is a file that anyone may have written
+        raise ValueError(f"shard '{printable(content['file'])}': {problem}")
     extents = [Extent(*map(int, values)) for values in content["row_groups"]]
     return Shard(content["file"], extents, content["bytes"], content["sha256"])
 

@@ -1,6 +1,9 @@
 """Where datasets, checkpoints and predictions live: a directory behind a URI, on local disk, S3 or whatever fsspec opens.
 
-A `Storage` is a file system of pyarrow and a path in it. It pickles, so tasks on other machines can open it.
+A `Storage` is a file system of pyarrow and a path in it. It pickles, so tasks on other machines can open it. Its URI and its
+path agree: `open_storage(storage.uri)` has the same path, whatever characters the names in it have (`data_pipeline.uris`).
+On local disk what is written is on the disk before it is seen under its name, so a machine that loses power leaves no file
+that is empty or half there, and files come to be in the order in which they were written.
 Failures come out as one sentence that says what is wrong (endpoint, bucket, credentials, disk) and what to set.
 """
 
@@ -11,42 +14,25 @@ import errno
 import os
 import posixpath
 import re
-import socket
 import uuid
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-from urllib.parse import parse_qs, unquote, urlsplit
+from urllib.parse import parse_qs, urlsplit
 
-import pyarrow as pa
 import pyarrow.fs as pafs
 
 from cluster.environment import set_environment_defaults
-from cluster.errors import UserError
+from cluster.redaction import printable
+from data_pipeline.durable import flush_folder, make_durable_folder, publish_file
+from data_pipeline.storage_errors import StorageError, lacks_bucket, no_bucket, s3_endpoint, storage_errors
+from data_pipeline.uris import Uri, decoded, invalid_name, is_uri, joined, parent_of, secret_in
 
 CONNECT_TIMEOUT_S = 5
 REQUEST_TIMEOUT_S = 8  # without a byte; all attempts together stay below 30 s
 MAX_ATTEMPTS = 3
 
-# `user:password@` after any `://`, also in a query or a chain of URIs; a port and a path with an @ are not meant.
-_PASSWORD = re.compile(r"://[^/@]*:(?!\d*/)[^@]*@")
-_NETWORK_ERRNOS = {
-    getattr(errno, name)
-    for name in ("EHOSTDOWN", "EHOSTUNREACH", "ENETDOWN", "ENETRESET", "ENETUNREACH", "ETIMEDOUT", "ECONNRESET")
-}
-_BUSY_S3 = ("SLOW_DOWN", "THROTTLING", "INTERNAL_ERROR", "INTERNAL_FAILURE", "SERVICE_UNAVAILABLE")
-
-
-class StorageError(UserError):
-    """Storage that cannot be read or written, with the reason and the remedy.
-
-    `missing`: there is no such file. `transient`: the network or an overloaded server, so another attempt may succeed.
-    """
-
-    def __init__(self, message: str = "", missing: bool = False, transient: bool = False) -> None:
-        super().__init__(message)
-        self.missing, self.transient = missing, transient
+_S3_QUERY = ("endpoint_override", "scheme", "region")
 
 
 @dataclass(frozen=True)
@@ -63,10 +49,49 @@ class Storage:
     endpoint: str = ""
 
     def child(self, *names: str) -> Storage:
-        """The entry below this one."""
-        base, mark, query = self.uri.partition("?")
-        uri = posixpath.join(base, *names) + mark + query
-        return Storage(uri, self.filesystem, posixpath.join(self.path, *names), self.endpoint)
+        """The entry below this one; a name may hold any characters, and slashes between names.
+
+        Raises:
+            StorageError: a name that is absolute, or leads elsewhere (`..`).
+        """
+        for name in names:
+            if problem := invalid_name(name):
+                raise StorageError(f"'{printable(name)}' is no name below '{self.shown}': {problem}.")
+        path = joined(self.path, names) if is_uri(self.path) else posixpath.join(self.path, *names)  # of http, a URI itself
+        return Storage(joined(self.uri, names), self.filesystem, path, self.endpoint)
+
+    def follow(self, reference: str) -> Storage:
+        """The entry that `reference` names, as a file in this directory states it: a name below it, or with `..` beside it.
+
+        On this machine a reference may be absolute, too.
+
+        Raises:
+            StorageError: it is absolute or leads above the root, on other storage.
+        """
+        absolute, parts = reference.startswith("/"), reference.split("/")
+        if self.is_local and (absolute or ".." in parts):
+            return open_storage(os.path.join(self.path, reference))
+        found = self
+        for part in [""] if absolute else parts:
+            if part == ".." and found.parent is not found:
+                found = found.parent
+            elif part != ".":
+                found = found.child(part)
+        return found
+
+    @property
+    def parent(self) -> Storage:
+        """The directory that holds this entry; of a root or a bucket, itself."""
+        name = self.path.strip("/")
+        if not name or (isinstance(self.filesystem, pafs.S3FileSystem) and "/" not in name):
+            return self
+        path = parent_of(self.path) if is_uri(self.path) else posixpath.dirname(self.path)
+        return Storage(parent_of(self.uri), self.filesystem, path, self.endpoint)
+
+    @property
+    def shown(self) -> str:
+        """The URI as it stands in a message: on one line."""
+        return printable(self.uri)
 
     @property
     def name(self) -> str:
@@ -85,6 +110,10 @@ class Storage:
             StorageError: the storage cannot be asked.
         """
         with storage_errors(self):
+            if self.is_local:  # pyarrow takes no name that is not UTF-8
+                with contextlib.suppress(FileNotFoundError, NotADirectoryError):
+                    return bool(os.stat(self.path))
+                return False
             return bool(self.filesystem.get_file_info(self.path).type != pafs.FileType.NotFound)
 
     def names(self) -> list[str]:
@@ -94,9 +123,13 @@ class Storage:
             StorageError: the storage cannot be asked, or has no such bucket.
         """
         with storage_errors(self):
+            if self.is_local:
+                with contextlib.suppress(FileNotFoundError):
+                    return sorted(os.listdir(self.path))
+                return []
             infos = self.filesystem.get_file_info(pafs.FileSelector(self.path, allow_not_found=True))
-            if not infos and _lacks_bucket(self):
-                raise StorageError(_no_bucket(self))
+            if not infos and lacks_bucket(self):
+                raise StorageError(no_bucket(self))
         return sorted(info.base_name for info in infos)
 
     def sizes(self) -> dict[str, int]:
@@ -115,31 +148,36 @@ class Storage:
         Raises:
             StorageError: it is not there or cannot be read.
         """
-        with storage_errors(self), self.filesystem.open_input_stream(self.path) as stream:
-            return bytes(stream.read())
+        with storage_errors(self):
+            if self.is_local:
+                return Path(self.path).read_bytes()
+            with self.filesystem.open_input_stream(self.path) as stream:
+                return bytes(stream.read())
 
     def write_bytes(self, data: bytes) -> None:
-        """Write the whole file: a reader sees the old or the new one, never a part.
+        """Write the whole file: a reader sees the old or the new one, never a part; on local disk also after a loss of power.
 
         Raises:
             StorageError: it cannot be written (no rights, no space).
         """
+        self._write(data)
+
+    def _write(self, data: bytes, durable_name: bool = True) -> None:
         with storage_errors(self):
             self.make_parent()
+            if self.is_local:
+                publish_file(Path(self.path), data, durable_name)
+                return
             renaming = _renaming(self.filesystem)
-            if not self.is_local and renaming is None:  # object stores publish on close
+            if renaming is None:  # object stores publish on close
                 with self.filesystem.open_output_stream(self.path) as stream:
                     stream.write(data)
                 return
             partial = self.path.removesuffix(self.name) + f".{self.name}.{uuid.uuid4().hex[:8]}"
             try:
-                if renaming is None:
-                    Path(partial).write_bytes(data)
-                    os.replace(partial, self.path)
-                else:
-                    with self.filesystem.open_output_stream(partial) as stream:
-                        stream.write(data)
-                    _rename(renaming, partial, self.path)
+                with self.filesystem.open_output_stream(partial) as stream:
+                    stream.write(data)
+                _rename(renaming, partial, self.path)
             except BaseException:
                 with contextlib.suppress(OSError):
                     self.filesystem.delete_file(partial)
@@ -149,7 +187,7 @@ class Storage:
         """Make the directory that holds this entry (object stores need none)."""
         parent = self.path.rpartition("/")[0]
         if self.is_local:
-            Path(parent).mkdir(parents=True, exist_ok=True)
+            make_durable_folder(Path(parent))
         elif parent and _renaming(self.filesystem) is not None:
             self.filesystem.create_dir(parent, recursive=True)
 
@@ -171,46 +209,67 @@ class Storage:
 
     def copy_from(self, folder: Path) -> None:
         """Copy the files below the local `folder` to this directory; each appears whole."""
-        for file in sorted(folder.rglob("*")):
-            if file.is_file():
-                self.child(*file.relative_to(folder).parts).write_bytes(file.read_bytes())
+        files = [file for file in sorted(folder.rglob("*")) if file.is_file()]
+        for file in files:
+            self.child(*file.relative_to(folder).parts)._write(file.read_bytes(), durable_name=False)
+        for parent in {file.relative_to(folder).parent for file in files} if self.is_local else ():
+            flush_folder(Path(self.path) / parent)
 
 
 def open_storage(uri: str | os.PathLike[str]) -> Storage:
     """Open a URI: a local path, `file://`, `s3://bucket/path[?endpoint_override=host:port&scheme=http]`, or any fsspec scheme.
 
     The endpoint of S3 is the query's `endpoint_override`, else `AWS_ENDPOINT_URL_S3` or `AWS_ENDPOINT_URL`, else Amazon's.
+    A URI with a secret in it is refused, so that whatever holds or shows a URI holds and shows none.
 
     Raises:
-        StorageError: an unknown scheme, a malformed URI, or one with a password in it.
+        StorageError: an unknown scheme, a malformed URI, or one with a password or another secret in it, which is not repeated.
     """
     text = os.fspath(uri)
-    scheme, separator, _ = text.partition("://")
-    if _PASSWORD.search(text):
+    if not is_uri(text):
+        return _open_local(text, text)
+    scheme = text.partition("://")[0].rpartition("::")[2]
+    if secret := secret_in(text):
         raise StorageError(
-            f"A {scheme}:// URI with a password in it is not opened: URIs stand in logs, reports and checkpoints. "
-            "Leave the password out and use an SSH agent or key (sftp), AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY (S3), "
-            f"or the environment (FSSPEC_{scheme.upper()}_PASSWORD)."
+            f"A {scheme}:// URI with {secret} is not opened: URIs stand in logs, reports and checkpoints. "
+            "Leave the secret out and use an SSH agent or key (sftp), AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY (S3), "
+            f"or the environment (FSSPEC_{scheme.upper()}_PASSWORD). An @ in a path is written %40."
         )
-    if not separator:
-        path = str(Path(text).expanduser().resolve())
-        return Storage(path, pafs.LocalFileSystem(), path)
+    parts = Uri.parse(text)
     if scheme == "file":
-        parts = urlsplit(text)
-        if parts.netloc not in ("", "localhost"):
-            raise StorageError(f"'{text}' names a host, '{parts.netloc}'. Write file:///PATH, or the path alone.")
-        return Storage(text, pafs.LocalFileSystem(), str(Path(unquote(parts.path)).resolve()))
-    if scheme == "s3":
-        return _open_s3(text)
-    return _open_fsspec(text, scheme)
+        if parts.authority not in ("", "localhost"):
+            raise StorageError(
+                f"'{printable(text)}' names a host, '{printable(parts.authority)}'. Write file:///PATH, or the path alone."
+            )
+        if parts.query:
+            raise StorageError(f"'{printable(text)}' has a query, which file:// has not. A ? in a path is written %3F.")
+        return _open_local(decoded(parts.path) or "/", text)
+    return _open_s3(parts) if str(parts).startswith("s3://") else _open_fsspec(parts)
 
 
-def _open_s3(uri: str) -> Storage:
-    parts = urlsplit(uri)
-    if not parts.netloc:
-        raise StorageError(f"'{uri}' names no bucket. Write s3://BUCKET/PATH.")
-    query = {key: values[-1] for key, values in parse_qs(parts.query).items()}
-    endpoint = query.get("endpoint_override") or _s3_endpoint()
+def _open_local(text: str, uri: str) -> Storage:
+    if "\0" in text:
+        raise StorageError(f"'{printable(text)}' is no path: it has a zero byte in it.")
+    try:
+        path = Path(text).expanduser() if text == uri else Path(text)
+    except RuntimeError:
+        raise StorageError(f"'{printable(text)}' begins with ~, but there is no such user here.") from None
+    # Symbolic links stay as they are written, so that an entry is called alike however it is reached.
+    path = path.resolve() if ".." in path.parts else path.absolute()
+    return Storage(str(path) if text == uri else uri, pafs.LocalFileSystem(), str(path))
+
+
+def _open_s3(parts: Uri) -> Storage:
+    shown = printable(str(parts))
+    if not parts.authority or ":" in parts.authority:
+        raise StorageError(f"'{shown}' names no bucket. Write s3://BUCKET/PATH; a server is named by AWS_ENDPOINT_URL.")
+    query = {key: values[-1] for key, values in parse_qs(parts.query[1:]).items()}
+    if unknown := [key for key in query if key not in _S3_QUERY]:
+        raise StorageError(
+            f"An s3:// URI has an unknown parameter, '{printable(unknown[0])}'. There are: {', '.join(_S3_QUERY)}. "
+            "A ? in a path is written %3F."
+        )
+    endpoint = query.get("endpoint_override") or s3_endpoint()
     options: dict[str, Any] = {}
     if endpoint:
         endpoint = endpoint if "://" in endpoint else f"{query.get('scheme', 'https')}://{endpoint}"
@@ -228,24 +287,32 @@ def _open_s3(uri: str) -> Storage:
         retry_strategy=pafs.AwsStandardS3RetryStrategy(max_attempts=MAX_ATTEMPTS),
         **options,
     )
-    base, mark, rest = uri.partition("?")
-    return Storage(base.rstrip("/") + mark + rest, filesystem, (parts.netloc + parts.path).rstrip("/"), endpoint or "")
+    parts = parts.with_path(parts.path.rstrip("/"))
+    return Storage(str(parts), filesystem, parts.authority + decoded(parts.path), endpoint or "")
 
 
-def _s3_endpoint() -> str | None:
-    return os.environ.get("AWS_ENDPOINT_URL_S3") or os.environ.get("AWS_ENDPOINT_URL")
-
-
-def _open_fsspec(uri: str, scheme: str) -> Storage:
+def _open_fsspec(parts: Uri) -> Storage:
     import fsspec
 
+    parts = parts.with_path(parts.path.rstrip("/"))
+    uri, shown = str(parts), printable(str(parts))
+    web = parts.scheme in ("http", "https")  # their paths are URIs, which stay as they are
+    escaped = bool(re.search("[%#]", parts.authority + parts.path)) and not web
     try:
-        filesystem, path = fsspec.core.url_to_fs(uri)
+        # fsspec takes paths as they are written: names that are not plain are decoded here.
+        filesystem, path = fsspec.core.url_to_fs(str(parts.with_path("" if parts.authority else "/")) if escaped else uri)
     except (ValueError, ImportError) as error:
-        raise StorageError(f"Cannot open '{uri}': scheme '{scheme}://' is not available here ({error}).") from None
+        raise StorageError(f"Cannot open '{shown}': scheme '{parts.scheme}://' is not available here ({error}).") from None
     except OSError as error:
-        raise StorageError(f"Cannot reach '{uri}': {error}. Check the host and the credentials.") from None
-    return Storage(uri.rstrip("/"), pafs.PyFileSystem(pafs.FSSpecHandler(filesystem)), path.rstrip("/"))
+        raise StorageError(f"Cannot reach '{shown}': {error}. Check the host and the credentials.") from None
+    if "?" in path and not web:
+        raise StorageError(f"'{shown}' has a query, which {parts.scheme}:// does not take. A ? in a path is written %3F.")
+    path = path.rstrip("/")
+    if escaped:
+        path = decoded(path + parts.path)
+    elif not path and filesystem._strip_protocol(f"{parts.scheme}://{parts.authority}/x").startswith("/"):
+        path = "/"
+    return Storage(uri, pafs.PyFileSystem(pafs.FSSpecHandler(filesystem)), path)
 
 
 def _renaming(filesystem: pafs.FileSystem) -> Any:
@@ -270,91 +337,4 @@ def _rename(filesystem: Any, source: str, target: str) -> None:
         filesystem.mv(source, target)
 
 
-@contextlib.contextmanager
-def storage_errors(storage: Storage) -> Iterator[None]:
-    """Turn what pyarrow and the operating system raise into a `StorageError` with the cause and the remedy."""
-    try:
-        yield
-    except StorageError:
-        raise
-    except (OSError, pa.ArrowException) as error:
-        raise _explain(storage, error) from error
-
-
-def _explain(storage: Storage, error: BaseException) -> StorageError:
-    text = str(error)
-    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
-        return StorageError(f"No space left while writing '{storage.uri}'. Free some, or choose another place.")
-    if isinstance(storage.filesystem, pafs.S3FileSystem) and "AWS Error" in text:
-        return _explain_s3(storage, text)
-    if isinstance(error, FileNotFoundError):
-        if _lacks_bucket(storage):
-            return StorageError(_no_bucket(storage))
-        return StorageError(f"'{storage.uri}' does not exist.", missing=True)
-    if isinstance(error, PermissionError):
-        return StorageError(f"No permission for '{storage.uri}'. Check its owner and mode.")
-    return StorageError(f"Cannot use '{storage.uri}': {_first_sentence(text)}", transient=_is_network(error))
-
-
-def _is_network(error: BaseException) -> bool:
-    if isinstance(error, (ConnectionError, TimeoutError)):
-        return True
-    if isinstance(error, socket.gaierror):
-        return error.errno == socket.EAI_AGAIN
-    return isinstance(error, OSError) and error.errno in _NETWORK_ERRNOS
-
-
-def _explain_s3(storage: Storage, text: str) -> StorageError:
-    bucket, where = _bucket(storage), _where(storage)
-    code = (re.search(r"AWS Error ([A-Z_]+)", text) or ["", "UNKNOWN"])[1]
-    if code == "UNKNOWN" and (
-        named := re.search(r"\b([A-Z][A-Za-z]+(?:Bucket|Key|KeyId|Match|Denied|Down|Error|Unavailable|Timeout))\b", text)
-    ):
-        code = re.sub(r"(?<!^)(?=[A-Z])", "_", named[1]).upper()
-    if "NETWORK_CONNECTION" in code or "TIMEOUT" in code:
-        return StorageError(
-            f"No answer for {where}: the endpoint cannot be reached. "
-            "Check AWS_ENDPOINT_URL (scheme, host, port) and the network.",
-            transient=True,
-        )
-    if code in _BUSY_S3 or re.search(r"HTTP status (429|500|502|503|504)\b", text):
-        return StorageError(f"{where} cannot be served at the moment ({_first_sentence(text)}). Try again.", transient=True)
-    if code == "NO_SUCH_BUCKET":
-        return StorageError(_no_bucket(storage))
-    if code in ("INVALID_ACCESS_KEY_ID", "SIGNATURE_DOES_NOT_MATCH", "INVALID_CLIENT_TOKEN_ID"):
-        return StorageError(f"The credentials for {where} are refused. Check AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY.")
-    if code == "ACCESS_DENIED":
-        return StorageError(
-            f"Access to {where} is denied. Check AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY "
-            f"and that they may use bucket '{bucket}'."
-        )
-    if code in ("NO_SUCH_KEY", "RESOURCE_NOT_FOUND"):
-        return StorageError(f"{where} does not exist.", missing=True)
-    if "HTTP status 411" in text:
-        return StorageError(f"{where} refuses the client's checksums. Set AWS_REQUEST_CHECKSUM_CALCULATION=when_required.")
-    return StorageError(f"Cannot use {where}: {_first_sentence(text)}")
-
-
-def _where(storage: Storage) -> str:
-    return f"'{storage.uri}' (endpoint {storage.endpoint or _s3_endpoint() or 'of Amazon'})"
-
-
-def _bucket(storage: Storage) -> str:
-    return storage.path.partition("/")[0]
-
-
-def _no_bucket(storage: Storage) -> str:
-    return f"Bucket '{_bucket(storage)}' of {_where(storage)} does not exist. Check its name, or create it."
-
-
-def _lacks_bucket(storage: Storage) -> bool:
-    """Whether the path is on S3 and its bucket is known not to be there; S3 itself says of both only that a key is missing."""
-    if not isinstance(storage.filesystem, pafs.S3FileSystem):
-        return False
-    with contextlib.suppress(OSError):  # no right to ask about the bucket: then it is there, or nobody can tell
-        return bool(storage.filesystem.get_file_info(_bucket(storage)).type == pafs.FileType.NotFound)
-    return False
-
-
-def _first_sentence(text: str) -> str:
-    return text.strip().splitlines()[0][:300] if text.strip() else "unknown error"
+__all__ = ["Storage", "StorageError", "open_storage", "storage_errors"]

@@ -90,8 +90,7 @@ def _images_below(storage: Storage) -> list[str]:
 
 def _listed(file: Storage) -> tuple[Storage, list[str]]:
     """A manifest: a path a line (the first column of a TSV), relative to the manifest's folder or its folder `images`."""
-    folder_path, _, _ = file.path.rpartition("/")
-    folder = Storage(file.uri.rpartition("/")[0] or ".", file.filesystem, folder_path)
+    folder = file.parent
     try:
         lines = [line.split("\t")[0].strip() for line in file.read_bytes().decode("utf-8").splitlines()]
     except UnicodeDecodeError:
@@ -102,7 +101,7 @@ def _listed(file: Storage) -> tuple[Storage, list[str]]:
     if len(set(names)) != len(names):
         twice = next(name for name in names if names.count(name) > 1)
         raise UserError(f"'{file.uri}' lists '{twice}' twice. Each image is predicted once: remove one.")
-    if not folder.child(names[0]).exists() and folder.child("images", names[0]).exists():
+    if not folder.follow(names[0]).exists() and folder.child("images").follow(names[0]).exists():
         return folder.child("images"), names
     return folder, names
 
@@ -113,7 +112,7 @@ def _files(folder: Storage, names: list[str]) -> Inputs:
         for name in batch["id"]:
             data, problem = b"", ""
             try:
-                data = folder.child(str(name)).read_bytes()
+                data = folder.follow(str(name)).read_bytes()
             except StorageError as error:
                 if not error.missing:
                     raise

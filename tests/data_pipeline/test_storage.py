@@ -337,7 +337,7 @@ def test_an_at_sign_and_a_port_are_no_password() -> None:
     assert open_storage("memory://folder/a:b@c").child("x").uri == "memory://folder/a:b@c/x"
     assert open_storage("file:///a:b@c").path == "/a:b@c"
     with pytest.raises(StorageError, match="not available"):
-        open_storage("nope://user@host:22/a@b")
+        open_storage("nope://user@host:22/a%40b")
 
 
 AWS = "When reading: AWS Error {} during GetObject operation: x"
