@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import builtins
 import hashlib
 import json
 from dataclasses import asdict, dataclass, field
@@ -10,6 +11,7 @@ from typing import Any, NamedTuple
 from cluster.errors import UserError
 from cluster.redaction import printable
 from data_pipeline.images import ImagePolicy
+from data_pipeline.integrity import CHECK_BYTES
 from data_pipeline.storage import Storage, StorageError, open_storage
 from data_pipeline.uris import invalid_name
 
@@ -35,7 +37,7 @@ class Extent(NamedTuple):
 
 @dataclass(frozen=True)
 class RowGroup:
-    """Row group number `index` of the shard `file`; the rest as in `Extent`."""
+    """Row group number `index` of the shard `file`; `check` as in `Shard.check`, the rest as in `Extent`."""
 
     file: str
     index: int
@@ -43,16 +45,26 @@ class RowGroup:
     width: int
     height: int = 0
     bytes: int = 0
+    check: builtins.bytes = b""
 
 
 @dataclass(frozen=True)
 class Shard:
-    """One Parquet file of a split and its row groups in order."""
+    """One Parquet file of a split and its row groups in order.
+
+    `checks` are the digests of all row groups (`data_pipeline.integrity`) in hexadecimal, one after the other; of datasets made
+    before they were kept it is empty.
+    """
 
     file: str
     row_groups: list[Extent]
     bytes: int
     sha256: str
+    checks: str = ""
+
+    def check(self, index: int) -> builtins.bytes:
+        """The digests of row group number `index`; empty if they are not known."""
+        return builtins.bytes.fromhex(self.checks[2 * CHECK_BYTES * index : 2 * CHECK_BYTES * (index + 1)])
 
     @property
     def rows(self) -> int:
@@ -74,7 +86,11 @@ class Split:
 
     def row_groups(self) -> list[RowGroup]:
         """All row groups, in the order of the files."""
-        return [RowGroup(shard.file, index, *extent) for shard in self.shards for index, extent in enumerate(shard.row_groups)]
+        return [
+            RowGroup(shard.file, index, *extent, check=shard.check(index))
+            for shard in self.shards
+            for index, extent in enumerate(shard.row_groups)
+        ]
 
 
 @dataclass(frozen=True)
@@ -163,7 +179,10 @@ def _shard(content: dict[str, Any]) -> Shard:
     if problem := invalid_name(content["file"]):  # a manifest is a file that anyone may have written
         raise ValueError(f"shard '{printable(content['file'])}': {problem}")
     extents = [Extent(*map(int, values)) for values in content["row_groups"]]
-    return Shard(content["file"], extents, content["bytes"], content["sha256"])
+    checks = str(content.get("checks", ""))
+    if len(bytes.fromhex(checks)) != CHECK_BYTES * len(extents) * bool(checks):
+        raise ValueError(f"shard '{content['file']}' has {len(extents)} row groups and other checks")
+    return Shard(content["file"], extents, content["bytes"], content["sha256"], checks)
 
 
 @dataclass(frozen=True)

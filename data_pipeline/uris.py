@@ -21,7 +21,7 @@ _ENCODED = re.compile(r"[%?#@\x00-\x20\x7f-\xa0\u2028\u2029\ud800-\udfff]|::+")
 
 @dataclass(frozen=True)
 class Uri:
-    """The parts of a URI as they are written; `outer` and `inner` are links of a chain before and behind the one with the path."""
+    """The parts of a URI as they are written; `outer` and `inner`: links of a chain before and behind the one with the path."""
 
     outer: str
     scheme: str

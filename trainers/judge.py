@@ -12,7 +12,7 @@ import ray.data
 
 from cluster.progress import progress
 from data_pipeline.manifest import Dataset, Split
-from data_pipeline.shards import read_row_group, read_split
+from data_pipeline.shards import read_row_group, read_split, require_whole
 from data_pipeline.storage import storage_errors
 from data_pipeline.tokenizer import Tokenizer
 from models import Decoding
@@ -70,14 +70,17 @@ def judge_checkpoint(
 
 
 def read_rows(dataset: Dataset, split: Split, columns: list[str]) -> ray.data.Dataset:
-    """The rows of a split as a Ray Data dataset, read by row groups in parallel."""
+    """The rows of a split as a Ray Data dataset, read by row groups in parallel, and checked."""
     storage, groups = dataset.storage, split.row_groups()
+    hashes = {shard.file: shard.sha256 for shard in split.shards}
 
     def read(batch: dict[str, Any]) -> Any:
         tables = []
         for place in batch["row_group"]:
             group = groups[place]
             shard = storage.child(group.file)
+            if not group.check:
+                require_whole(shard, hashes[group.file])
             with storage_errors(shard), storage.filesystem.open_input_file(shard.path) as file:
                 tables.append(read_row_group(pq.ParquetFile(file), shard, group, columns))
         return pa.concat_tables(tables)

@@ -1,4 +1,8 @@
-"""Row groups from shards: tried again when storage fails, from the cache where there is one, and with what it took."""
+"""Row groups from shards: tried again when storage fails, from the cache where there is one, and with what it took.
+
+What is read is what was prepared: a row group is checked the first time that a process reads it, and whenever it goes into a
+cache or comes from one.
+"""
 
 from __future__ import annotations
 
@@ -12,8 +16,9 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from data_pipeline.integrity import CHECK_BYTES, difference
 from data_pipeline.manifest import Dataset, RowGroup
-from data_pipeline.shards import read_row_group
+from data_pipeline.shards import read_row_group, require_whole
 from data_pipeline.storage import storage_errors
 from data_pipeline.stream.cache import entry_key, open_cache
 from data_pipeline.stream.config import StreamConfig
@@ -100,6 +105,12 @@ class _OpenShards:
         self._footers -= _footer_bytes(metadata) if metadata else 0
 
 
+@functools.lru_cache(maxsize=8)
+def _found_good(name: str, row_groups: int) -> bytearray:
+    """Of this process, for a split: which of its row groups were checked and found to be those that were prepared."""
+    return bytearray(row_groups)
+
+
 @functools.lru_cache(maxsize=2)
 def _open_shards(token: str) -> _OpenShards:
     """Of this process, for the reader with this token: a task finds what the one before it has opened."""
@@ -111,16 +122,21 @@ class RowGroupReader:
 
     def __init__(self, dataset: Dataset, split: str, groups: RowGroups, config: StreamConfig) -> None:
         self._storage, self._groups, self._config = dataset.storage, groups, config
-        self._hashes = tuple(shard.sha256 for shard in dataset.manifest.split(split).shards)
+        shards = dataset.manifest.split(split).shards
+        self._hashes = tuple(shard.sha256 for shard in shards)
+        self._checks = tuple(bytes.fromhex(shard.checks) for shard in shards)  # of a shard's row groups, one after the other
+        self._first = np.cumsum([0, *(len(shard.row_groups) for shard in shards)])
+        self._name = f"{dataset.storage.uri} {dataset.manifest.digest} {split}"
         self._token = uuid.uuid4().hex
         self.__setstate__(vars(self))
 
     def __getstate__(self) -> dict[str, object]:
-        return {name: value for name, value in vars(self).items() if name not in ("_open", "_closed")}
+        return {name: value for name, value in vars(self).items() if name not in ("_open", "_closed", "_found_good")}
 
     def __setstate__(self, state: dict[str, object]) -> None:
         vars(self).update(state)
         self._open, self._closed = _open_shards(self._token), threading.Event()
+        self._found_good = _found_good(self._name, int(self._first[-1]))
 
     def close(self) -> None:
         """Nobody waits for what is being read: a storage that fails is not asked again."""
@@ -137,29 +153,41 @@ class RowGroupReader:
 
         Raises:
             StorageError: a shard is missing, or its storage fails for longer than `stream.storage_timeout_s`.
-            DatasetError: a shard is not as the manifest describes it, by name.
+            DatasetError: a shard is not as the manifest describes it, or not what was prepared, by name.
             UserError: the cache cannot be used.
         """
         costs = Costs()
 
+        cache = open_cache(self._config.cache)
+        place = int(self._first[self._groups.shard[number]] + self._groups.index[number])
+
         def fetch() -> pa.Table:
-            table, costs.retries = retried(lambda: self._read(number), self._config.storage_timeout_s, self._closed)
+            check = cache is not None or not self._found_good[place]
+            table, costs.retries = retried(lambda: self._read(number, check), self._config.storage_timeout_s, self._closed)
             costs.reads, costs.read_bytes = 1, table.nbytes
+            self._found_good[place] = True
             return table
 
-        cache = open_cache(self._config.cache)
         if cache is None:
             return rows_of(fetch()), costs
-        key = entry_key(self._hashes[self._groups.shard[number]], int(self._groups.index[number]), COLUMNS)
-        table, hit = cache.get(key, fetch)
+        group = self._group(number)
+        content = group.check.hex() or f"{self._hashes[self._groups.shard[number]]} {group.index}"
+        good = (lambda table: not difference(table, group.check)) if group.check else None
+        table, hit = cache.get(entry_key(content, COLUMNS), fetch, good)
         costs.cached = int(hit)
         return rows_of(table), costs
 
-    def _read(self, number: int) -> pa.Table:
+    def _group(self, number: int, check: bool = True) -> RowGroup:
+        shard, index = int(self._groups.shard[number]), int(self._groups.index[number])
+        expected = self._checks[shard][CHECK_BYTES * index : CHECK_BYTES * (index + 1)] if check else b""
+        return RowGroup(self._groups.files[shard], index, int(self._groups.rows[number]), 0, check=expected)
+
+    def _read(self, number: int, check: bool) -> pa.Table:
         shard = int(self._groups.shard[number])
-        name = self._groups.files[shard]
-        file = self._storage.child(name)
-        group = RowGroup(name, int(self._groups.index[number]), int(self._groups.rows[number]), 0)
+        group = self._group(number, check)
+        file = self._storage.child(group.file)
+        if check and not group.check:
+            require_whole(file, self._hashes[shard], remote=self._config.cache.place != "off")
         try:
             with storage_errors(file):
                 source, metadata = self._opened(shard)

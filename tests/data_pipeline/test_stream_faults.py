@@ -171,7 +171,7 @@ def table(number: int, size: int = 1000) -> pa.Table:
 
 
 def key(number: int) -> str:
-    return entry_key("ab", number, ["image"])
+    return entry_key(f"ab {number}", ["image"])
 
 
 def test_a_damaged_entry_is_fetched_anew(tmp_path: Path) -> None:
@@ -219,7 +219,7 @@ for number in range(20):
             file.write(f"{number}\\n")
         time.sleep(0.02)
         return pa.table({"image": pa.array([bytes([number]) * 1000], pa.binary())})
-    table, _ = cache.get(entry_key("ab", number, ["image"]), fetch)
+    table, _ = cache.get(entry_key(f"ab {number}", ["image"]), fetch)
     assert table.column("image")[0].as_py() == bytes([number]) * 1000
 """
 
