@@ -47,25 +47,26 @@ def difference(table: pa.Table, check: bytes) -> str:
 def _digest(table: pa.Table, columns: Sequence[str]) -> bytes:
     state = hashlib.sha256()
     for name in columns:
-        column = table.column(name).combine_chunks()
-        if isinstance(column, pa.ChunkedArray):  # of a table without rows
-            column = pa.concat_arrays(column.chunks) if column.num_chunks else pa.array([], column.type)
-        state.update(f"{name} {len(column)};".encode())
-        for part in _parts(column):
+        column = table.column(name)
+        array = column.chunk(0) if column.num_chunks == 1 else pa.concat_arrays(column.chunks or [pa.array([], column.type)])
+        state.update(f"{name} {len(array)};".encode())
+        for part in _parts(array):
             state.update(part)
     return state.digest()[:DIGEST_BYTES]
 
 
 def _parts(column: pa.Array) -> list[Any]:
     """The values as bytes: lengths and contents of texts, numbers of 8 bytes; a null has the length -1, a number none."""
-    if not pa.types.is_binary(column.type) and not pa.types.is_string(column.type):
-        numbers = np.asarray(column.fill_null(0) if column.null_count else column, "<i8")
-        return [numbers, np.asarray(column.is_null()) if column.null_count else b""]
-    _, offsets, values = column.buffers()
+    valid, *rest = column.buffers()
+    nulls = np.asarray(column.is_null()) if valid is not None and column.null_count else None
+    if len(rest) == 1:
+        numbers = np.asarray(column.fill_null(0) if nulls is not None else column).astype("<i8")
+        return [numbers, nulls if nulls is not None else b""]
+    offsets, values = rest
     if not len(column) or offsets is None:
         return []
     places = np.frombuffer(offsets, np.int32)[column.offset : column.offset + len(column) + 1]
     lengths = np.diff(places).astype("<i8")
-    if column.null_count:
-        lengths[np.asarray(column.is_null())] = -1
+    if nulls is not None:
+        lengths[nulls] = -1
     return [lengths, memoryview(values)[places[0] : places[-1]] if values is not None else b""]
