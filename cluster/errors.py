@@ -6,6 +6,9 @@ import sys
 from collections.abc import Callable
 from typing import NoReturn
 
+from cluster.redacted_output import redact_output
+from cluster.redaction import message
+
 INTERRUPTED = 130  # the shell's exit status for Ctrl-C
 USER_ERROR = 2
 
@@ -43,6 +46,7 @@ def user_error_in(error: BaseException | None) -> UserError | None:
 
 def run_command(main: Callable[[], int | None]) -> NoReturn:
     """Run a command line's `main` and exit: a user's mistake is one message on standard error and status 2."""
+    redact_output()
     try:
         status = main() or 0
     except KeyboardInterrupt:
@@ -52,7 +56,7 @@ def run_command(main: Callable[[], int | None]) -> NoReturn:
         mistake = user_error_in(error)
         if mistake is None:
             raise
-        print(f"error: {mistake}", file=sys.stderr)
+        print(f"error: {message(str(mistake))}", file=sys.stderr)
         status = USER_ERROR
     sys.stdout.flush()
     sys.exit(status)

@@ -73,6 +73,13 @@ def printable(text: str) -> str:
     return text if text.isprintable() else "".join(map(_visible, text))
 
 
+def message(text: str) -> str:
+    """A text of several lines for the log: each of them `printable`, those after the first indented, so that none of them
+    looks like another message.
+    """
+    return "\n  ".join(map(printable, redact(text).rstrip("\n").split("\n")))
+
+
 def has_password(uri: str) -> bool:
     """Whether the URI, or one in its query or chain, has a password before its host.
 

@@ -13,6 +13,7 @@ import ray.data
 
 from cluster.errors import UserError
 from cluster.progress import progress
+from cluster.redaction import printable
 from data_pipeline.manifest import MANIFEST, REJECTED, SCHEMA_VERSION, DatasetError, Manifest, Shard, Split
 from data_pipeline.shards import Rejected, Row, write_rejected, write_shard
 from data_pipeline.storage import Storage
@@ -84,7 +85,9 @@ def build_dataset(
     }
     rows = sum(split.rows for split in splits.values())
     if rows == 0:
-        raise UserError(f"None of the {total} inputs could be used; the first: {rejected[0].path}: {rejected[0].reason}.")
+        raise UserError(
+            f"None of the {total} inputs could be used; the first: {printable(rejected[0].path)}: {rejected[0].reason}."
+        )
     if rows + len(rejected) != total:
         raise RuntimeError(f"{total} inputs became {rows} rows and {len(rejected)} rejections")
     charset = manifest.charset or sorted(set().union(*(shard.tokens for shard in built)))

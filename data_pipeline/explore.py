@@ -15,6 +15,7 @@ import numpy as np
 import pyarrow.parquet as pq
 
 from cluster.errors import UserError, run_command
+from cluster.redaction import printable
 from data_pipeline.images import BadImage, decode, encode_png
 from data_pipeline.manifest import REJECTED, Dataset, open_dataset
 from data_pipeline.shards import read_split
@@ -58,8 +59,8 @@ def describe(dataset: Dataset) -> str:
     file = dataset.storage.child(REJECTED)
     with storage_errors(file), dataset.storage.filesystem.open_input_file(file.path) as source:
         rejected = pq.read_table(source).to_pylist()
-    lines.append(f"rejected: {len(rejected)}" + "".join(f"\n  {row['path']}: {row['reason']}" for row in rejected[:20]))
-    return "\n".join(lines)
+    lines += [f"rejected: {len(rejected)}", *(f"  {row['path']}: {row['reason']}" for row in rejected[:20])]
+    return "\n".join(map(printable, lines))  # all of it may be anybody's
 
 
 def choose(rows: list[dict[str, Any]], where: str, count: int) -> list[dict[str, Any]]:
@@ -95,7 +96,7 @@ def main() -> int:
                 images.append(decode(row["image"], policy.colour, policy.background))
                 captions.append(row["text"])
             except BadImage as reason:
-                print(f"warning: image '{row['id']}' is left out: {reason}")
+                print(f"warning: image '{printable(row['id'])}' is left out: {reason}")
         args.sheet.parent.mkdir(parents=True, exist_ok=True)
         args.sheet.write_bytes(encode_png(contact_sheet(images, captions)))
         print(f"Sheet {args.sheet}")

@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any, NamedTuple
 
 from cluster.errors import UserError
-from cluster.redaction import printable
+from cluster.redaction import printable, redacted
 from data_pipeline.images import ImagePolicy
 from data_pipeline.integrity import CHECK_BYTES
 from data_pipeline.storage import Storage, StorageError, open_storage
@@ -140,8 +140,9 @@ class Manifest:
         return split
 
     def to_json(self) -> bytes:
-        """The bytes of `dataset.json`."""
-        return json.dumps(asdict(self), ensure_ascii=False, indent=1).encode()
+        """The bytes of `dataset.json`; what it says of the preparation has no secrets."""
+        content = asdict(self) | {"preparation": redacted(self.preparation)}
+        return json.dumps(content, ensure_ascii=False, indent=1).encode()
 
     @classmethod
     def from_json(cls, data: bytes, uri: str) -> Manifest:

@@ -12,6 +12,7 @@ from collections import Counter
 from pathlib import Path
 
 from cluster.errors import UserError, run_command
+from cluster.redaction import printable
 from cluster.session import ray_session
 from data_pipeline.build import Chunk, build_dataset
 from data_pipeline.crohme.rows import Work, build_rows
@@ -65,7 +66,7 @@ def prepare_crohme(
         works = [Work(part, variation) for variation in range(1 + variations * (split == "train")) for part in parts]
         chunks += [Chunk(split, number, len(work.files), work) for number, work in enumerate(works)]
     if skipped:
-        kinds = ", ".join(f"{count} {suffix or 'without suffix'}" for suffix, count in sorted(skipped.items()))
+        kinds = ", ".join(f"{count} {printable(suffix) or 'without suffix'}" for suffix, count in sorted(skipped.items()))
         print(f"Not InkML, left alone: {kinds}")
     manifest = Manifest(
         name="crohme",

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from cluster.redaction import redact
 from data_pipeline.integrity import check_of, checked_columns, difference
 from data_pipeline.manifest import Dataset, DatasetError, Extent, RowGroup, Shard, Split
 from data_pipeline.storage import Storage, storage_errors
@@ -182,8 +183,9 @@ def _not_as_described(shard: Storage, difference: str) -> DatasetError:
 
 
 def write_rejected(storage: Storage, rejected: Sequence[Rejected]) -> None:
-    """Write the file of rejected inputs at `storage`, also when there are none."""
+    """Write the file of rejected inputs at `storage`, also when there are none; their reasons have no secrets."""
     columns = {name: [getattr(row, name) for row in rejected] for name in REJECTED_SCHEMA.names}
+    columns["reason"] = [redact(reason) for reason in columns["reason"]]
     buffer = io.BytesIO()
     pq.write_table(pa.table(columns, schema=REJECTED_SCHEMA), buffer)
     storage.write_bytes(buffer.getvalue())

@@ -33,6 +33,7 @@ from data_pipeline.stream.plan import Position
 from data_pipeline.tokenizer import Tokenizer
 from models import ModelConfig, ModelConfigError, Recognizer, build_model, check_decoding
 from trainers.config import ConfigError, TrainConfig, config_from_dict, to_yaml
+from trainers.environment_values import without_missing_variables
 from trainers.task import SequenceTask
 
 WEIGHTS, CONFIG, VOCAB, DATA = "model.safetensors", "config.yaml", "vocab.json", "data.json"
@@ -302,7 +303,7 @@ def read_description(storage: Storage) -> tuple[TrainConfig, Tokenizer, DataInfo
         file = Path(scratch) / CONFIG
         file.write_bytes(storage.child(CONFIG).read_bytes())
         tokenizer = Tokenizer.from_json(storage.child(VOCAB).read_bytes())
-        return read_config(file), tokenizer, DataInfo.from_json(storage.child(DATA).read_bytes())
+        return read_config(file, missing_variables=True), tokenizer, DataInfo.from_json(storage.child(DATA).read_bytes())
 
 
 @contextlib.contextmanager
@@ -320,9 +321,10 @@ def _readable(storage: Storage) -> Iterator[None]:
         raise CheckpointError(f"Checkpoint '{storage.uri}' is damaged: {reason}") from error
 
 
-def read_config(file: Path) -> TrainConfig:
-    """The configuration that a checkpoint or run carries."""
+def read_config(file: Path, missing_variables: bool = False) -> TrainConfig:
+    """The configuration that a checkpoint or run carries; with `missing_variables` also where what it names is not set."""
     values = OmegaConf.to_container(OmegaConf.load(file))
+    values = without_missing_variables(values) if missing_variables else values
     if not isinstance(values, dict):
         raise ConfigError(f"its {CONFIG} is not a mapping of keys to values")
     return config_from_dict({str(key): value for key, value in values.items()}, f"its {CONFIG}")

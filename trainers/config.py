@@ -11,6 +11,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import ConfigKeyError, OmegaConfBaseException, ValidationError
 
 from cluster.errors import UserError
+from cluster.redaction import redact
 from data_pipeline.stream.config import StreamConfig
 from data_pipeline.stream.config import problems as stream_problems
 from models import Decoding, ModelConfig, ModelConfigError
@@ -19,6 +20,7 @@ from trainers import averaging, checkpointing, early_stopping, forcing, guard, i
 from trainers.averaging import AveragingConfig
 from trainers.checkpointing import CheckpointConfig
 from trainers.early_stopping import EarlyStoppingConfig
+from trainers.environment_values import remember_expressions, with_expressions
 from trainers.forcing import ForcingConfig
 from trainers.guard import GuardConfig
 from trainers.init_config import InitConfig
@@ -107,6 +109,7 @@ def to_config(merged: DictConfig) -> TrainConfig:
     # Workers and trials work in folders of their own: a path means what it means where it was written.
     config.data.dataset, config.runs_dir = _absolute(config.data.dataset), _absolute(config.runs_dir)
     config.init.checkpoint = config.init.checkpoint and _absolute(config.init.checkpoint)
+    remember_expressions(merged, config)
     check(config)
     return config
 
@@ -122,7 +125,7 @@ def config_from_dict(values: dict[str, Any], where: str) -> TrainConfig:
 
 def merge_overrides(config: TrainConfig, overrides: Sequence[str], where: str) -> TrainConfig:
     """`config` with dotted overrides applied."""
-    return to_config(_apply(OmegaConf.structured(config), overrides, where))
+    return to_config(_apply(with_expressions(config), overrides, where))
 
 
 def _apply(merged: DictConfig, overrides: Sequence[str], where: str) -> DictConfig:
@@ -140,8 +143,8 @@ def _apply(merged: DictConfig, overrides: Sequence[str], where: str) -> DictConf
 
 
 def to_yaml(config: TrainConfig) -> str:
-    """Every value of `config` as YAML."""
-    return OmegaConf.to_yaml(OmegaConf.structured(config))
+    """Every value of `config` as YAML, as it may be stored: without secrets, those from the environment as expressions."""
+    return redact(OmegaConf.to_yaml(with_expressions(config)))
 
 
 def _read_yaml(file: Path) -> DictConfig:

@@ -8,6 +8,7 @@ from dataclasses import asdict
 from pathlib import Path
 
 from cluster.errors import UserError, run_command
+from cluster.redaction import redacted
 from cluster.session import ray_session
 from data_pipeline.manifest import open_dataset
 from trainers.checkpoint import load_checkpoint
@@ -43,7 +44,7 @@ def main() -> int:
     if args.json:
         record = {"checkpoint": loaded.uri, "dataset": args.dataset, "digest": dataset.manifest.digest}
         record |= {"decoding": asdict(decoding), "figures": figures}
-        args.json.write_text(json.dumps(record, indent=1))
+        args.json.write_text(json.dumps(redacted(record), indent=1))
     return 0
 
 

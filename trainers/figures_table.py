@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from cluster.redaction import printable
 from trainers.metrics import GroupedSums
 
 
@@ -15,6 +16,7 @@ def split_figures(split: str, sums: GroupedSums) -> dict[str, dict[str, float]]:
 
 def figures_table(figures: dict[str, dict[str, float]]) -> str:
     """The figures as a table of text."""
+    figures = {printable(name): row for name, row in figures.items()}  # of sources, which are folders of somebody's
     width = max(map(len, figures))
     lines = [f"{'':{width}}  {'images':>7}  {'exact':>7}  {'WER':>7}  {'CER':>7}  {'score':>6}"]
     for name, row in figures.items():

@@ -11,11 +11,13 @@ from typing import Any
 import numpy as np
 import torch
 
+from cluster.redaction import redact
 from data_pipeline.manifest import Dataset, open_dataset
 from data_pipeline.storage import Storage
 from models import Decoding
 from trainers.checkpoint import CARD, LoadedCheckpoint, find_checkpoint, load_checkpoint
 from trainers.config import TrainConfig, to_yaml
+from trainers.environment_values import stored_value
 from trainers.figures_table import split_figures
 from trainers.judge import Judged, commonest_answer, judge_checkpoint, read_rows
 from trainers.predictor import Predictor
@@ -60,7 +62,7 @@ def _write(
         attention=attention,
         dataset={
             "name": manifest.name,
-            "uri": config.data.dataset,
+            "uri": stored_value(config, "data.dataset"),
             "digest": manifest.digest,
             "licence": manifest.licence,
             "tokens": len(manifest.charset),
@@ -74,7 +76,7 @@ def _write(
     with tempfile.TemporaryDirectory(prefix="inkray-report-") as scratch:
         write_report(Path(scratch), report)
         run.child(REPORT).copy_from(Path(scratch))
-    find_checkpoint(run.uri).child(CARD).write_bytes(model_card(report).encode())
+    find_checkpoint(run.uri).child(CARD).write_bytes(redact(model_card(report)).encode())
 
 
 def environment(seconds: float) -> dict[str, Any]:

@@ -13,7 +13,7 @@ from cluster.resources import spare_machines
 from data_pipeline.storage import StorageError
 from data_pipeline.stream import StreamConfig
 from models import ModelConfigError
-from trainers.config import config_from_dict
+from trainers.config import TrainConfig
 from trainers.gauges import Gauges
 from trainers.monitor import MonitorLine
 from trainers.place import Place
@@ -23,7 +23,7 @@ from trainers.worker import Worker
 
 def train_loop_per_worker(settings: dict[str, Any]) -> None:
     """Train from the last checkpoint of the run, if it has one, to the end of its last epoch."""
-    config = config_from_dict(settings["config"], "the run's configuration")
+    config: TrainConfig = settings["config"]  # not as values: what comes from the environment was looked up where the run began
     rank = ray.train.get_context().get_world_rank()
     line = MonitorLine(settings["monitor"], rank)
     try:

@@ -18,6 +18,7 @@ import pyarrow.parquet as pq
 
 from cluster.errors import UserError, run_command
 from cluster.progress import progress
+from cluster.redaction import redact, redacted
 from cluster.session import ray_session
 from data_pipeline.storage import Storage, open_storage
 from models import Decoding
@@ -81,13 +82,13 @@ def predict(
 def _claim(out: Storage, job: dict[str, Any]) -> None:
     file = out.child(JOB)
     if file.exists():
-        if json.loads(file.read_bytes()) != job:
+        if json.loads(file.read_bytes()) != redacted(job):
             raise UserError(
                 f"'{out.uri}' holds predictions of other images, of another checkpoint or decoded in another way "
                 f"(see its {JOB}). Choose another place."
             )
         return
-    file.write_bytes(json.dumps(job, indent=1).encode())
+    file.write_bytes(redact(json.dumps(job, indent=1)).encode())
 
 
 def _write_part(file: Storage, ids: list[str], rows: list[dict[str, Any]]) -> None:

@@ -10,7 +10,6 @@ from typing import Any
 
 import ray
 import ray.train
-from omegaconf import OmegaConf
 from ray.train import FailureConfig, RunConfig, ScalingConfig
 from ray.train.torch import TorchConfig, TorchTrainer
 
@@ -20,7 +19,7 @@ from cluster.signals import counted_signals
 from data_pipeline.manifest import Dataset
 from data_pipeline.storage import Storage
 from trainers.check_run import begin_run
-from trainers.config import TrainConfig, to_yaml
+from trainers.config import TrainConfig
 from trainers.hangs import HangWatch, end_worker
 from trainers.loop import train_loop_per_worker
 from trainers.monitor import Beat, start_monitor
@@ -77,13 +76,12 @@ def _warn_of_local_paths(console: Console, run: Storage, dataset: Dataset) -> No
 
 def _trainer(config: TrainConfig, run: Storage, workers: WorkerResources, monitor: Any, concurrent_runs: int) -> TorchTrainer:
     parent = run.path.rpartition("/")[0]
-    values = OmegaConf.to_container(OmegaConf.create(to_yaml(config)))
     least = config.scaling.min_train_workers
     halvings = HALVINGS if config.scaling.on_out_of_memory == "halve" else 0
     # Checkpoints are our own affair (`trainers.checkpoint_writer`): Ray starts the workers anew, they find the newest.
     return TorchTrainer(
         train_loop_per_worker,
-        train_loop_config={"config": values, "monitor": monitor, "run": run, "concurrent_runs": concurrent_runs},
+        train_loop_config={"config": config, "monitor": monitor, "run": run, "concurrent_runs": concurrent_runs},
         torch_config=TorchConfig(backend="nccl" if workers.use_gpu else "gloo"),
         scaling_config=ScalingConfig(
             num_workers=(least, workers.num_workers) if least else workers.num_workers,

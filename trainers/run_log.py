@@ -12,6 +12,7 @@ from data_pipeline.manifest import Dataset
 from data_pipeline.storage import Storage, StorageError
 from trainers import bad_steps
 from trainers.config import TrainConfig
+from trainers.environment_values import stored_value
 from trainers.rejected import RejectedImages
 from trainers.tracking import Console, History, Tracker
 from trainers.tracking.sinks import add_sinks
@@ -60,7 +61,7 @@ class RunLog:
         self.history = History(run)
         self.tracker = Tracker(self.console, self.history)
         self.stopped = False
-        self._rejected = RejectedImages(run, dataset.storage.uri)
+        self._rejected = RejectedImages(run, stored_value(config, "data.dataset"))
         add_sinks(self.tracker, config, run, {"name": dataset.manifest.name, "digest": dataset.manifest.digest})
 
     def warn(self, text: str) -> None:

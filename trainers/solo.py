@@ -37,6 +37,7 @@ from trainers.place import Place
 from trainers.ranks import from_rank_zero
 from trainers.resume import change_config, open_run
 from trainers.run_log import RunLog
+from trainers.tracking import Console
 from trainers.worker import Worker
 
 FIGURES = "figures.json"  # of the run's folder: what the best checkpoint reads of the test split
@@ -122,7 +123,7 @@ def train_alone(config: TrainConfig, run: Storage, place: Place) -> int:
     """Train to the end, read the test split with the best checkpoint, print what came out; the exit status."""
     log = None
     if place.rank == 0:
-        dataset = begin_run(config, run, lambda text: print(f"warning: {text}", flush=True))
+        dataset = begin_run(config, run, lambda text: Console().line(f"warning: {text}"))
         log = RunLog(config, run, dataset)
     if place.world_size > 1:
         dist.barrier()

@@ -14,11 +14,12 @@ from typing import Any
 from ray import tune
 
 from cluster.errors import UserError, run_command
+from cluster.redaction import redact
 from cluster.session import ray_session
 from data_pipeline.storage import Storage, open_storage
 from trainers.check_run import check_run
 from trainers.checkpoint import CONFIG
-from trainers.config import TrainConfig, config_from_dict, to_yaml
+from trainers.config import TrainConfig, to_yaml
 from trainers.run import run_training
 from trainers.study import Arm, StudyConfig, arm_config, arms_of, load_study
 from trainers.tracking import Console
@@ -45,7 +46,7 @@ def run_study(study: StudyConfig, folder: Storage) -> str:
         _train(study, folder, missing, configs)
     results = {arm.key: json.loads(folder.child(arm.key, RESULT).read_bytes()) for arm in arms}
     table = result_table(study, arms, results)
-    folder.child(TABLE).write_bytes(table.encode())
+    folder.child(TABLE).write_bytes(redact(table).encode())
     return table
 
 
@@ -59,7 +60,7 @@ def _require_same_arm(run: Storage, config: TrainConfig) -> None:
 
 def _train(study: StudyConfig, folder: Storage, arms: list[Arm], configs: dict[str, TrainConfig]) -> None:
     concurrent = min(study.max_concurrent, len(arms))
-    trial = tune.with_parameters(_trial, folder=folder, concurrent=concurrent, study=study)
+    trial = tune.with_parameters(_trial, folder=folder, concurrent=concurrent, study=study, configs=configs)
     texts = {arm.key: to_yaml(configs[arm.key]) for arm in arms}
     tuner = tune.Tuner(
         # A trial only waits for its workers: it must not take the CPU that they need.
@@ -83,13 +84,11 @@ def _train(study: StudyConfig, folder: Storage, arms: list[Arm], configs: dict[s
         raise UserError(f"{len(failed)} of {len(arms)} runs failed, the others are kept: {reasons}")
 
 
-def _trial(parameters: dict[str, Any], folder: Storage, concurrent: int, study: StudyConfig) -> None:
-    from omegaconf import OmegaConf
-
+def _trial(
+    parameters: dict[str, Any], folder: Storage, concurrent: int, study: StudyConfig, configs: dict[str, TrainConfig]
+) -> None:
     key, text = parameters["arm"]
-    values: Any = OmegaConf.to_container(OmegaConf.create(text))
-    config = config_from_dict(values, key)
-    run = folder.child(key)
+    run, config = folder.child(key), configs[key]
     run.child(CONFIG).write_bytes(text.encode())
 
     def report(row: dict[str, float]) -> None:

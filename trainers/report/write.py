@@ -5,6 +5,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
+from cluster.redaction import redact
 from trainers.report.attention_sheet import draw_attention_sheet
 from trainers.report.learning_curves import draw_learning_curves
 from trainers.report.model_card import model_card
@@ -25,9 +26,9 @@ def write_report(folder: Path, report: RunReport) -> Path:
     sheet = draw_sample_sheet(report.examples, folder / "samples.png").name if report.examples else None
     attention = draw_attention_sheet(report.attention, folder / "attention.png").name if report.attention else None
     images = [_write_image(folder, index, example) for index, example in enumerate(report.examples)]
-    (folder / "model_card.md").write_text(model_card(report), encoding="utf-8")
+    (folder / "model_card.md").write_text(redact(model_card(report)), encoding="utf-8")
     index = folder / "index.html"
-    index.write_text(page(report, curves, sheet, attention, images), encoding="utf-8")
+    index.write_text(redact(page(report, curves, sheet, attention, images)), encoding="utf-8")
     return index
 
 

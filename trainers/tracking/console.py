@@ -7,6 +7,7 @@ from typing import Any, TextIO
 
 from tqdm import tqdm
 
+from cluster.redaction import message, printable, redact
 from trainers.tracking.sink import Sink
 
 
@@ -25,11 +26,17 @@ class Console(Sink):
             self._bar = tqdm(total=total, initial=step, unit=" steps", desc="train", file=self._stream, mininterval=0.5)
 
     def line(self, text: str) -> None:
-        """Print a line; the bar stays below it."""
+        """Print a line, without secrets and with control characters made visible; the bar stays below it."""
+        text = printable(redact(text))
         if self._bar is not None:
             self._bar.write(text, file=self._stream)
         else:
             print(text, file=self._stream, flush=True)
+
+    def block(self, text: str) -> None:
+        """Print a text of several lines, such as a traceback: those after the first are indented."""
+        for line in message(text).split("\n"):
+            self.line(line)
 
     def figures(self, row: dict[str, float]) -> None:
         """One line per interval, one per epoch."""

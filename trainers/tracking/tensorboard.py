@@ -10,7 +10,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from omegaconf import OmegaConf
 
+from cluster.redaction import redact
 from data_pipeline.storage import Storage
+from trainers.environment_values import with_expressions
 from trainers.tracking.mirror import Mirror
 from trainers.tracking.sink import Sink
 
@@ -38,9 +40,9 @@ class TensorBoard(Sink):
         folder.mkdir(parents=True, exist_ok=True)
         # Files are read in the order of their names, which begin with the second: two of one second are told apart.
         self._writer = EventsWriter(str(folder / "events"), f".{time.time_ns()}")
-        texts = {"config": OmegaConf.to_yaml(OmegaConf.structured(config)), "dataset": OmegaConf.to_yaml(dict(details))}
+        texts = {"config": OmegaConf.to_yaml(with_expressions(config)), "dataset": OmegaConf.to_yaml(dict(details))}
         for name, text in texts.items():
-            indented = "".join(f"    {line}\n" for line in text.splitlines())  # Markdown shows that as it stands
+            indented = "".join(f"    {line}\n" for line in redact(text).splitlines())  # Markdown shows that as it stands
             self._write(0, summary=summary.text(name, indented))
 
     def rewind(self, step: int) -> None:

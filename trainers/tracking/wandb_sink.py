@@ -13,7 +13,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from omegaconf import OmegaConf
 
+from cluster.redaction import redacted
 from data_pipeline.storage import Storage
+from trainers.environment_values import with_expressions
 from trainers.tracking.mirror import Mirror
 from trainers.tracking.sink import Sink
 
@@ -40,7 +42,7 @@ class Wandb(Sink):
         self._image, self._tell, self._name, self._mirror = wandb.Image, tell, run.name, Mirror(run)
         mode: Any = os.environ.get("WANDB_MODE") or ("online" if wandb.login(prompt=False, verify=False) else "offline")
         self._offline = mode == "offline"
-        values = OmegaConf.to_container(OmegaConf.structured(config))
+        values = redacted(OmegaConf.to_container(with_expressions(config)))
         self._run = wandb.init(
             project=config.tracking.project,
             name=run.name,
@@ -48,7 +50,7 @@ class Wandb(Sink):
             resume="allow",
             dir=str(self._mirror.path),
             mode=mode,
-            config={**values, "dataset_info": dict(details)},  # type: ignore[dict-item]
+            config={**values, "dataset_info": redacted(details)},
             settings=wandb.Settings(
                 silent=True,
                 quiet=True,
