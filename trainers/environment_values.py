@@ -20,6 +20,7 @@ from cluster.redaction import is_secret_variable, printable
 
 _ATTRIBUTE = "_expressions"  # of a configuration: {path: (expression, the value that it had)}
 _LOOKUP = re.compile(r"\$\{\s*oc\.env\s*:\s*([^},\s]+)\s*\}")  # of a variable, without a default
+_ANY_LOOKUP = re.compile(r"\$\{\s*oc\.env\s*:")
 _asked: list[str] = []  # names of variables, since it was emptied
 
 
@@ -56,6 +57,15 @@ def remember_expressions(merged: DictConfig, config: Any) -> None:
         if names:
             found[path] = (expression, OmegaConf.select(OmegaConf.structured(config), path))
     setattr(config, _ATTRIBUTE, found)
+
+
+def with_lookups(resolved: Any, raw: Any) -> Any:
+    """Plain values whose `${...}` are resolved, but for those that ask the environment: whoever takes them does."""
+    if isinstance(raw, dict):
+        return {key: with_lookups(resolved[key], value) for key, value in raw.items()}
+    if isinstance(raw, list):
+        return [with_lookups(one, other) for one, other in zip(resolved, raw, strict=True)]
+    return raw if isinstance(raw, str) and _ANY_LOOKUP.search(raw) else resolved
 
 
 def with_expressions(config: Any) -> DictConfig:

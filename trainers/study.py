@@ -12,6 +12,7 @@ from omegaconf.errors import ConfigKeyError, OmegaConfBaseException
 
 from cluster.errors import UserError
 from trainers.config import TrainConfig, load_config
+from trainers.environment_values import with_lookups
 
 
 @dataclass
@@ -53,7 +54,8 @@ def load_study(file: Path) -> StudyConfig:
     if not file.is_file():
         raise UserError(f"No study file '{file}'. Those of Inkray lie in configs/tune/.")
     try:
-        study = OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(StudyConfig), OmegaConf.load(file)))
+        merged = OmegaConf.merge(OmegaConf.structured(StudyConfig), OmegaConf.load(file))
+        study, raw = OmegaConf.to_object(merged), OmegaConf.to_container(merged)
     except ConfigKeyError as error:
         valid = ", ".join(StudyConfig.__dataclass_fields__)
         raise UserError(f"Unknown key '{error.full_key}' in '{file}'. Valid: {valid}.") from None
@@ -61,7 +63,9 @@ def load_study(file: Path) -> StudyConfig:
         raise UserError(f"Bad value for '{error.full_key}' in '{file}': {str(error).splitlines()[0]}.") from None
     except Exception as error:
         raise UserError(f"'{file}' is not valid YAML: {str(error).splitlines()[0]}") from None
-    assert isinstance(study, StudyConfig)
+    assert isinstance(study, StudyConfig) and isinstance(raw, dict)
+    for key in ("overrides", "arms", "grid"):  # each run looks up itself what the environment says: its configuration is stored
+        setattr(study, key, with_lookups(getattr(study, key), raw[key]))
     if study.config and not Path(study.config).is_file() and (file.parent / study.config).is_file():
         study.config = str(file.parent / study.config)
     if not study.arms and not study.grid:

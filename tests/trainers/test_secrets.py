@@ -15,6 +15,7 @@ from tests.trainers.runs import SMALL
 from trainers.check_run import new_run
 from trainers.checkpoint import read_config
 from trainers.config import load_config, merge_overrides, to_yaml
+from trainers.study import arm_config, arms_of, load_study
 
 MARK = "pLaNtEd"
 PASSWORD, TOKEN, KEY = f"7/{MARK}+pw/0", f"{MARK}-token-1", f"{MARK}EnvironmentKey0123456789"
@@ -142,6 +143,16 @@ def test_a_value_from_the_environment_is_stored_as_its_expression(tmp_path: Path
     assert read_config(file, missing_variables=True).data.dataset.endswith("$PLACE/x")
     # One that was changed is what it was changed to.
     assert "dataset: /mine" in to_yaml(merge_overrides(config, ["data.dataset=/mine"], "the command line"))
+
+
+def test_the_runs_of_a_study_look_up_the_environment_themselves(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PLACE", f"/{MARK}")
+    file = tmp_path / "study.yaml"
+    file.write_text("name: one\noverrides: ['data.dataset=${oc.env:PLACE}', 'name=${name}']\narms: {a: ['epochs=2']}\n")
+    study = load_study(file)
+    assert study.overrides == ["data.dataset=${oc.env:PLACE}", "name=one"] and study.arms == {"a": ["epochs=2"]}
+    config = arm_config(study, arms_of(study)[0], str(tmp_path))
+    assert config.data.dataset == f"/{MARK}" and MARK not in to_yaml(config)
 
 
 @pytest.mark.parametrize(
