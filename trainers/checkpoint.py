@@ -268,7 +268,8 @@ def whole_checkpoints(run: Storage, criterion: Criterion | None = None) -> dict[
     """
     marks = whole_marks(run)
     if marks and criterion is None:
-        criterion = _criterion_in(run) or Criterion.of(*list(marks.values())[-1]["best_by"], SequenceTask.metric_directions)
+        metric, mode = list(marks.values())[-1]["best_by"]
+        criterion = _criterion_in(run) or Criterion.of(metric, mode, SequenceTask.metric_directions)
     return {name: criterion.goodness(mark["metrics"]) for name, mark in marks.items() if criterion}
 
 

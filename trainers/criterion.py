@@ -31,7 +31,7 @@ class Criterion:
         return cls(metric, directions.get(metric.rpartition("/")[2], "min" if mode == "min" else "max"))
 
     def goodness(self, metrics: Mapping[str, float]) -> float:
-        """How good `metrics` are, more being better: -infinity where the metric is missing, NaN or infinite, which never win."""
+        """How good `metrics` are, more being better: -infinity where the metric is missing, NaN or infinite."""
         value = metrics.get(self.metric)
         if value is None or not math.isfinite(value):
             return -math.inf

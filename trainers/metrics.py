@@ -110,7 +110,7 @@ def reported_groups(rows: Mapping[str, int], limit: int) -> tuple[str, ...]:
 
 
 def reported_metrics(prefix: str, groups: Sequence[str]) -> dict[str, Direction]:
-    """The names of all metrics of `GroupedSums(groups).averages(prefix)` that weights can be compared by, and their directions."""
+    """All metrics of `GroupedSums(groups).averages(prefix)` that weights can be compared by: names and directions."""
     whole = {f"{prefix}/{name}": direction for name, direction in DIRECTIONS.items()}
     parts = {name: direction for name, direction in DIRECTIONS.items() if name not in _OF_THE_WHOLE}
     return whole | {f"{prefix}/{group}/{name}": way for group in groups for name, way in parts.items()}

@@ -40,7 +40,7 @@ def resume_notes(run: Storage, before: TrainConfig, after: TrainConfig) -> list[
     if criterion_of(before.checkpoint) != criterion_of(after.checkpoint):
         best = _best(run, criterion_of(after.checkpoint))
         notes.append(
-            f"checkpoint.metric={after.checkpoint.metric}: the best is chosen by it among the checkpoints that are kept: {best}."
+            f"checkpoint.metric={after.checkpoint.metric}: the best of the checkpoints that are kept is chosen by it: {best}."
         )
     if patience.due:
         reason = (
@@ -75,8 +75,8 @@ def schedule_change(config: TrainConfig, step: TrainStep, saved: dict[str, Any])
     if abs(now - was) <= LEAST_JUMP * max(was, now):
         return ""
     return (
-        f"the run has {step.total_steps} steps now, not {planned['steps']} as planned before: at step {step.steps} the learning "
-        f"rate goes from {was:.2e} to {now:.2e}, since optim.schedule ({schedule.name}) is stretched over all steps. "
+        f"the run has {step.total_steps} steps now, not {planned['steps']} as planned before: at step {step.steps} the "
+        f"learning rate goes from {was:.2e} to {now:.2e}, since optim.schedule ({schedule.name}) is stretched over all steps. "
         "Whatever else follows from the whole (forcing.schedule, averaging.start) moves with it. To train further from its "
         "weights along a schedule of its own, start a new run with init.checkpoint."
     )

@@ -85,10 +85,10 @@ def test_validation_in_the_run_is_that_of_the_checkpoint(calm: Run, formulas: st
     "override", ["optim.lr=1e-5", "seed=7", "stream.window_row_groups=4", "model.decoder.depth=2", "loss.label_smoothing=0.1"]
 )
 def test_what_makes_a_run_cannot_change_when_it_is_resumed(calm: Run, override: str) -> None:
-    run, config = open_run(calm[0].uri)
+    _, config = open_run(calm[0].uri)
     with pytest.raises(UserError, match=f"'{override.partition('=')[0].partition('.')[0]}.*cannot change"):
-        change_config(run, config, [override])
-    assert change_config(run, config, ["tracking.log_interval=1"]) == config
+        change_config(config, [override])
+    assert change_config(config, ["tracking.log_interval=1"]) == config
 
 
 def test_other_data_stops_a_resume(calm: Run, formulas: str, tmp_path: Path) -> None:
