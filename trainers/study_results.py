@@ -73,7 +73,7 @@ def result_table(criterion: Criterion, arms: Sequence[Arm], outcomes: Mapping[st
     rows.sort(key=lambda row: row[:2], reverse=True)
     head = f"| arm | seeds | {' | '.join(columns)} | minutes |\n|---|---|{'---|' * (len(columns) + 1)}"
     reasons = [f"- {arm.key}: {' '.join(outcomes[arm.key].reason.split())}" for arm in arms if outcomes[arm.key].reason]
-    listed = ["", "Not in the table:", "", *reasons] if reasons else []
+    listed = ["", "Not finished:", "", *reasons] if reasons else []
     return "\n".join([head, *(row for *_, row in rows), *listed]) + "\n"
 
 

@@ -158,7 +158,7 @@ def main() -> int:
         print("Stopped. The same command goes on.")
         return INTERRUPTED
     if failed:
-        raise UserError(f"{len(failed)} runs of the study failed: {', '.join(failed)}. Their reasons stand below the table.")
+        raise UserError(f"{len(failed)} runs failed ({', '.join(failed)}): their reasons stand below the table.")
     return 0
 
 
