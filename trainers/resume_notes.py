@@ -44,7 +44,10 @@ def resume_notes(run: Storage, before: TrainConfig, after: TrainConfig) -> list[
         )
     if patience.due:
         since = f"{patience.epochs_since} validation{'s' * (patience.epochs_since > 1)}"
-        reason = f"'{run.uri}' ended early after {epochs_done} epochs: {since} in a row had no better {stopping.metric}, and early_stopping.patience={stopping.patience} has run out"
+        reason = (
+            f"'{run.uri}' ended early after {epochs_done} epochs: {since} in a row had no better {stopping.metric}, "
+            f"and early_stopping.patience={stopping.patience} has run out"
+        )
         way_out = f"Set early_stopping.patience=0, or above {patience.epochs_since}, to train on."
         if after.epochs > before.epochs:
             raise ConfigError(f"epochs={after.epochs} would train nothing. {reason}. {way_out}")
