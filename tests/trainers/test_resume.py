@@ -26,6 +26,7 @@ Command = Callable[..., tuple[int, str]]
 EARLY = [
     *SMALL, "scaling.num_train_workers=1", "epochs=5", "checkpoint.metric=val/loss", "early_stopping.patience=1",
     "early_stopping.min_delta=100", "data.test_split=", "report.enabled=false",
+    "tracking.max_sources=1",
 ]  # fmt: skip
 
 
@@ -67,6 +68,13 @@ def test_the_best_by_the_loss_is_the_one_of_the_least(ended: Storage) -> None:
     assert min(row["val/loss"] for row in rows if "val/loss" in row) == losses[find_checkpoint(ended.uri).name]
 
 
+def test_sources_beyond_the_limit_are_reported_together(ended: Storage) -> None:
+    for mark in whole_marks(ended).values():
+        named = {name.split("/")[1] for name in mark["metrics"] if name.count("/") == 2}
+        assert named == {"handwritten", "other"}
+        assert mark["metrics"]["val/handwritten/count"] + mark["metrics"]["val/other/count"] == mark["metrics"]["val/count"]
+
+
 def test_more_epochs_are_refused_where_patience_would_train_none(ended: Storage) -> None:
     before = ended.child(CONFIG).read_bytes()
     message = r"epochs=9 would train nothing\. .*ended early after 2 epochs: 1 validation in a row had no better val/score"
@@ -85,7 +93,7 @@ def test_another_metric_says_that_nothing_of_it_was_counted(ended: Storage) -> N
     assert chosen.startswith("checkpoint.metric=val/score: the best") and best in chosen
 
 
-@pytest.mark.parametrize("override", ["data.val_split=test", "tracking.max_sources=1"])
+@pytest.mark.parametrize("override", ["data.val_split=test", "tracking.max_sources=2"])
 def test_what_gives_a_metric_its_meaning_stays(ended: Storage, override: str) -> None:
     with pytest.raises(ConfigError, match=f"'{override.partition('=')[0]}' cannot change"):
         notes_of(ended, override)

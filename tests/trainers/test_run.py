@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import signal
 from pathlib import Path
@@ -153,6 +154,12 @@ def test_a_report_shows_the_run(calm: Run, formulas: str) -> None:
             assert np.asarray(picture.convert("L")).std() > 5, f"{name} is not blank"
     page = run.child("report", "index.html").read_bytes().decode()
     assert "formulas" in page and "samples.png" in page
+    subtitle = f"formulas · 2 workers on cpu (float32) · {result.seconds / 60:.1f} minutes"
+    assert f'<p class="subtitle">{subtitle}</p>' in page
+    card = run.child("report", "model_card.md").read_bytes().decode()
+    weakest = min(("handwritten", "printed"), key=lambda name: figures[f"test, {name}"]["exact_match"])
+    share = 100 * figures[f"test, {weakest}"]["exact_match"]
+    assert re.search(rf"weakest on {weakest}: {share:.1f} % exact match \(\d+ images", card)
     assert "trainers.predict" in find_checkpoint(run.uri).child("README.md").read_bytes().decode()
 
 
