@@ -13,9 +13,11 @@ from data_pipeline.manifest import Dataset, open_dataset
 from data_pipeline.storage import Storage
 from data_pipeline.stream import EvaluationStream, Position, StreamConfig, TrainStream
 from data_pipeline.tokenizer import Tokenizer
+from trainers.check_metrics import groups_of
 from trainers.checkpoint import VOCAB, DataInfo, TrainerState, build_recognizer, load_trainer_state
 from trainers.checkpoint_writer import newest_whole
 from trainers.config import TrainConfig
+from trainers.criterion import Criterion
 from trainers.distributed import with_synchronized_norms, wrapped
 from trainers.early_stopping import EarlyStopping
 from trainers.find_micro_batch import find_micro_batch
@@ -27,6 +29,7 @@ from trainers.optim import scaled_lr
 from trainers.place import Place
 from trainers.precision import compiled, recompute_activations
 from trainers.ranks import from_rank_zero
+from trainers.resume_notes import schedule_change
 from trainers.step import StepConfig, TrainStep
 from trainers.task import SequenceTask
 
@@ -84,6 +87,7 @@ class Parts:
     data: DataInfo
     stream: TrainStream
     validation: EvaluationStream | None
+    groups: tuple[str, ...]  # of the validation
     total_steps: int
     network: Any
     step: TrainStep
@@ -106,6 +110,7 @@ def assemble(config: TrainConfig, line: Line, run: Storage, place: Place) -> Par
     task, data = SequenceTask(tokenizer, config.loss, config.decoding), DataInfo.of(dataset.manifest)
     stream = source.training()
     validation = source.evaluation(config.data.val_split)  # now: what does not fit the memory is not found out after an epoch
+    groups = from_rank_zero(_groups(config, dataset) if place.rank == 0 else None)
     total_steps = stream.total_steps(config.epochs)
     saved = _newest_checkpoint(config, line, run, place, tokenizer)
     network = _build_network(config, line, run, place, task, data, saved)
@@ -125,13 +130,16 @@ def assemble(config: TrainConfig, line: Line, run: Storage, place: Place) -> Par
         wrap=lambda network: wrapped(network, config.scaling.ddp, place.device),
         mark=line.mark,
     )
-    parts = Parts(
-        source, task, data, stream, validation, total_steps, network, step, micro_batch, EarlyStopping(config.early_stopping)
-    )
+    stopping = config.early_stopping
+    patience = EarlyStopping(stopping, Criterion.of(stopping.metric, stopping.mode, task.metric_directions))
+    parts = Parts(source, task, data, stream, validation, groups, total_steps, network, step, micro_batch, patience)
     if saved is not None:
         step.load_state_dict(saved.step)
-        parts.patience.load_state_dict(saved.step["patience"])
+        patience.load_state_dict(saved.step["patience"])
         parts.position = saved.position
+        changed = schedule_change(config, step, saved.step)
+        if changed and place.rank == 0:
+            line.push("warning", text=changed)
     if config.scaling.compile:
         reason = from_rank_zero(compiled(network, place.device))
         if reason and place.rank == 0:
@@ -141,6 +149,11 @@ def assemble(config: TrainConfig, line: Line, run: Storage, place: Place) -> Par
         if place.rank == 0:
             line.push("note", text=f"{step.micro_batch_size} images at once, the most that were found to fit the memory")
     return parts
+
+
+def _groups(config: TrainConfig, dataset: Dataset) -> tuple[str, ...]:
+    split = config.data.val_split
+    return groups_of(dataset, split, config.tracking.max_sources) if split else ()
 
 
 def _newest_checkpoint(

@@ -14,12 +14,14 @@ from data_pipeline.storage import Storage, open_storage
 from data_pipeline.stream.cache import open_cache
 from data_pipeline.tokenizer import Tokenizer
 from models import ModelConfigError
+from trainers.check_metrics import check_metrics
 from trainers.checkpoint import CONFIG, PREFIX, DataInfo, build_recognizer, without_pretrained
 from trainers.config import TrainConfig, to_yaml
 from trainers.ctc_room import texts_without_room
 from trainers.initialise import initialise
 from trainers.optim import Freezing
-from trainers.resume import require_same_data
+from trainers.resume import open_run, require_same_data
+from trainers.resume_notes import resume_notes
 from trainers.task import SequenceTask, wide_enough
 
 
@@ -43,6 +45,7 @@ def check_run(config: TrainConfig, fresh: bool = True) -> Dataset:
     for split in (config.data.train_split, config.data.val_split, config.data.test_split):
         if split and not dataset.manifest.split(split).rows:
             raise UserError(f"Split '{split}' of '{config.data.dataset}' is empty.")
+    check_metrics(config, dataset)
     policy = dataset.manifest.image
     if policy.channels not in (1, config.model.in_channels):  # gray may stand for all channels
         raise UserError(
@@ -67,13 +70,17 @@ def check_run(config: TrainConfig, fresh: bool = True) -> Dataset:
 
 
 def begin_run(config: TrainConfig, run: Storage, warn: Callable[[str], None]) -> Dataset:
-    """Check a run that begins or goes on in the folder `run`; what is doubtful is said to `warn`.
+    """Check a run that begins or is resumed in the folder `run`; `warn` hears what is doubtful.
+
+    The folder still has the configuration of before. Nothing in it changes: `trainers.resume.keep_config` is for afterwards.
 
     Raises:
         UserError: a mistake in the configuration or the data.
     """
     dataset = check_run(config, fresh=not any(name.startswith(PREFIX) for name in run.names()))
     require_same_data(run, dataset)
+    for note in resume_notes(run, open_run(run.uri)[1], config):
+        warn(note)
     crowded = texts_without_room(config, dataset)
     if crowded:
         rows = dataset.manifest.split(config.data.train_split).rows

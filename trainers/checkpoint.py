@@ -13,7 +13,6 @@ import copy
 import hashlib
 import io
 import json
-import math
 import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -32,7 +31,9 @@ from data_pipeline.storage import Storage, StorageError, open_storage
 from data_pipeline.stream.plan import Position
 from data_pipeline.tokenizer import Tokenizer
 from models import ModelConfig, ModelConfigError, Recognizer, build_model, check_decoding
+from trainers.checkpointing import CheckpointConfig
 from trainers.config import ConfigError, TrainConfig, config_from_dict, to_yaml
+from trainers.criterion import Criterion
 from trainers.environment_values import without_missing_variables
 from trainers.task import SequenceTask
 
@@ -156,8 +157,9 @@ class Snapshot:
             CARD: self.card.encode(),
         }
         large = {name: {"bytes": len(files[name]), "sha256": _sha256(files[name])} for name in (WEIGHTS, STATE)}
-        best_by = [self.config.checkpoint.metric, self.config.checkpoint.mode]
-        whole = {"files": large, "metrics": self.metrics, "best_by": best_by}
+        by = criterion_of(self.config.checkpoint)
+        whole = {"files": large, "metrics": self.metrics, "best_by": [by.metric, by.direction]}
+        whole |= {"patience": self.state["patience"]} if "patience" in self.state else {}
         return files | {WHOLE: json.dumps(whole, indent=1).encode()}
 
     def write(self, folder: Storage) -> None:
@@ -235,6 +237,8 @@ def load_trainer_state(checkpoint: Storage) -> TrainerState:
 def find_checkpoint(uri: str) -> Storage:
     """The checkpoint at `uri`, or the best one (by the run's `checkpoint.metric`, else the last) of the run at `uri`.
 
+    The metric is that of the run's configuration as it is now: one that was changed by a resume holds for all checkpoints.
+
     Raises:
         CheckpointError: there is none.
     """
@@ -244,27 +248,50 @@ def find_checkpoint(uri: str) -> Storage:
     goodness = whole_checkpoints(storage)
     if not goodness:
         raise CheckpointError(f"No checkpoint at '{uri}': neither {WEIGHTS} nor whole directories {PREFIX}* are there.")
-    return storage.child(max(goodness, key=lambda name: (goodness[name], name)))
+    return storage.child(max(goodness, key=lambda name: (goodness[name], age_order(name))))
 
 
-def whole_checkpoints(run: Storage) -> dict[str, float]:
-    """The checkpoints of a run that were written to their end, oldest first: names, and how good each is.
+def criterion_of(config: CheckpointConfig) -> Criterion:
+    """What the checkpoints of a run are compared by."""
+    return Criterion.of(config.metric, config.mode, SequenceTask.metric_directions)
 
-    That is its `checkpoint.metric`, negated if less of it is better, and -infinity where it was not validated.
+
+def age_order(name: str) -> tuple[int, str]:
+    """A key that sorts names of checkpoints by their steps, however many digits these have."""
+    step = name.removeprefix(PREFIX).partition("-")[0]
+    return (int(step) if step.isdecimal() else -1, name)
+
+
+def whole_checkpoints(run: Storage, criterion: Criterion | None = None) -> dict[str, float]:
+    """The checkpoints of a run that were written to their end, oldest first: names, and how good each is by `criterion`.
+
+    Without one it is that of the run's configuration. Those that were not validated are as good as -infinity.
     """
-    return {name: _goodness(mark) for name, mark in _marks(run).items()}
+    marks = whole_marks(run)
+    if marks and criterion is None:
+        metric, mode = list(marks.values())[-1]["best_by"]
+        criterion = _criterion_in(run) or Criterion.of(metric, mode, SequenceTask.metric_directions)
+    return {name: criterion.goodness(mark["metrics"]) for name, mark in marks.items() if criterion}
 
 
-def _goodness(mark: dict[str, Any]) -> float:
-    metric, mode = mark["best_by"]
-    value = mark["metrics"].get(metric, math.nan)
-    return -math.inf if math.isnan(value) else value if mode == "max" else -value
+def _criterion_in(run: Storage) -> Criterion | None:
+    """What the configuration in a run's folder says, whichever other keys it has; None where there is none, or no such keys."""
+    try:
+        values = OmegaConf.create(run.child(CONFIG).read_bytes().decode())
+        section = CheckpointConfig(**{key: values.checkpoint[key] for key in ("metric", "mode")})
+    except StorageError as error:
+        if error.missing:
+            return None
+        raise
+    except Exception:  # a folder that was put together by hand, or cut short
+        return None
+    return criterion_of(section)
 
 
-def _marks(run: Storage) -> dict[str, dict[str, Any]]:
-    """What the last files of whole checkpoints say."""
+def whole_marks(run: Storage) -> dict[str, dict[str, Any]]:
+    """What the last files of whole checkpoints say, oldest first: `metrics`, `best_by`, and `patience` of early stopping."""
     found = {}
-    for name in run.names():
+    for name in sorted(run.names(), key=age_order):
         if name.startswith(PREFIX) and run.child(name, WHOLE).exists():
             try:
                 mark = json.loads(run.child(name, WHOLE).read_bytes())

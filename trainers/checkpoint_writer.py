@@ -11,7 +11,18 @@ import uuid
 from collections.abc import Callable
 
 from data_pipeline.storage import Storage, StorageError
-from trainers.checkpoint import PREFIX, WHOLE, CheckpointError, Snapshot, TrainerState, load_trainer_state, whole_checkpoints
+from trainers.checkpoint import (
+    PREFIX,
+    WHOLE,
+    CheckpointError,
+    Snapshot,
+    TrainerState,
+    age_order,
+    criterion_of,
+    load_trainer_state,
+    whole_checkpoints,
+    whole_marks,
+)
 from trainers.checkpointing import CheckpointConfig
 
 FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.5, 30.0
@@ -24,7 +35,7 @@ def newest_whole(run: Storage, tell: Callable[[str], None]) -> tuple[str, Traine
         StorageError: the storage cannot be asked.
         CheckpointError: there are checkpoints, and all of them are damaged.
     """
-    names = sorted(whole_checkpoints(run), reverse=True)
+    names = list(whole_marks(run))[::-1]
     for name in names:
         try:
             return name, load_trainer_state(run.child(name))
@@ -43,6 +54,7 @@ class CheckpointWriter:
 
     def __init__(self, run: Storage, config: CheckpointConfig, tell: Callable[[str, str], None]) -> None:
         self._run, self._config, self._tell = run, config, tell
+        self._criterion = criterion_of(config)
         # What waits: the last that was validated, and what came after it. One takes the place of another of its kind only.
         self._waiting: list[Snapshot] = []
         self._error: Exception | None = None
@@ -112,7 +124,7 @@ class CheckpointWriter:
         return any(self._validated(waiting) or not self._validated(snapshot) for waiting in self._waiting)
 
     def _validated(self, snapshot: Snapshot) -> bool:
-        return self._config.metric in snapshot.metrics
+        return self._criterion.goodness(snapshot.metrics) > -math.inf
 
     def _write(self, snapshot: Snapshot) -> None:
         # Unique: what a lost worker left behind, or still writes, is another directory.
@@ -130,12 +142,12 @@ class CheckpointWriter:
 
     def _prune(self, written: str) -> None:
         """Remove all but the best and the one just `written`, which is whole; what was never finished before it goes, too."""
-        goodness = whole_checkpoints(self._run)
+        goodness = whole_checkpoints(self._run, self._criterion)
         validated = [name for name in goodness if goodness[name] > -math.inf]
-        best = sorted(validated, key=lambda name: (goodness[name], name), reverse=True)
+        best = sorted(validated, key=lambda name: (goodness[name], age_order(name)), reverse=True)
         kept = {written, *best[: self._config.keep]}
         for name in self._run.names():
-            if name.startswith(PREFIX) and name not in kept and name < written:
+            if name.startswith(PREFIX) and name not in kept and age_order(name) < age_order(written):
                 self._remove(name)
 
     def _remove(self, name: str) -> None:

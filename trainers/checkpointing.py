@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+
+from trainers.criterion import Mode
 
 
 @dataclass
@@ -12,8 +13,8 @@ class CheckpointConfig:
 
     every_steps: int = 0  # 0: at the ends of epochs only
     keep: int = 1  # the best so many by `metric`, and always the last
-    metric: str = "val/score"
-    mode: Literal["max", "min"] = "max"
+    metric: str = "val/score"  # of the validation; of its sources, too: val/printed/wer
+    mode: Mode = "auto"  # the metric's own direction
     timeout_s: float = 600.0  # how long the end of a run waits for storage that does not take its last checkpoint
 
 

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
+
+from trainers.criterion import Criterion, Mode
 
 
 @dataclass
@@ -12,8 +14,8 @@ class EarlyStoppingConfig:
     """After how many validations without a better figure a run ends."""
 
     patience: int = 0  # validations, which are epochs unless validate_every says otherwise; 0: never
-    metric: str = "val/score"
-    mode: Literal["max", "min"] = "max"
+    metric: str = "val/score"  # of the validation; of its sources, too: val/printed/wer
+    mode: Mode = "auto"  # the metric's own direction
     min_delta: float = 0.0  # how much better counts as better
 
 
@@ -28,17 +30,17 @@ def problems(config: EarlyStoppingConfig) -> list[str]:
 
 
 class EarlyStopping:
-    """Counts epochs since the best."""
+    """Counts validations since the best by `criterion`, which is that of the configuration's metric."""
 
-    def __init__(self, config: EarlyStoppingConfig) -> None:
-        self._config = config
+    def __init__(self, config: EarlyStoppingConfig, criterion: Criterion) -> None:
+        self._config, self._criterion = config, criterion
         self.best, self.epochs_since = -math.inf, 0
 
     def update(self, metrics: dict[str, float]) -> None:
-        """Take the figures of an epoch; those without the metric say nothing."""
-        if self._config.metric not in metrics:
+        """Take the metrics of a validation; those without the metric say nothing, and NaN is no improvement."""
+        if self._criterion.metric not in metrics:
             return
-        value = metrics[self._config.metric] * (1 if self._config.mode == "max" else -1)
+        value = self._criterion.goodness(metrics)
         if value > self.best + self._config.min_delta:
             self.best, self.epochs_since = value, 0
         else:
@@ -50,9 +52,22 @@ class EarlyStopping:
         return 0 < self._config.patience <= self.epochs_since
 
     def state_dict(self) -> dict[str, Any]:
-        """The best so far and the epochs since."""
-        return {"best": self.best, "epochs_since": self.epochs_since}
+        """The best so far and the validations since, with what they were counted by."""
+        return {**self._counted_by(), "best": self.best, "epochs_since": self.epochs_since}
 
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go on from a `state_dict`."""
-        self.best, self.epochs_since = state["best"], state["epochs_since"]
+    def load_state_dict(self, state: dict[str, Any]) -> bool:
+        """Resume from a `state_dict`; whether that could be done.
+
+        What was counted by another metric, direction or `min_delta` means nothing here: the count then starts again.
+        """
+        fits = all(state.get(key) == value for key, value in self._counted_by().items())
+        if fits:
+            self.best, self.epochs_since = state["best"], state["epochs_since"]
+        return fits
+
+    def _counted_by(self) -> dict[str, Any]:
+        return {
+            "metric": self._criterion.metric,
+            "direction": self._criterion.direction,
+            "min_delta": self._config.min_delta,
+        }

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import torch
 
@@ -23,18 +23,19 @@ def evaluate(
     device: torch.device,
     line: Line,
     decoding: Decoding | None = None,
+    groups: Sequence[str] = (),
     look: Callable[[Batch, DeviceBatch], None] | None = None,
     on_images: Callable[[int], object] = lambda count: None,
 ) -> tuple[GroupedSums, dict[str, str]]:
     """Judge this rank's part of `stream`, greedily unless `decoding` says otherwise, and add up all ranks'; `line` is told.
 
-    Every rank gets the same sums, and its own images' errors. `look` is shown the first batch,
+    Every rank gets the same sums, those of `groups` apart, and its own images' errors. `look` is shown the first batch,
     and `on_images` hears how many images each had.
 
     Raises:
         RuntimeError: the rows that were judged or rejected are not all rows of the split.
     """
-    sums = GroupedSums()
+    sums = GroupedSums(groups)
     training = model.training
     model.eval()
     line.mark("evaluation")
@@ -50,7 +51,7 @@ def evaluate(
     model.train(training)
     line.mark("adding up the evaluation")
     parts: list[GroupedSums] = gathered(sums)
-    sums = GroupedSums()
+    sums = GroupedSums(groups)
     for part in parts:
         sums += part
     seen = sums.total.count + sums.total.rejected

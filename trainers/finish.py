@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 
 from cluster.redaction import redact
 from data_pipeline.manifest import Dataset, open_dataset
@@ -71,7 +70,8 @@ def _write(
             "rejected": manifest.rejected,
         },
         checkpoint=loaded.uri,
-        environment=environment(result.seconds),
+        sources={name: part.averages() for name, part in sorted(judged.sums.groups.items())},
+        environment=environment(result),
     )
     with tempfile.TemporaryDirectory(prefix="inkray-report-") as scratch:
         write_report(Path(scratch), report)
@@ -79,15 +79,15 @@ def _write(
     find_checkpoint(run.uri).child(CARD).write_bytes(redact(model_card(report)).encode())
 
 
-def environment(seconds: float) -> dict[str, Any]:
-    """What a run was computed with."""
+def environment(result: RunResult) -> dict[str, Any]:
+    """What a run was computed with, and for how long: `device` and `duration` stand below the title of the report's page."""
     versions = {name: version(name) for name in ("torch", "ray", "pyarrow", "timm")}
-    device = torch.cuda.get_device_name() if torch.cuda.is_available() else platform.processor() or platform.machine()
     return {
+        "device": result.device,
+        "duration": f"{result.seconds / 60:.1f} minutes",
         "python": platform.python_version(),
+        "processor": platform.processor() or platform.machine(),
         **versions,
-        "device of the report": device,
-        "minutes": round(seconds / 60, 1),
     }
 
 

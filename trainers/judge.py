@@ -17,7 +17,7 @@ from data_pipeline.storage import storage_errors
 from data_pipeline.tokenizer import Tokenizer
 from models import Decoding
 from trainers.checkpoint import LoadedCheckpoint
-from trainers.metrics import GroupedSums
+from trainers.metrics import GroupedSums, reported_groups
 from trainers.pool import predict_with_pool
 
 MAX_READING_TASKS = 1000  # row groups share tasks beyond that
@@ -60,10 +60,11 @@ def judge_checkpoint(
     if len(predicted) != rows or len({row["id"] for row in predicted}) != rows:
         raise RuntimeError(f"{len(predicted)} predictions for {rows} rows")
     predicted.sort(key=lambda row: row["id"])
-    sums = GroupedSums()
+    sources = Counter(row["source"] for row in predicted)
+    sums = GroupedSums(reported_groups(sources, loaded.config.tracking.max_sources))
     for row in predicted:
         if row["error"]:
-            sums.total.rejected += 1
+            sums.reject(row["source"])
         else:
             sums.add(row["prediction"], row["text"], row["source"])
     return Judged(sums, predicted)
@@ -98,7 +99,7 @@ def commonest_answer(dataset: Dataset, train: str, test: str) -> tuple[str, Grou
     counts = Counter(read_split(dataset, train, ["text"]).column("text").to_pylist())
     # Ties go to the alphabet, not to the order of the shards.
     answer = min(counts, key=lambda text: (-counts[text], text))
-    sums = GroupedSums()
-    for row in read_split(dataset, test, ["text", "source"]).to_pylist():
-        sums.add(answer, row["text"], row["source"])
+    sums = GroupedSums(())
+    for text in read_split(dataset, test, ["text"]).column("text").to_pylist():
+        sums.add(answer, text)
     return answer, sums

@@ -1,11 +1,28 @@
-"""Figures of a sequence recognizer as sums and counts: they add up over batches, ranks and files, and are divided once."""
+"""Metrics of a sequence recognizer as sums and counts: they add up over batches, ranks and files, and are divided once."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import math
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields
 
 from rapidfuzz.distance import Levenshtein
+
+from trainers.criterion import Direction, Directions
+
+# Of what `SequenceSums.averages` gives, all that says how good a recognizer is, and whether more or less of it is better.
+DIRECTIONS: Directions = {
+    "exact_match": "max",
+    "within_1": "max",
+    "within_2": "max",
+    "wer": "min",
+    "cer": "min",
+    "source_wer": "min",
+    "score": "max",
+    "loss": "min",
+}
+_OF_THE_WHOLE = {"loss"}  # of a split; its sources have none of their own
+OTHER = "other"  # the sources of a split that are not reported apart
 
 
 @dataclass
@@ -45,20 +62,20 @@ class SequenceSums:
         return self
 
     def averages(self) -> dict[str, float]:
-        """The figures, as shares.
+        """The metrics, as shares; over no prediction at all they are NaN.
 
         `exact_match` is the expression rate; `wer` and `cer` are edits over the length of the truths, corpus-wide;
         `source_wer` and `score` = .9 exact_match + .1 (1 - source_wer) are the formula-OCR competition's.
         """
-        count = max(self.count, 1)
+        count = self.count or math.nan
         exact, rate = self.exact / count, self.source_wer / count
         figures = {
             "count": float(self.count),
             "exact_match": exact,
             "within_1": self.within_one / count,
             "within_2": self.within_two / count,
-            "wer": self.edits / max(self.tokens, 1),
-            "cer": self.characters_edits / max(self.characters, 1),
+            "wer": self.edits / max(self.tokens, 1) if self.count else math.nan,
+            "cer": self.characters_edits / max(self.characters, 1) if self.count else math.nan,
             "source_wer": rate,
             "score": 0.9 * exact + 0.1 * (1 - rate),
             "rejected": float(self.rejected),
@@ -77,16 +94,46 @@ def source_wer(prediction: str, truth: str) -> float:
     return Levenshtein.distance(predicted, true) / max(len(predicted), len(true))
 
 
-class GroupedSums:
-    """Sums over everything, and over each group (printed, handwritten) apart."""
+def reported_groups(rows: Mapping[str, int], limit: int) -> tuple[str, ...]:
+    """The sources of a split that get metrics of their own, from the number of `rows` of each.
 
-    def __init__(self) -> None:
+    Those are all if there are `limit` of them at most, else the `limit` with the most rows (of equals the first by name), and
+    OTHER for the rest together. The choice follows from the dataset alone, so that the metrics of its runs compare. A split of
+    one source has no groups; rows without a source count for the whole only.
+    """
+    sources = sorted((name for name in rows if name), key=lambda name: (-rows[name], name))
+    if len(sources) < 2 or limit < 1:
+        return ()
+    if len(sources) <= limit:
+        return tuple(sorted(sources))
+    return (*sorted([name for name in sources if name != OTHER][:limit]), OTHER)
+
+
+def reported_metrics(prefix: str, groups: Sequence[str]) -> dict[str, Direction]:
+    """All metrics of `GroupedSums(groups).averages(prefix)` that weights can be compared by: names and directions."""
+    whole = {f"{prefix}/{name}": direction for name, direction in DIRECTIONS.items()}
+    parts = {name: direction for name, direction in DIRECTIONS.items() if name not in _OF_THE_WHOLE}
+    return whole | {f"{prefix}/{group}/{name}": way for group in groups for name, way in parts.items()}
+
+
+class GroupedSums:
+    """Sums over everything, and over each group (printed, handwritten) apart.
+
+    `groups` are those of `reported_groups`; without them each source that comes is one.
+    """
+
+    def __init__(self, groups: Sequence[str] | None = None) -> None:
         self.total = SequenceSums()
-        self.groups: dict[str, SequenceSums] = {}
+        self.groups: dict[str, SequenceSums] = {name: SequenceSums() for name in groups or ()}
+        self._names = None if groups is None else frozenset(groups)
 
     def of(self, group: str) -> Iterable[SequenceSums]:
         """The sums that a sample of `group` counts into."""
         yield self.total
+        if self._names is not None:
+            group = group if group in self._names or not group else OTHER
+            if group not in self._names:
+                return
         if group:
             yield self.groups.setdefault(group, SequenceSums())
 
@@ -94,6 +141,11 @@ class GroupedSums:
         """Count one prediction."""
         for sums in self.of(group):
             sums.add(prediction, truth)
+
+    def reject(self, group: str = "") -> None:
+        """Count one row whose image could not be decoded."""
+        for sums in self.of(group):
+            sums.rejected += 1
 
     def __iadd__(self, other: GroupedSums) -> GroupedSums:
         self.total += other.total
@@ -103,7 +155,7 @@ class GroupedSums:
         return self
 
     def averages(self, prefix: str) -> dict[str, float]:
-        """Flat figures: `val/wer`, and `val/printed/wer` where there is more than one group."""
+        """Flat metrics: `val/wer`, and `val/printed/wer` where there is more than one group."""
         flat = {f"{prefix}/{key}": value for key, value in self.total.averages().items()}
         if len(self.groups) > 1:
             for name, sums in sorted(self.groups.items()):

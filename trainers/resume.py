@@ -1,4 +1,4 @@
-"""A run that goes on: with the data, the order and the network that it was begun with."""
+"""A run that is resumed: with the data, the order and the network that it was begun with."""
 
 from __future__ import annotations
 
@@ -13,8 +13,9 @@ from data_pipeline.storage import Storage, open_storage
 from data_pipeline.tokenizer import Tokenizer
 from trainers.checkpoint import CONFIG, DATA, PREFIX, VOCAB, CheckpointError, DataInfo, read_config
 from trainers.config import ConfigError, TrainConfig, merge_overrides, to_yaml
+from trainers.micro_batch import FILE as MICRO_BATCH
 
-# What the samples' order, the weights and the optimizer's state follow from.
+# What the samples' order, the weights, the optimizer's state and the meaning of what was validated follow from.
 FIXED = (
     "seed",
     "global_batch_size",
@@ -24,6 +25,8 @@ FIXED = (
     "optim",
     "averaging",
     "data.train_split",
+    "data.val_split",
+    "tracking.max_sources",
     "stream.window_row_groups",
     "stream.batch_pixels",
     "stream.augmentation",
@@ -45,8 +48,10 @@ def open_run(uri: str) -> tuple[Storage, TrainConfig]:
         return run, read_config(file)
 
 
-def change_config(run: Storage, config: TrainConfig, overrides: Sequence[str]) -> TrainConfig:
-    """The configuration of `run` with overrides, kept in its folder: where and how long it runs may change, not what it is.
+def change_config(config: TrainConfig, overrides: Sequence[str]) -> TrainConfig:
+    """The configuration of a run with overrides: where and how long it runs may change, not what it is.
+
+    Nothing is written: `keep_config` does that once all else about the run has been checked.
 
     Raises:
         ConfigError: an override of a key that must stay, by name.
@@ -56,9 +61,16 @@ def change_config(run: Storage, config: TrainConfig, overrides: Sequence[str]) -
     for key in FIXED:
         if OmegaConf.select(before, key) != OmegaConf.select(after, key):
             raise ConfigError(f"'{key}' cannot change when a run is resumed: it would not be the same run. Start a new one.")
-    if overrides:
-        run.child(CONFIG).write_bytes(to_yaml(changed).encode())
     return changed
+
+
+def keep_config(run: Storage, config: TrainConfig) -> None:
+    """Write `config` into the folder of `run`, if it is another than the one that is there."""
+    _, before = open_run(run.uri)
+    if config != before:
+        if config.scaling.micro_batch_size != before.scaling.micro_batch_size:
+            run.child(MICRO_BATCH).delete()  # what was found under the other size
+        run.child(CONFIG).write_bytes(to_yaml(config).encode())
 
 
 def require_same_data(run: Storage, dataset: Dataset) -> None:

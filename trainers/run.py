@@ -16,6 +16,7 @@ from ray.train.torch import TorchConfig, TorchTrainer
 from cluster.errors import user_error_in
 from cluster.resources import WorkerResources, plan_workers
 from cluster.signals import counted_signals
+from data_pipeline.claim import Claim
 from data_pipeline.manifest import Dataset
 from data_pipeline.storage import Storage
 from trainers.check_run import begin_run
@@ -23,6 +24,7 @@ from trainers.config import TrainConfig
 from trainers.hangs import HangWatch, end_worker
 from trainers.loop import train_loop_per_worker
 from trainers.monitor import Beat, start_monitor
+from trainers.resume import keep_config
 from trainers.run_log import RunLog, RunResult
 from trainers.tracking import Console
 
@@ -37,10 +39,12 @@ def run_training(
     console: Console | None = None,
     on_row: Callable[[dict[str, float]], None] | None = None,
     concurrent_runs: int = 1,
+    own: Claim | None = None,
 ) -> RunResult:
     """Train in the connected Ray cluster to the last epoch, or until interrupted; go on if `run` has checkpoints.
 
-    `on_row` is called with every row of figures, in this process.
+    `on_row` is called with every row of figures, in this process. `own` is this process's claim of the folder `run`, which
+    callers hold until they are done with it. The folder's configuration becomes `config` once nothing speaks against it.
 
     Raises:
         UserError: a mistake in the configuration, the data or the cluster's size.
@@ -58,10 +62,14 @@ def run_training(
         concurrent_runs,
         scaling.min_train_workers,
     )
+    keep_config(run, config)
     log = RunLog(config, run, dataset, console, on_row)
+    if own is not None and own.taken_over:
+        log.warn(own.taken_over)
     monitor = start_monitor()
     try:
-        _Watch(_trainer(config, run, workers, monitor, concurrent_runs), monitor, log, scaling.hang_timeout_s).run()
+        trainer = _trainer(config, run, workers, monitor, concurrent_runs)
+        _Watch(trainer, monitor, log, scaling.hang_timeout_s, own).run()
     finally:
         log.close()
     return log.result()
@@ -101,8 +109,10 @@ def _trainer(config: TrainConfig, run: Storage, workers: WorkerResources, monito
 class _Watch:
     """Runs a trainer in a thread and looks after it here, where Ctrl-C arrives: events, wishes, hangs, machines that go."""
 
-    def __init__(self, trainer: TorchTrainer, monitor: Any, log: RunLog, hang_timeout_s: float) -> None:
-        self._trainer, self._monitor, self._log = trainer, monitor, log
+    def __init__(
+        self, trainer: TorchTrainer, monitor: Any, log: RunLog, hang_timeout_s: float, own: Claim | None = None
+    ) -> None:
+        self._trainer, self._monitor, self._log, self._own = trainer, monitor, log, own
         self._hangs = HangWatch(hang_timeout_s)
         self._hang_timeout_s = hang_timeout_s
         self._failure: BaseException | None = None
@@ -120,6 +130,8 @@ class _Watch:
                 thread.join(POLL_S)
                 alive = thread.is_alive()
                 beats = self._handle_events()
+                if self._own is not None:
+                    self._own.check()
                 if alive:
                     self._end_hanging(beats)
                     self._look_for_draining(beats)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+import math
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,11 +13,13 @@ from data_pipeline.manifest import Dataset
 from data_pipeline.storage import Storage, StorageError
 from trainers import bad_steps
 from trainers.config import TrainConfig
+from trainers.criterion import Criterion
 from trainers.environment_values import stored_value
 from trainers.rejected import RejectedImages
 from trainers.tracking import Console, History, Tracker
 from trainers.tracking.sinks import add_sinks
 
+_SCORE = Criterion()
 _DECODED_BY = {"threads": "threads of the workers", "ray": "tasks of the cluster"}
 
 
@@ -25,24 +28,29 @@ def seconds_of(row: dict[str, float]) -> float:
     return sum(row.get(part, 0.0) for part in ("time/train_s", "time/evaluation_s", "time/checkpoint_s"))
 
 
+def best_row(history: Sequence[dict[str, float]], criterion: Criterion) -> dict[str, float]:
+    """The row of the best evaluation by `criterion`, of equals the first; empty if none has a value."""
+    best = max(history, key=criterion.goodness, default={})
+    return best if criterion.goodness(best) > -math.inf else {}
+
+
 @dataclass(frozen=True)
 class RunResult:
-    """What a run leaves: its folder, whether it was stopped before its end, and all rows of figures."""
+    """What a run leaves: its folder, whether it was stopped before its end, all rows of metrics, and what it was trained on."""
 
     uri: str
     stopped: bool
     history: list[dict[str, float]]
+    device: str = ""
 
     @property
     def seconds(self) -> float:
         """Time spent in the epochs that are done, those before a resume included; the start of the workers is not."""
         return sum(seconds_of(row) for row in self.history)
 
-    def best(self, metric: str = "val/score", mode: str = "max") -> dict[str, float]:
-        """The figures of the evaluation with the best `metric`, empty if there was none."""
-        rows = [row for row in self.history if metric in row]
-        sign = 1 if mode == "max" else -1
-        return max(rows, key=lambda row: sign * row[metric], default={})
+    def best(self, criterion: Criterion = _SCORE) -> dict[str, float]:
+        """The metrics of the best evaluation by `criterion`, empty if there was none."""
+        return best_row(self.history, criterion)
 
 
 class RunLog:
@@ -61,6 +69,7 @@ class RunLog:
         self.history = History(run)
         self.tracker = Tracker(self.console, self.history)
         self.stopped = False
+        self.device = ""  # of the workers that were the last to start
         self._rejected = RejectedImages(run, stored_value(config, "data.dataset"))
         add_sinks(self.tracker, config, run, {"name": dataset.manifest.name, "digest": dataset.manifest.digest})
 
@@ -107,8 +116,9 @@ class RunLog:
     def _start(self, event: dict[str, Any]) -> None:
         self.tracker.rewind(event["step"])
         self.console.start(event["step"], event["steps"])
+        self.device = f"{event['world_size']} workers on {event['device']} ({event['precision']})"
         self.console.line(
-            f"{event['world_size']} workers on {event['device']} ({event['precision']}), {event['parameters']:,} parameters, "
+            f"{self.device}, {event['parameters']:,} parameters, "
             f"{event['rows']:,} images, {event['vocabulary']} tokens, {event['steps']} steps; "
             f"images are decoded by {_DECODED_BY[event['execution']]}"
         )
@@ -150,7 +160,7 @@ class RunLog:
 
     def result(self) -> RunResult:
         """What the run leaves."""
-        return RunResult(self._run.uri, self.stopped, self.history.rows)
+        return RunResult(self._run.uri, self.stopped, self.history.rows, self.device)
 
     def close(self) -> None:
         """End all sinks."""

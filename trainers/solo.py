@@ -9,6 +9,7 @@ The worker, the step, the stream and the checkpoints are those of `trainers.trai
 
 from __future__ import annotations
 
+import contextlib
 import gc
 import json
 import os
@@ -23,19 +24,21 @@ import torch.distributed as dist
 from cluster.errors import INTERRUPTED, UserError, run_command
 from cluster.progress import progress
 from cluster.signals import counted_signals
+from data_pipeline.claim import Claim, claim
 from data_pipeline.storage import Storage
 from models import ModelConfigError
 from trainers.arguments import training_arguments
+from trainers.check_metrics import groups_of
 from trainers.check_run import begin_run, check_run, new_run
 from trainers.checkpoint import load_checkpoint
-from trainers.config import TrainConfig, load_config
+from trainers.config import TrainConfig, load_config, merge_overrides
 from trainers.evaluation import evaluate
 from trainers.figures_table import figures_table, split_figures
 from trainers.line import Wishes
 from trainers.micro_batch import MemoryFull
 from trainers.place import Place
 from trainers.ranks import from_rank_zero
-from trainers.resume import change_config, open_run
+from trainers.resume import change_config, keep_config, open_run
 from trainers.run_log import RunLog
 from trainers.tracking import Console
 from trainers.worker import Worker
@@ -46,8 +49,8 @@ FIGURES = "figures.json"  # of the run's folder: what the best checkpoint reads 
 class DirectLine:
     """The line of a worker that is watched by its own process; `log` is None on ranks that say nothing."""
 
-    def __init__(self, log: RunLog | None, signals: list[int]) -> None:
-        self._log, self._signals, self._told = log, signals, False
+    def __init__(self, log: RunLog | None, signals: list[int], own: Claim | None = None) -> None:
+        self._log, self._signals, self._own, self._told = log, signals, own, False
         self._lock = threading.Lock()  # the thread that writes checkpoints tells of them, too
 
     def push(self, kind: str, **content: Any) -> None:
@@ -63,7 +66,13 @@ class DirectLine:
         """Nobody else watches."""
 
     def poll(self) -> Wishes:
-        """To stop once a signal has come; at the second at once."""
+        """To stop once a signal has come; at the second at once.
+
+        Raises:
+            InUse: another process has taken the run's folder over.
+        """
+        if self._own is not None:
+            self._own.check()
         if len(self._signals) > 1:
             raise KeyboardInterrupt
         if self._signals and not self._told and self._log is not None:
@@ -79,14 +88,14 @@ def main() -> int:
     """The command line."""
     args = training_arguments("trainers.solo", __doc__)
     workers = int(os.environ.get("WORLD_SIZE", 1))
+    here = [f"scaling.num_train_workers={workers}", "scaling.min_train_workers=0"]
     if args.resume:
-        run, config = open_run(args.resume)
-        config = change_config(run, config, args.overrides)
-        config.scaling.num_train_workers, config.scaling.min_train_workers = workers, 0  # here; the run's own stays
+        run, before = open_run(args.resume)
+        kept = change_config(before, args.overrides)
+        config = merge_overrides(kept, here, "this machine")  # the run's own stays
         place = own_place(config.scaling.use_gpu)
     else:
-        here = [f"scaling.num_train_workers={workers}", "scaling.min_train_workers=0"]
-        config = load_config(args.config, [*args.overrides, *here])
+        kept = config = load_config(args.config, [*args.overrides, *here])
         place = own_place(config.scaling.use_gpu)
         if place.rank == 0:
             check_run(config)  # before there is a folder
@@ -94,7 +103,8 @@ def main() -> int:
     if place.rank == 0:
         print(f"Run {run.uri}", flush=True)
     try:
-        return train_alone(config, run, place)
+        with claim(run, "training run") if place.rank == 0 else contextlib.nullcontext() as own:
+            return train_alone(config, run, place, own, kept)
     finally:
         if dist.is_initialized():
             dist.destroy_process_group()
@@ -119,18 +129,28 @@ def own_place(use_gpu: bool | None) -> Place:
     return Place(rank, world_size, device, processes=int(os.environ.get("LOCAL_WORLD_SIZE", 1)))
 
 
-def train_alone(config: TrainConfig, run: Storage, place: Place) -> int:
-    """Train to the end, read the test split with the best checkpoint, print what came out; the exit status."""
+def train_alone(
+    config: TrainConfig, run: Storage, place: Place, own: Claim | None = None, kept: TrainConfig | None = None
+) -> int:
+    """Train to the end, read the test split with the best checkpoint, print what came out; the exit status.
+
+    `own` is rank 0's claim of the folder `run`. Its configuration becomes `kept`, which may be meant for another number of
+    workers, once nothing speaks against it.
+    """
     log = None
     if place.rank == 0:
         dataset = begin_run(config, run, lambda text: Console().line(f"warning: {text}"))
+        if kept is not None:
+            keep_config(run, kept)
         log = RunLog(config, run, dataset)
+        if own is not None and own.taken_over:
+            log.warn(own.taken_over)
     if place.world_size > 1:
         dist.barrier()
     started = time.monotonic()
     try:
         with counted_signals() as signals:
-            line = DirectLine(log, signals)
+            line = DirectLine(log, signals, own)
             worker = None
             while worker is None:
                 try:
@@ -170,9 +190,10 @@ def _judge_test_split(config: TrainConfig, run: Storage, worker: Worker) -> None
     loaded = load_checkpoint(run.uri, worker.place.device)
     stream = replace(worker.source, place=replace(worker.place, rank=0, world_size=1)).evaluation(split)
     assert stream is not None
+    groups = groups_of(worker.source.dataset, split, config.tracking.max_sources)
     with progress(stream.rows, "images", f"evaluate {split}") as bar:
         device, line = worker.place.device, worker.line
-        sums, _ = evaluate(loaded.model, loaded.task, stream, device, line, config.decoding, on_images=bar.update)
+        sums, _ = evaluate(loaded.model, loaded.task, stream, device, line, config.decoding, groups, on_images=bar.update)
     figures = split_figures(split, sums)
     run.child(FIGURES).write_bytes(json.dumps({"checkpoint": loaded.uri, "figures": figures}, indent=1).encode())
     print(figures_table(figures), flush=True)

@@ -5,13 +5,14 @@ from __future__ import annotations
 import itertools
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from omegaconf import OmegaConf
 from omegaconf.errors import ConfigKeyError, OmegaConfBaseException
 
 from cluster.errors import UserError
 from trainers.config import TrainConfig, load_config
+from trainers.criterion import Mode
 from trainers.environment_values import with_lookups
 
 
@@ -25,8 +26,8 @@ class StudyConfig:
     arms: dict[str, list[str]] = field(default_factory=dict)  # name -> overrides
     grid: dict[str, list[Any]] = field(default_factory=dict)  # key -> values: their product are arms, too
     seeds: list[int] = field(default_factory=lambda: [0])
-    metric: str = "val/score"
-    mode: Literal["max", "min"] = "max"
+    metric: str = "val/score"  # of the validation: arms are ranked by the best that they came to
+    mode: Mode = "auto"  # the metric's own direction
     max_concurrent: int = 2
     runs_dir: str = "runs"
 

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, ClassVar
 
 import torch
 from torch import Tensor, nn
 
 from data_pipeline.tokenizer import Tokenizer
 from models import Decoding, Generation, OutputSpec, OwnTokens, Recognizer
+from trainers.criterion import Direction, Directions
 from trainers.distributed import bare
 from trainers.losses import LossConfig, Targets, counted_positions, sequence_loss, without_training_terms
-from trainers.metrics import GroupedSums
+from trainers.metrics import DIRECTIONS, GroupedSums, reported_metrics
 
 if TYPE_CHECKING:
     from data_pipeline.stream.batch import Batch
@@ -21,10 +23,17 @@ if TYPE_CHECKING:
 class SequenceTask:
     """Image to token sequence: a loss over the tokens after `<bos>`, `<eos>` included, and what follows it if so configured."""
 
+    metric_directions: ClassVar[Directions] = DIRECTIONS  # by the last part of a metric's name
+
     def __init__(self, tokenizer: Tokenizer, loss: LossConfig | None = None, decoding: Decoding | None = None) -> None:
         self.tokenizer = tokenizer
         self.loss = loss or LossConfig()
         self.decoding = decoding or Decoding()
+
+    @staticmethod
+    def reported(prefix: str, groups: Sequence[str]) -> dict[str, Direction]:
+        """The metrics that an evaluation reports of a split and its `groups`, as far as weights can be compared by them."""
+        return reported_metrics(prefix, groups)
 
     def output_spec(self, max_length: int) -> OutputSpec:
         """What the network has to know of the vocabulary; `max_length` counts tokens, `<eos>` included."""
@@ -64,7 +73,7 @@ class SequenceTask:
         predictions = self.predict(model, tensors.images, tensors.widths, decoding or Decoding())
         for sample_id, prediction, truth, source in zip(batch.ids, predictions, batch.texts, batch.sources, strict=True):
             if sample_id in batch.errors:
-                sums.total.rejected += 1
+                sums.reject(source)
             else:
                 sums.add(prediction, truth, source)
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from cluster.errors import INTERRUPTED, run_command
 from cluster.session import ray_session
+from data_pipeline.claim import claim
 from trainers.arguments import training_arguments
 from trainers.check_run import check_run, new_run
 from trainers.config import load_config
@@ -24,14 +25,14 @@ def main() -> int:
     args = training_arguments("trainers.train", __doc__)
     if args.resume:
         run, config = open_run(args.resume)
-        config = change_config(run, config, args.overrides)
+        config = change_config(config, args.overrides)
     else:
         config = load_config(args.config, args.overrides)
         check_run(config)
         run = new_run(config)
     print(f"Run {run.uri}", flush=True)
-    with ray_session():
-        result = run_training(config, run)
+    with claim(run, "training run") as own, ray_session():
+        result = run_training(config, run, own=own)
         if result.stopped:
             print(f"Stopped. Go on with: python -m trainers.train --resume {run.uri}")
             return INTERRUPTED

@@ -49,7 +49,7 @@ class Worker:
         self._on_figures = on_figures or (lambda figures: None)
         parts = assemble(config, line, run, place)
         self.source, self.task, self.data, self.stream = parts.source, parts.task, parts.data, parts.stream
-        self.validation, self.total_steps = parts.validation, parts.total_steps
+        self.validation, self.groups, self.total_steps = parts.validation, parts.groups, parts.total_steps
         self.network, self.step, self.micro_batch, self.patience = parts.network, parts.step, parts.micro_batch, parts.patience
         self.position = parts.position
         self.metrics: dict[str, float] = {}  # of the validation at the end of the last epoch, if there was one
@@ -185,7 +185,6 @@ class Worker:
         self.metrics = {}
         if due and self.validation is not None:
             self.metrics = self.validate(self.validation, self.config.data.val_split, "val")
-            self._require_figures()
             self.patience.update(self.metrics)
         evaluated = time.monotonic()
         self._checkpoint(self.metrics, usable=due)
@@ -219,15 +218,6 @@ class Worker:
             finally:
                 batches.close()
 
-    def _require_figures(self) -> None:
-        """What the run is judged by is among its figures, or the user hears of it after the first epoch, not after the last."""
-        judged_by = {"checkpoint.metric": self.config.checkpoint.metric}
-        if self.config.early_stopping.patience:
-            judged_by["early_stopping.metric"] = self.config.early_stopping.metric
-        for key, name in judged_by.items():
-            if name not in self.metrics:
-                raise UserError(f"{key}={name}: no such figure. There are: {', '.join(sorted(self.metrics))}.")
-
     def _show_pictures(self, batch: Batch, tensors: DeviceBatch) -> None:
         """What is read in a few images, for the sinks that show pictures; rank 0 alone draws them."""
         tracking = self.config.tracking
@@ -244,7 +234,8 @@ class Worker:
         """The figures of the network that would be exported now, over all rows of `stream`."""
         self._share_buffers()
         network: Any = self.step.averaging.network
-        sums, errors = evaluate(network, self.task, stream, self.place.device, self.line, look=self._show_pictures)
+        device, look = self.place.device, self._show_pictures
+        sums, errors = evaluate(network, self.task, stream, device, self.line, groups=self.groups, look=look)
         self._reject(split, errors)
         require_few(sums.total.rejected, stream.rows, self.config.stream.max_rejected, split)
         return sums.averages(prefix)
@@ -270,6 +261,7 @@ class Worker:
         metrics |= figures
         card = short_card(self.config.name, self.source.dataset.manifest, metrics)
         state = self.step.state_dict() | {"patience": self.patience.state_dict()}
+        state |= {"planned": {"steps": self.total_steps, "epochs": self.config.epochs}}
         # Averages that have no statistics of their own yet are not to be used: they are in the state alone.
         averaging = self.step.averaging
         exported = averaging.network if usable or not averaging.needs_statistics else self.network

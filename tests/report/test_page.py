@@ -1,3 +1,4 @@
+import math
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -112,17 +113,22 @@ def test_the_card_says_how_to_use_it_and_what_it_cannot() -> None:
         title="Recognizer",
         metrics={
             "test": {"exact_match": 0.6, "count": 900},
-            "test/printed": {"exact_match": 0.7},
-            "test/handwritten": {"exact_match": 0.5},
-            "test/commonest formula": {"exact_match": 0.01},
+            "test, printed": {"exact_match": 0.7},
+            "test, handwritten": {"exact_match": 0.5},
+            "test, always answering 'x'": {"exact_match": 0.01},
+        },
+        sources={
+            "printed": {"exact_match": 0.7},
+            "handwritten": {"exact_match": 0.5, "count": 400},
+            "unread": {"exact_match": math.nan},
         },
         examples=[Example("a", image(), "a + ```b", "a - b")],
         checkpoint="runs/my run/best",
     )
     card = model_card(run)
     assert "python -m trainers.predict 'runs/my run/best' IMAGES OUT" in card
-    assert "| test/handwritten | 50.0 % | – |" in card
-    assert "weakest on handwritten: 50.0 %" in card
+    assert "| test, handwritten | 50.0 % | – |" in card
+    assert "weakest on handwritten: 50.0 % exact match (400 images" in card
     assert "truth  a + ```b" in card and "\n````\n" in card  # the fence is longer than what it holds
 
 

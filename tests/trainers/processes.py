@@ -89,7 +89,7 @@ def last_state(run: Storage) -> dict[str, Any]:
     """Everything that the newest checkpoint of `run` holds to go on from: weights, and the trainer's state."""
     from safetensors.torch import load
 
-    checkpoint = run.child(max(whole_checkpoints(run)))
+    checkpoint = run.child(list(whole_checkpoints(run))[-1])
     state = torch.load(io.BytesIO(read_whole(checkpoint, STATE)), weights_only=True)
     return {"weights": load(read_whole(checkpoint, WEIGHTS)), **state}
 

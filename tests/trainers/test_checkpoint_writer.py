@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -28,7 +29,8 @@ from trainers.checkpoint import (
 )
 from trainers.checkpoint_writer import CheckpointWriter, newest_whole
 from trainers.checkpointing import CheckpointConfig
-from trainers.config import load_config
+from trainers.config import load_config, to_yaml
+from trainers.criterion import Mode
 
 DATA = DataInfo("letters", "sha256:0", "", ImagePolicy(64, 64), 8)
 
@@ -255,3 +257,53 @@ def test_the_best_is_the_best_by_the_metric_of_the_run(tmp_path: Path) -> None:
         taken.config.checkpoint.metric, taken.config.checkpoint.mode = "val/loss", "min"
         taken.write(run.child(f"{PREFIX}{step:07d}-a"))
     assert find_checkpoint(str(tmp_path)).name == f"{PREFIX}0000003-a"
+
+
+def write_checkpoints(run: Storage, metric: str, mode: Mode, rows: dict[str, dict[str, float]]) -> None:
+    for name, metrics in rows.items():
+        taken = snapshot(int(name.split("-")[0]))
+        taken.metrics.update(metrics)
+        taken.config.checkpoint.metric, taken.config.checkpoint.mode = metric, mode
+        taken.write(run.child(f"{PREFIX}{name}"))
+
+
+def test_less_loss_is_better_whatever_is_said_of_it(tmp_path: Path) -> None:
+    modes: list[Mode] = ["auto", "min", "max"]  # the last as runs were configured when that was the default
+    for mode in modes:
+        run = open_storage(tmp_path / mode)
+        rows = {f"000000{step}-a": {"val/loss": loss} for step, loss in ((1, 3.0), (2, 1.0), (3, 2.0), (4, math.nan))}
+        write_checkpoints(run, "val/loss", mode, rows)
+        assert find_checkpoint(run.uri).name == f"{PREFIX}0000002-a"
+
+
+def test_another_metric_chooses_among_what_is_kept(tmp_path: Path) -> None:
+    """The checkpoints say by what they were chosen, the run's configuration by what it is now."""
+    run = open_storage(tmp_path)
+    rows = {"0000001-a": {"val/score": 0.9, "val/loss": 3.0}, "0000002-a": {"val/score": 0.2, "val/loss": 1.0}}
+    write_checkpoints(run, "val/score", "auto", rows)
+    config = load_config(None)
+    for metric, best in (("val/score", 1), ("val/loss", 2), ("val/printed/wer", 2)):  # of the last none is known: the newest
+        config.checkpoint.metric = metric
+        run.child("config.yaml").write_bytes(to_yaml(config).encode())
+        assert find_checkpoint(run.uri).name == f"{PREFIX}000000{best}-a"
+
+
+def test_steps_are_ordered_as_numbers(start: Start) -> None:
+    writer, run, _ = start()
+    for step in (9_999_999, 10_000_000, 123_456_789):
+        writer.submit(snapshot(step, 0.5))
+        assert writer.wait(60)
+    assert steps_of(run) == [123_456_789], "the newest of equals is the best, and the last"
+    write_checkpoints(run, "val/score", "auto", {"9999999-b": {"val/score": 0.5}, "10000000-b": {"val/score": 0.5}})
+    assert steps_of(run) == [9_999_999, 10_000_000, 123_456_789]
+    found = newest_whole(run, print)
+    assert found is not None and found[0].startswith(f"{PREFIX}123456789-")
+    assert find_checkpoint(run.uri).name == found[0]
+
+
+def test_nan_never_wins(start: Start) -> None:
+    writer, run, _ = start()
+    for step, score in enumerate([0.3, math.nan, 0.1], start=1):
+        writer.submit(snapshot(step, score))
+        assert writer.wait(60)
+    assert steps_of(run) == [1, 3] and find_checkpoint(run.uri).name.startswith(f"{PREFIX}0000001-")

@@ -23,7 +23,7 @@ from trainers.config import to_yaml
 from trainers.finish import attention_of, finish_run
 from trainers.judge import Judged, judge_checkpoint
 from trainers.predictor import Predictor
-from trainers.resume import change_config, open_run
+from trainers.resume import change_config, keep_config, open_run
 
 TWO_WAY = ["decoding.method=beam", "decoding.beam_size=2", "decoding.two_way=true"]
 BY_BOTH = ["decoding.method=beam", "decoding.beam_size=2", "decoding.ctc_weight=0.4"]
@@ -80,7 +80,7 @@ def test_the_test_split_is_decoded_as_configured_and_validation_greedily(formula
     assert {key: result.best()[key] for key in greedy} == pytest.approx(greedy)
     assert greedy["val/wer"] != short["val/wer"], "as the checkpoint is configured: one token"
     # A run that goes on may decode otherwise: the configuration of the run counts, not that of its checkpoint.
-    changed = change_config(*open_run(run.uri), ["decoding.max_length=2"])
+    changed = change_config(open_run(run.uri)[1], ["decoding.max_length=2"])
     figures = finish_run(changed, run, result)["test"]
     expected = judge_checkpoint(loaded, dataset, "test", decoding=Decoding(max_length=2)).sums.total.averages()
     assert figures == expected
@@ -90,11 +90,13 @@ def test_a_resumed_run_may_decode_otherwise_but_not_learn_otherwise(tmp_path: Pa
     config = small_config(str(tmp_path), tmp_path, "model.ctc.head=linear")
     run = open_storage(str(tmp_path / "run"))
     run.child(CONFIG).write_bytes(to_yaml(config).encode())
-    changed = change_config(*open_run(run.uri), ["decoding.method=beam", "decoding.beam_size=3"])
-    assert changed == replace(config, decoding=Decoding("beam", beam_size=3)) and open_run(run.uri)[1] == changed
+    changed = change_config(open_run(run.uri)[1], ["decoding.method=beam", "decoding.beam_size=3"])
+    assert changed == replace(config, decoding=Decoding("beam", beam_size=3)) and open_run(run.uri)[1] == config
+    keep_config(run, changed)
+    assert open_run(run.uri)[1] == changed
     for override in ("loss.ctc_weight=0.5", "loss.label_smoothing=0.1", "model.decoder.direction=both", "model=comer"):
         with pytest.raises(UserError, match=f"'{override.partition('.')[0].partition('=')[0]}' cannot change"):
-            change_config(run, changed, [override])
+            change_config(changed, [override])
 
 
 def dataset_of(formulas: str, folder: Path, **image: int) -> str:

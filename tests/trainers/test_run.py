@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import signal
 from pathlib import Path
@@ -85,10 +86,10 @@ def test_validation_in_the_run_is_that_of_the_checkpoint(calm: Run, formulas: st
     "override", ["optim.lr=1e-5", "seed=7", "stream.window_row_groups=4", "model.decoder.depth=2", "loss.label_smoothing=0.1"]
 )
 def test_what_makes_a_run_cannot_change_when_it_is_resumed(calm: Run, override: str) -> None:
-    run, config = open_run(calm[0].uri)
+    _, config = open_run(calm[0].uri)
     with pytest.raises(UserError, match=f"'{override.partition('=')[0].partition('.')[0]}.*cannot change"):
-        change_config(run, config, [override])
-    assert change_config(run, config, ["tracking.log_interval=1"]) == config
+        change_config(config, [override])
+    assert change_config(config, ["tracking.log_interval=1"]) == config
 
 
 def test_other_data_stops_a_resume(calm: Run, formulas: str, tmp_path: Path) -> None:
@@ -153,6 +154,12 @@ def test_a_report_shows_the_run(calm: Run, formulas: str) -> None:
             assert np.asarray(picture.convert("L")).std() > 5, f"{name} is not blank"
     page = run.child("report", "index.html").read_bytes().decode()
     assert "formulas" in page and "samples.png" in page
+    subtitle = f"formulas · 2 workers on cpu (float32) · {result.seconds / 60:.1f} minutes"
+    assert f'<p class="subtitle">{subtitle}</p>' in page
+    card = run.child("report", "model_card.md").read_bytes().decode()
+    weakest = min(("handwritten", "printed"), key=lambda name: figures[f"test, {name}"]["exact_match"])
+    share = 100 * figures[f"test, {weakest}"]["exact_match"]
+    assert re.search(rf"weakest on {weakest}: {share:.1f} % exact match \(\d+ images", card)
     assert "trainers.predict" in find_checkpoint(run.uri).child("README.md").read_bytes().decode()
 
 

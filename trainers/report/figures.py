@@ -4,6 +4,8 @@ import math
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from trainers.metrics import DIRECTIONS
+
 # Shares of one, written in percent. The last part of a key counts: `val/exact_match` is an `exact_match`.
 SHARES = {
     "exact_match": "Exact match",
@@ -19,7 +21,7 @@ SHARES = {
     "mean_average_precision": "mAP",
     "wait_share": "Waiting for data",
 }
-LOWER_IS_BETTER = frozenset({"loss", "wer", "source_wer", "cer", "wait_share"})
+LOWER_IS_BETTER = frozenset({name for name, direction in DIRECTIONS.items() if direction == "min"} | {"wait_share"})
 HEADLINES = ("exact_match", "wer", "score", "accuracy", "macro_f1", "count")  # the tiles of a page, where they occur
 # The curves of a run; a source of the data (`val/printed/exact_match`) gets the first that occurs, not all.
 CURVES = ("exact_match", "accuracy", "macro_f1", "wer", "cer", "score")

@@ -1,11 +1,12 @@
 """A model card in Markdown: what a checkpoint is, what it was trained on, how well it does, and where that ends."""
 
+import math
 import re
 import shlex
 from collections.abc import Mapping
 from typing import Any
 
-from trainers.report.figures import columns, flattened, label, last_part, written
+from trainers.report.figures import columns, flattened, label, written
 from trainers.report.licence import licence_notice
 from trainers.report.record import RunReport
 
@@ -62,16 +63,16 @@ def _limits(report: RunReport) -> str:
         "- It answers with something for every image, also for one that shows nothing it knows. It has no notion of"
         " symbols or classes outside its vocabulary.",
     ]
-    # Parts of the test split, such as test/handwritten; a baseline's row has no place here.
     parts = {
-        group: values["exact_match"]
-        for group, values in report.metrics.items()
-        if "/" in group and "common" not in group and "exact_match" in values
+        name: values["exact_match"]
+        for name, values in report.sources.items()
+        if math.isfinite(values.get("exact_match", math.nan))
     }
     if len(parts) > 1:
-        worst = min(parts, key=lambda group: parts[group])
+        worst = min(parts, key=lambda name: parts[name])
         share = written("exact_match", parts[worst])
-        lines.append(f"- It is weakest on {_plain(last_part(worst))}: {share} exact match.")
+        images = written("count", report.sources[worst].get("count"))
+        lines.append(f"- It is weakest on {_plain(worst)}: {share} exact match ({images} images of the test split).")
     return "## Limits\n\n" + "\n".join(lines)
 
 

@@ -43,8 +43,10 @@ class RunReport:
     """All that a report shows. Whatever is empty is left out of the page.
 
     `history` has a row per logged interval or evaluation, keys such as `step`, `train/loss`, `val/exact_match`, any of
-    them missing in any row. `metrics` holds the final figures by group ("test", "test/handwritten"); of its keys and of
-    the history's, those that `figures.SHARES` names are shares of one. `dataset["licence"]` decides on a notice.
+    them missing in any row. `metrics` holds the final metrics by name of a row ("test", "test, handwritten"), `sources` those
+    of each source of the test split by the source's name alone; of their keys and of the history's, those that
+    `figures.SHARES` names are shares of one. `dataset["licence"]` decides on a notice. `environment` says what the run was
+    computed with; its `device` and `duration` stand below the title of the page.
     """
 
     title: str
@@ -56,3 +58,4 @@ class RunReport:
     dataset: Mapping[str, Any] = field(default_factory=dict)
     checkpoint: str = ""
     environment: Mapping[str, Any] = field(default_factory=dict)
+    sources: Mapping[str, Mapping[str, float]] = field(default_factory=dict)

@@ -11,6 +11,7 @@ class TrackingConfig:
     wandb: bool = True  # offline unless logged in
     project: str = "inkray"  # of wandb
     tensorboard: bool = False  # event files in `tensorboard/` of the run's folder
+    max_sources: int = 12  # of a split, metrics of the sources with the most rows are reported apart; the others' as `other`
     pictures: int = 8  # validation images that are shown at each evaluation, with what was read in them; 0: none
 
 
@@ -19,6 +20,8 @@ def problems(config: TrackingConfig) -> list[str]:
     wrong = []
     if config.log_interval < 1:
         wrong.append(f"tracking.log_interval={config.log_interval}: at least 1")
+    if config.max_sources < 0:
+        wrong.append(f"tracking.max_sources={config.max_sources}: not negative")
     if config.pictures < 0:
         wrong.append(f"tracking.pictures={config.pictures}: not negative")
     if config.wandb and not config.project:
