@@ -6,7 +6,8 @@ import sys
 from collections.abc import Callable
 from typing import NoReturn
 
-INTERRUPTED = 130  # the shell's exit status for Ctrl-C
+from cluster.signals import INTERRUPTED, end_at_the_next_signal, say_when_interrupted, watch_signals, words_when_interrupted
+
 USER_ERROR = 2
 
 
@@ -41,12 +42,19 @@ def user_error_in(error: BaseException | None) -> UserError | None:
     return None
 
 
-def run_command(main: Callable[[], int | None]) -> NoReturn:
-    """Run a command line's `main` and exit: a user's mistake is one message on standard error and status 2."""
+def run_command(main: Callable[[], int | None], when_interrupted: str = "Interrupted.") -> NoReturn:
+    """Run a command line's `main` and exit: a user's mistake is one message on standard error and status 2.
+
+    Ctrl-C ends it with the line `when_interrupted`, or what `say_when_interrupted` has been given since, and status 130: the
+    first raises KeyboardInterrupt in `main`, the second ends the process wherever it is.
+    """
+    say_when_interrupted(when_interrupted)
+    if main.__module__ == "__main__":  # the process is this command's alone
+        watch_signals()
     try:
         status = main() or 0
     except KeyboardInterrupt:
-        print("Interrupted.", file=sys.stderr)
+        print(words_when_interrupted(), file=sys.stderr)
         status = INTERRUPTED
     except Exception as error:
         mistake = user_error_in(error)
@@ -55,4 +63,5 @@ def run_command(main: Callable[[], int | None]) -> NoReturn:
         print(f"error: {mistake}", file=sys.stderr)
         status = USER_ERROR
     sys.stdout.flush()
+    end_at_the_next_signal()
     sys.exit(status)

@@ -22,7 +22,7 @@ import torch.distributed as dist
 
 from cluster.errors import INTERRUPTED, UserError, run_command
 from cluster.progress import progress
-from cluster.signals import counted_signals
+from cluster.signals import counted_signals, say_when_interrupted
 from data_pipeline.storage import Storage
 from models import ModelConfigError
 from trainers.arguments import training_arguments
@@ -45,7 +45,7 @@ FIGURES = "figures.json"  # of the run's folder: what the best checkpoint reads 
 class DirectLine:
     """The line of a worker that is watched by its own process; `log` is None on ranks that say nothing."""
 
-    def __init__(self, log: RunLog | None, signals: list[int]) -> None:
+    def __init__(self, log: RunLog | None, signals: list[float]) -> None:
         self._log, self._signals, self._told = log, signals, False
         self._lock = threading.Lock()  # the thread that writes checkpoints tells of them, too
 
@@ -91,6 +91,7 @@ def main() -> int:
             check_run(config)  # before there is a folder
         run = from_rank_zero(new_run(config) if place.rank == 0 else None)
     if place.rank == 0:
+        say_when_interrupted(f"Interrupted. Resume with: python -m trainers.solo --resume {run.uri}")
         print(f"Run {run.uri}", flush=True)
     try:
         return train_alone(config, run, place)

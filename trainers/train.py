@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from cluster.errors import INTERRUPTED, run_command
 from cluster.session import ray_session
+from cluster.signals import say_when_interrupted
 from trainers.arguments import training_arguments
 from trainers.check_run import check_run, new_run
 from trainers.config import load_config
@@ -29,6 +30,7 @@ def main() -> int:
         config = load_config(args.config, args.overrides)
         check_run(config)
         run = new_run(config)
+    say_when_interrupted(f"Interrupted. Resume with: python -m trainers.train --resume {run.uri}")
     print(f"Run {run.uri}", flush=True)
     with ray_session():
         result = run_training(config, run)
