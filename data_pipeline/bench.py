@@ -17,7 +17,10 @@ from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from cluster.errors import UserError, run_command
+from cluster.numbers import number_problems
 from cluster.session import ray_session
+from cluster.values import Typing
+from cluster.yaml_text import one_line
 from data_pipeline.manifest import Dataset, open_dataset
 from data_pipeline.stream import Costs, Position, StreamConfig, TrainStream
 from data_pipeline.stream.batch import Decoder
@@ -144,16 +147,23 @@ def stream_config(overrides: list[str]) -> StreamConfig:
         UserError: an unknown key or a bad value, by name.
     """
     merged = OmegaConf.structured(StreamConfig)
+    typing = Typing(StreamConfig, "the command line")
     for override in overrides:
-        try:
-            merged = OmegaConf.merge(merged, OmegaConf.from_dotlist([override.removeprefix("stream.")]))
-        except OmegaConfBaseException as error:
-            keys = ", ".join(OmegaConf.structured(StreamConfig))
-            raise UserError(f"'{override}' does not fit: {str(error).splitlines()[0]}. Keys: {keys}.") from None
-    config = OmegaConf.to_object(merged)
+        merged = OmegaConf.merge(merged, typing.override(override.removeprefix("stream.")))
+    found = typing.problems
+    try:
+        config = OmegaConf.to_object(merged)
+    except OmegaConfBaseException as error:
+        raise UserError(" ".join([*found, f"Bad value for '{error.full_key}': {one_line(error)}."])) from None
     assert isinstance(config, StreamConfig)
-    for problem in problems(config):
-        raise UserError(f"Bad value: {problem}.")
+    numbers = number_problems(config, "stream")
+    wrong = [
+        *numbers.values(),
+        *(text for text in problems(config) if not text.startswith(tuple(f"{key}=" for key in numbers))),
+    ]
+    found += [f"Bad value: {problem}." for problem in wrong]
+    if found:
+        raise UserError(" ".join(found))
     return config
 
 

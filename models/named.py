@@ -14,6 +14,7 @@ from omegaconf.errors import OmegaConfBaseException
 from models.config import ModelConfig
 from models.errors import ModelConfigError
 from models.spec import OutputSpec
+from models.yaml_file import read_yaml
 
 FOLDER = Path(__file__).parents[1] / "configs" / "model"
 
@@ -67,7 +68,7 @@ def read_values(name: str | Path, seen: tuple[Path, ...] = ()) -> dict[str, Any]
     if file in seen:
         raise ModelConfigError("base", f"'{file}' is its own base")
     try:
-        loaded = OmegaConf.to_container(OmegaConf.load(file))
+        loaded = read_yaml(file)
     except Exception as error:  # YAML's errors are of many classes
         raise ModelConfigError("model", f"'{file}' is not valid YAML: {str(error).splitlines()[0]}") from error
     if not isinstance(loaded, dict):

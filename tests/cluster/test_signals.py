@@ -24,7 +24,8 @@ ROOT = Path(__file__).resolve().parents[2]
 def started(*words: str, **settings: str) -> Iterator[subprocess.Popen[str]]:
     """A Python process that hears Ctrl-C, also where these tests run in the background of a shell."""
     process = subprocess.Popen(
-        [sys.executable, *words], cwd=ROOT, env=os.environ | settings, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+        [sys.executable, *words], cwd=ROOT, env=os.environ | settings, text=True,
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE,
         preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )  # fmt: skip
     try:
