@@ -132,7 +132,7 @@ def main() -> int:
     parser.add_argument("--images", type=int, default=3200, help="in the one epoch of a round (default %(default)s)")
     parser.add_argument("--checkpoints", action="store_true", help="compare checkpoints every 50 steps with none")
     parser.add_argument("--json", type=Path, help="write the figures to this file, too")
-    parser.add_argument("overrides", nargs="*", metavar="key=value", help="of the training configuration")
+    parser.add_argument("overrides", nargs="*", default=[], metavar="key=value", help="of the training configuration")
     args = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="inkray-bench-") as scratch, ray_session(min_cpus=args.workers + 1):
         counts = {"train": args.images, "val": 16, "test": 16}

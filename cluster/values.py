@@ -56,10 +56,13 @@ class Typing:
             except yaml.YAMLError as error:
                 self._bad(key, written, f"is not valid YAML ({one_line(error)}); a text that begins with * needs quotes", kind)
                 return {}
+        before = len(self.problems)
         nest = self.value(Plain() if value is None else value, kind, key)
+        if len(self.problems) > before:
+            return {}
         for name in reversed(names):
-            nest = _LEFT_OUT if nest is _LEFT_OUT else {name: nest}
-        return {} if nest is _LEFT_OUT else nest
+            nest = {name: nest}
+        return nest  # type: ignore[no-any-return]
 
     def mapping(self, values: dict[Any, Any], below: str = "", kind: type | None = None) -> dict[str, Any]:
         """`values` for `root`, or for the dataclass `kind` at the key `below`."""

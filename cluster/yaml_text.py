@@ -7,6 +7,8 @@ from typing import Any
 
 import yaml
 
+MAX_DEPTH = 20
+
 
 class Plain(str):
     """A scalar of YAML that stands without quotes: a text, or whatever its field takes it for."""
@@ -39,9 +41,19 @@ def load_yaml(text: str | bytes) -> Any:
         yaml.YAMLError: it is not YAML.
     """
     try:
-        return yaml.load(text, Loader=_Loader)
-    except (RecursionError, ValueError) as error:  # nested without end; a tag whose value is none
-        raise yaml.YAMLError(str(error) or type(error).__name__) from None
+        loaded = yaml.load(text, Loader=_Loader)
+        _require_end(loaded, 0)
+        return loaded
+    except (RecursionError, ValueError) as error:  # a tag whose value is none, say
+        raise yaml.YAMLError(one_line(error)) from None
+
+
+def _require_end(value: Any, depth: int) -> None:
+    """Refuse what holds itself, by an alias, or is nested as if it did."""
+    if depth > MAX_DEPTH:
+        raise yaml.YAMLError("nested without end")
+    for item in value.values() if isinstance(value, dict) else value if isinstance(value, list) else ():
+        _require_end(item, depth + 1)
 
 
 def one_line(error: BaseException) -> str:

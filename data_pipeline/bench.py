@@ -16,6 +16,7 @@ from dataclasses import dataclass, replace
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from cluster.arguments import finite_number, whole_number
 from cluster.errors import UserError, run_command
 from cluster.numbers import number_problems
 from cluster.session import ray_session
@@ -173,14 +174,12 @@ def main() -> int:
         prog="python -m data_pipeline.bench", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("dataset", help="folder or URI")
-    parser.add_argument("overrides", nargs="*", metavar="key=value", help="of the stream's configuration")
+    parser.add_argument("overrides", nargs="*", default=[], metavar="key=value", help="of the stream's configuration")
     parser.add_argument("--split", default="train")
-    parser.add_argument("--batch-size", type=int, default=64)
-    parser.add_argument("--seconds", type=float, default=5, help="of each measurement (default %(default)s)")
+    parser.add_argument("--batch-size", type=whole_number(1, 1_000_000), default=64)
+    parser.add_argument("--seconds", type=finite_number(0.01, 3600), default=5, help="of each part (default %(default)s)")
     parser.add_argument("--no-ray", action="store_true", help="leave out the tasks of Ray")
     args = parser.parse_intermixed_args()
-    if args.batch_size < 1 or args.seconds <= 0:
-        raise UserError("--batch-size is at least 1, --seconds above 0.")
     config = stream_config(args.overrides)
     dataset = open_dataset(args.dataset)
     rows = dataset.manifest.filled_split(args.split).rows

@@ -24,6 +24,7 @@ import pyarrow.fs as pafs
 
 from cluster.environment import set_environment_defaults
 from cluster.errors import UserError
+from cluster.paths import absolute
 
 CONNECT_TIMEOUT_S = 5
 REQUEST_TIMEOUT_S = 8  # without a byte; all attempts together stay below 30 s
@@ -193,7 +194,7 @@ def open_storage(uri: str | os.PathLike[str]) -> Storage:
             f"or the environment (FSSPEC_{scheme.upper()}_PASSWORD)."
         )
     if not separator:
-        path = str(Path(text).expanduser().resolve())
+        path = str(absolute(text))
         return Storage(path, pafs.LocalFileSystem(), path)
     if scheme == "file":
         parts = urlsplit(text)

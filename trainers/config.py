@@ -199,7 +199,7 @@ class _Merging:
 
 
 def _is_named(key: str, problem: str) -> bool:
-    return re.search(rf"(?<![\w.]){re.escape(key)}(?![\w.])", problem) is not None
+    return re.search(rf"(?<![\w.]){re.escape(key)}(=|:| is )", problem) is not None
 
 
 def _made_absolute(config: TrainConfig) -> list[str]:

@@ -78,7 +78,7 @@ def main() -> int:
     """The command line."""
     args = training_arguments("trainers.solo", __doc__)
     workers = int(os.environ.get("WORLD_SIZE", 1))
-    if args.resume:
+    if args.resume is not None:
         run, config = open_run(args.resume)
         config = change_config(run, config, args.overrides)
         config.scaling.num_train_workers, config.scaling.min_train_workers = workers, 0  # here; the run's own stays

@@ -8,9 +8,12 @@ from pathlib import Path
 from typing import Any, Literal
 
 from omegaconf import OmegaConf
-from omegaconf.errors import ConfigKeyError, OmegaConfBaseException
+from omegaconf.errors import OmegaConfBaseException
+from yaml import YAMLError
 
 from cluster.errors import UserError
+from cluster.values import Typing, shown
+from cluster.yaml_text import load_yaml, one_line
 from trainers.config import TrainConfig, load_config
 
 
@@ -50,17 +53,23 @@ def load_study(file: Path) -> StudyConfig:
     Raises:
         UserError: the file or a key of it is wrong, by name.
     """
-    if not file.is_file():
-        raise UserError(f"No study file '{file}'. Those of Inkray lie in configs/tune/.")
     try:
-        study = OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(StudyConfig), OmegaConf.load(file)))
-    except ConfigKeyError as error:
-        valid = ", ".join(StudyConfig.__dataclass_fields__)
-        raise UserError(f"Unknown key '{error.full_key}' in '{file}'. Valid: {valid}.") from None
+        loaded = load_yaml(file.read_bytes())
+    except YAMLError as error:
+        raise UserError(f"'{file}' is not valid YAML: {one_line(error)}.") from None
+    except OSError as error:
+        reason = "" if isinstance(error, FileNotFoundError) else f" ({error.strerror})"
+        raise UserError(f"No study file '{shown(file)}'{reason}. Those of Inkray lie in configs/tune/.") from None
+    if not isinstance(loaded, dict):
+        raise UserError(f"'{file}' is not a mapping of keys to values.")
+    typing = Typing(StudyConfig, f"'{file}'")
+    values = typing.mapping(loaded)
+    try:
+        study = OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(StudyConfig), values))
     except OmegaConfBaseException as error:
-        raise UserError(f"Bad value for '{error.full_key}' in '{file}': {str(error).splitlines()[0]}.") from None
-    except Exception as error:
-        raise UserError(f"'{file}' is not valid YAML: {str(error).splitlines()[0]}") from None
+        typing.problems.append(f"Bad value for '{error.full_key}' in '{file}': {one_line(error)}.")
+    if typing.problems:
+        raise UserError(" ".join(typing.problems))
     assert isinstance(study, StudyConfig)
     if study.config and not Path(study.config).is_file() and (file.parent / study.config).is_file():
         study.config = str(file.parent / study.config)

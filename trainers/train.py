@@ -23,7 +23,7 @@ from trainers.run import run_training
 def main() -> int:
     """The command line."""
     args = training_arguments("trainers.train", __doc__)
-    if args.resume:
+    if args.resume is not None:
         run, config = open_run(args.resume)
         config = change_config(run, config, args.overrides)
     else:

@@ -21,6 +21,7 @@ import pyarrow as pa
 from filelock import FileLock
 
 from cluster.errors import UserError
+from cluster.paths import absolute
 from data_pipeline.stream.config import CacheConfig
 
 _CHECKSUM_BYTES = hashlib.sha256().digest_size
@@ -150,7 +151,7 @@ def open_cache(config: CacheConfig) -> Cache | None:
             case "off":
                 _opened[key] = None
             case "disk":
-                _opened[key] = Cache(Path(config.directory or "~/.cache/inkray").expanduser(), limit)
+                _opened[key] = Cache(absolute(config.directory or "~/.cache/inkray"), limit)
             case "memory":
                 _opened[key] = _memory_cache(limit)
     return _opened[key]
