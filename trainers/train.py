@@ -10,7 +10,7 @@ one optimizer step, `data_pipeline.stream` brings the batches, `models` holds th
 from __future__ import annotations
 
 from cluster.errors import INTERRUPTED, run_command
-from cluster.session import ray_session
+from cluster.session import ray_session, require_session
 from cluster.signals import say_when_interrupted
 from trainers.arguments import training_arguments
 from trainers.check_run import check_run, new_run
@@ -29,6 +29,7 @@ def main() -> int:
     else:
         config = load_config(args.config, args.overrides)
         check_run(config)
+        require_session()
         run = new_run(config)
     say_when_interrupted(f"Interrupted. Resume with: python -m trainers.train --resume {run.uri}")
     print(f"Run {run.uri}", flush=True)
