@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import socket
 import threading
+import time
 
 import grpc
 from ray._private.services import canonicalize_bootstrap_address
@@ -18,7 +19,7 @@ _ALIVE = "/ray.rpc.NodeInfoGcsService/CheckAlive"
 
 
 def require_cluster(address: str) -> None:
-    """Check that a Ray cluster answers at `address`: `host:port`, `ray://host:port` or `auto`. Takes 25 s at the most.
+    """Check that a Ray cluster answers at `address`: `host:port`, `ray://host:port` or `auto`. Takes 30 s at the most.
 
     Raises:
         UserError: none does, with the reason.
@@ -81,12 +82,17 @@ def _resolve(host: str, port: int) -> None:
 
 def _require_listener(host: str, port: int) -> None:
     _resolve(host, port)
-    try:
-        socket.create_connection((host, port), TIMEOUT_S).close()
-    except ConnectionRefusedError:
-        raise ConnectionError("nothing listens there") from None
-    except TimeoutError:
-        raise TimeoutError(f"no connection within {TIMEOUT_S:g} s") from None
+    deadline = time.monotonic() + TIMEOUT_S / 2  # refused now, a head that is being started may listen in a moment
+    while True:
+        try:
+            socket.create_connection((host, port), TIMEOUT_S).close()
+            return
+        except ConnectionRefusedError:
+            if time.monotonic() > deadline:
+                raise ConnectionError("nothing listens there") from None
+            time.sleep(0.2)
+        except TimeoutError:
+            raise TimeoutError(f"no connection within {TIMEOUT_S:g} s") from None
 
 
 def _require_ray(place: str, client: bool) -> None:

@@ -36,7 +36,8 @@ def free_port() -> int:
         ("ray://", "HOST:PORT"),
     ],
 )
-def test_an_address_without_a_cluster_is_named_with_the_reason(form: str, reason: str) -> None:
+def test_an_address_without_a_cluster_is_named_with_the_reason(form: str, reason: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(address, "TIMEOUT_S", 1)
     place = form.format(free_port())
     with pytest.raises(UserError) as raised:
         require_cluster(place)
