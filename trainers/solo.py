@@ -34,6 +34,7 @@ from trainers.figures_table import figures_table, split_figures
 from trainers.line import Wishes
 from trainers.micro_batch import MemoryFull
 from trainers.place import Place
+from trainers.rank_events import CRASH_WAIT_S, LAST_WAIT_S, RankEvents, join_rank_events
 from trainers.ranks import from_rank_zero
 from trainers.resume import change_config, open_run
 from trainers.run_log import RunLog
@@ -43,17 +44,21 @@ FIGURES = "figures.json"  # of the run's folder: what the best checkpoint reads 
 
 
 class DirectLine:
-    """The line of a worker that is watched by its own process; `log` is None on ranks that say nothing."""
+    """The line of a worker that is watched by its own process; `log` is None on ranks that leave their `events` to rank 0."""
 
-    def __init__(self, log: RunLog | None, signals: list[float]) -> None:
-        self._log, self._signals, self._told = log, signals, False
+    def __init__(self, log: RunLog | None, signals: list[float], events: RankEvents | None = None) -> None:
+        self._log, self._signals, self._told, self._events = log, signals, False, events
         self._lock = threading.Lock()  # the thread that writes checkpoints tells of them, too
 
     def push(self, kind: str, **content: Any) -> None:
-        """Handle an event at once; ranks other than the first have theirs told by the figures."""
-        if self._log is not None:
-            with self._lock:
+        """Handle an event at once, or leave it for rank 0."""
+        with self._lock:
+            if self._log is not None:
                 self._log.handle({"kind": kind, **content})
+                if kind in ("checkpoint", "epoch"):
+                    self._log.save_rejected()
+            elif self._events is not None:
+                self._events.push({"kind": kind, **content})
 
     def mark(self, doing: str) -> None:
         """Nobody else watches."""
@@ -68,10 +73,30 @@ class DirectLine:
         if self._signals and not self._told and self._log is not None:
             self._log.console.line("Stopping: a checkpoint is being written. Ctrl-C again to end at once.")
         self._told = bool(self._signals)
+        if self._log is not None and self._events is not None:
+            self._handle(self._events.take())
         return Wishes(stop=bool(self._signals))
 
     def flush(self) -> None:
-        """Nothing is under way."""
+        """Have the events of all ranks handled, at the end of a run that all of them reach."""
+        self._end(LAST_WAIT_S)
+
+    def close(self) -> None:
+        """Have handled what there is of the events of other ranks, however this one ends."""
+        self._end(CRASH_WAIT_S)
+
+    def _end(self, wait_s: float) -> None:
+        events, self._events = self._events, None
+        if events is not None and self._log is None:
+            events.done()
+        elif events is not None:
+            self._handle(events.rest(wait_s))
+
+    def _handle(self, events: list[dict[str, Any]]) -> None:
+        for event in events:
+            with self._lock:
+                if self._log is not None:
+                    self._log.handle(event)
 
 
 def main() -> int:
@@ -128,9 +153,11 @@ def train_alone(config: TrainConfig, run: Storage, place: Place) -> int:
     if place.world_size > 1:
         dist.barrier()
     started = time.monotonic()
+    events = join_rank_events(place.rank, place.world_size)
+    line: DirectLine | None = None
     try:
         with counted_signals() as signals:
-            line = DirectLine(log, signals)
+            line = DirectLine(log, signals, events)
             worker = None
             while worker is None:
                 try:
@@ -147,6 +174,8 @@ def train_alone(config: TrainConfig, run: Storage, place: Place) -> int:
                     gc.collect()
                     torch.cuda.empty_cache()
     finally:
+        if line is not None:
+            line.close()
         if log is not None:
             log.close()
     if dist.is_initialized():
