@@ -6,6 +6,7 @@ import sys
 from collections.abc import Callable
 from typing import NoReturn
 
+from cluster.scratch import sweep
 from cluster.signals import INTERRUPTED, end_at_the_next_signal, say_when_interrupted, watch_signals, words_when_interrupted
 
 USER_ERROR = 2
@@ -51,6 +52,7 @@ def run_command(main: Callable[[], int | None], when_interrupted: str = "Interru
     say_when_interrupted(when_interrupted)
     if main.__module__ == "__main__":  # the process is this command's alone
         watch_signals()
+        sweep()
     try:
         status = main() or 0
     except KeyboardInterrupt:
