@@ -17,7 +17,6 @@ import io
 import json
 import os
 import statistics
-import tempfile
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
@@ -33,6 +32,7 @@ from benchmarks.stream_growth import plan_alone
 from benchmarks.stream_memory import peak_memory
 from benchmarks.stream_peers import BATCH, bare_processes, steady_rate, torch_loader, webdataset
 from cluster.errors import UserError, run_command
+from cluster.scratch import scratch_folder
 from cluster.session import ray_session
 from data_pipeline.manifest import open_dataset
 from data_pipeline.storage import Storage, open_storage
@@ -227,8 +227,7 @@ def main() -> int:
     figures: Figures = {"machine": machine()}
     for part in parts:
         print(f"{part}:", flush=True)
-        with tempfile.TemporaryDirectory(prefix="inkray-bench-") as folder:
-            scratch = Path(folder)
+        with scratch_folder("bench") as scratch:
             match part:
                 case "local":
                     figures[part] = against_loader(scratch, args.rounds, args.epochs, "none")

@@ -12,7 +12,6 @@ import io
 import json
 import socket
 import statistics
-import tempfile
 import time
 from pathlib import Path
 from typing import Any
@@ -27,6 +26,7 @@ from torch.nn.parallel import DistributedDataParallel
 from benchmarks.machine import machine
 from cluster.cores import cores_each
 from cluster.errors import run_command
+from cluster.scratch import scratch_folder
 from cluster.session import ray_session
 from data_pipeline.formulas.grammar import FormulaConfig
 from data_pipeline.images import ImagePolicy
@@ -132,9 +132,9 @@ def main() -> int:
     parser.add_argument("--images", type=int, default=3200, help="in the one epoch of a round (default %(default)s)")
     parser.add_argument("--checkpoints", action="store_true", help="compare checkpoints every 50 steps with none")
     parser.add_argument("--json", type=Path, help="write the figures to this file, too")
-    parser.add_argument("overrides", nargs="*", metavar="key=value", help="of the training configuration")
+    parser.add_argument("overrides", nargs="*", default=[], metavar="key=value", help="of the training configuration")
     args = parser.parse_args()
-    with tempfile.TemporaryDirectory(prefix="inkray-bench-") as scratch, ray_session(min_cpus=args.workers + 1):
+    with scratch_folder("bench") as scratch, ray_session(min_cpus=args.workers + 1):
         counts = {"train": args.images, "val": 16, "test": 16}
         synthesize_formulas(f"{scratch}/data", counts, 0, ImagePolicy(), FormulaConfig(), overwrite=False)
         own = [f"data.dataset={scratch}/data", f"runs_dir={scratch}/runs", "data.val_split=''", "epochs=1"]

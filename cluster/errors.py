@@ -8,8 +8,9 @@ from typing import NoReturn
 
 from cluster.redacted_output import redact_output
 from cluster.redaction import message
+from cluster.scratch import sweep
+from cluster.signals import INTERRUPTED, end_at_the_next_signal, say_when_interrupted, watch_signals, words_when_interrupted
 
-INTERRUPTED = 130  # the shell's exit status for Ctrl-C
 USER_ERROR = 2
 
 
@@ -44,13 +45,21 @@ def user_error_in(error: BaseException | None) -> UserError | None:
     return None
 
 
-def run_command(main: Callable[[], int | None]) -> NoReturn:
-    """Run a command line's `main` and exit: a user's mistake is one message on standard error and status 2."""
+def run_command(main: Callable[[], int | None], when_interrupted: str = "Interrupted.") -> NoReturn:
+    """Run a command line's `main` and exit: a user's mistake is one message on standard error and status 2.
+
+    Ctrl-C ends it with the line `when_interrupted`, or what `say_when_interrupted` has been given since, and status 130: the
+    first raises KeyboardInterrupt in `main`, the second ends the process wherever it is.
+    """
     redact_output()
+    say_when_interrupted(when_interrupted)
+    if main.__module__ == "__main__":  # the process is this command's alone
+        watch_signals()
+        sweep()
     try:
         status = main() or 0
     except KeyboardInterrupt:
-        print("Interrupted.", file=sys.stderr)
+        print(words_when_interrupted(), file=sys.stderr)
         status = INTERRUPTED
     except Exception as error:
         mistake = user_error_in(error)
@@ -59,4 +68,5 @@ def run_command(main: Callable[[], int | None]) -> NoReturn:
         print(f"error: {message(str(mistake))}", file=sys.stderr)
         status = USER_ERROR
     sys.stdout.flush()
+    end_at_the_next_signal()
     sys.exit(status)

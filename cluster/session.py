@@ -15,6 +15,7 @@ import ray
 from ray._private import ray_constants
 from ray._private.runtime_env.constants import RAY_JOB_CONFIG_JSON_ENV_VAR
 
+from cluster.address import no_cluster, require_cluster
 from cluster.environment import DEFAULTS, set_environment_defaults
 from cluster.errors import UserError
 
@@ -33,6 +34,16 @@ FORWARDED = ("AWS_ENDPOINT_URL", "AWS_ENDPOINT_URL_S3", "AWS_REGION", "AWS_DEFAU
 def configured_address() -> str:
     """The cluster to join (RAY_ADDRESS), or "local". Never one that merely happens to run on this machine."""
     return os.environ.get("RAY_ADDRESS") or LOCAL
+
+
+def require_session() -> None:
+    """Check that `ray_session` has a cluster to join, if it is to join one: before anything is made for what runs in it.
+
+    Raises:
+        UserError: no cluster answers at RAY_ADDRESS.
+    """
+    if configured_address() != LOCAL and not ray.is_initialized():
+        require_cluster(configured_address())
 
 
 @contextlib.contextmanager
@@ -77,13 +88,11 @@ def ray_session(min_cpus: int = 1) -> Iterator[None]:
     else:
         # The nodes have an environment of their own; a submitted job's is kept where it says more.
         os.environ.setdefault("RAY_OVERRIDE_JOB_RUNTIME_ENV", "1")
+        require_cluster(address)
         try:
             ray.init(address=address, runtime_env=_cluster_environment(), log_to_driver=False, logging_level=logging.ERROR)
         except (ConnectionError, TimeoutError, ValueError, RuntimeError) as error:
-            raise UserError(
-                f"No Ray cluster answers at RAY_ADDRESS={address} ({str(error).splitlines()[0]}). "
-                "Start one (`ray up ray_cluster.yaml`), correct the address, or unset RAY_ADDRESS to work on this machine."
-            ) from None
+            raise no_cluster(address, str(error)) from None
     try:
         quiet_ray()
         yield

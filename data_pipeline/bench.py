@@ -16,8 +16,12 @@ from dataclasses import dataclass, replace
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from cluster.arguments import finite_number, whole_number
 from cluster.errors import UserError, run_command
+from cluster.numbers import number_problems
 from cluster.session import ray_session
+from cluster.values import Typing
+from cluster.yaml_text import one_line
 from data_pipeline.manifest import Dataset, open_dataset
 from data_pipeline.stream import Costs, Position, StreamConfig, TrainStream
 from data_pipeline.stream.batch import Decoder
@@ -144,16 +148,23 @@ def stream_config(overrides: list[str]) -> StreamConfig:
         UserError: an unknown key or a bad value, by name.
     """
     merged = OmegaConf.structured(StreamConfig)
+    typing = Typing(StreamConfig, "the command line")
     for override in overrides:
-        try:
-            merged = OmegaConf.merge(merged, OmegaConf.from_dotlist([override.removeprefix("stream.")]))
-        except OmegaConfBaseException as error:
-            keys = ", ".join(OmegaConf.structured(StreamConfig))
-            raise UserError(f"'{override}' does not fit: {str(error).splitlines()[0]}. Keys: {keys}.") from None
-    config = OmegaConf.to_object(merged)
+        merged = OmegaConf.merge(merged, typing.override(override.removeprefix("stream.")))
+    found = typing.problems
+    try:
+        config = OmegaConf.to_object(merged)
+    except OmegaConfBaseException as error:
+        raise UserError(" ".join([*found, f"Bad value for '{error.full_key}': {one_line(error)}."])) from None
     assert isinstance(config, StreamConfig)
-    for problem in problems(config):
-        raise UserError(f"Bad value: {problem}.")
+    numbers = number_problems(config, "stream")
+    wrong = [
+        *numbers.values(),
+        *(text for text in problems(config) if not text.startswith(tuple(f"{key}=" for key in numbers))),
+    ]
+    found += [f"Bad value: {problem}." for problem in wrong]
+    if found:
+        raise UserError(" ".join(found))
     return config
 
 
@@ -163,14 +174,12 @@ def main() -> int:
         prog="python -m data_pipeline.bench", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("dataset", help="folder or URI")
-    parser.add_argument("overrides", nargs="*", metavar="key=value", help="of the stream's configuration")
+    parser.add_argument("overrides", nargs="*", default=[], metavar="key=value", help="of the stream's configuration")
     parser.add_argument("--split", default="train")
-    parser.add_argument("--batch-size", type=int, default=64)
-    parser.add_argument("--seconds", type=float, default=5, help="of each measurement (default %(default)s)")
+    parser.add_argument("--batch-size", type=whole_number(1, 1_000_000), default=64)
+    parser.add_argument("--seconds", type=finite_number(0.01, 3600), default=5, help="of each part (default %(default)s)")
     parser.add_argument("--no-ray", action="store_true", help="leave out the tasks of Ray")
     args = parser.parse_intermixed_args()
-    if args.batch_size < 1 or args.seconds <= 0:
-        raise UserError("--batch-size is at least 1, --seconds above 0.")
     config = stream_config(args.overrides)
     dataset = open_dataset(args.dataset)
     rows = dataset.manifest.filled_split(args.split).rows

@@ -18,6 +18,8 @@ from data_pipeline.manifest import MANIFEST, REJECTED, SCHEMA_VERSION, DatasetEr
 from data_pipeline.shards import Rejected, Row, write_rejected, write_shard
 from data_pipeline.storage import Storage
 
+MAX_SIDE = 16_384  # pixels of an image's height or width, the most that a dataset is made with
+
 
 @dataclass(frozen=True)
 class Chunk:

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 import pyarrow.parquet as pq
 
+from cluster.arguments import whole_number
 from cluster.errors import UserError, run_command
 from cluster.redaction import printable
 from data_pipeline.images import BadImage, decode, encode_png
@@ -70,6 +71,17 @@ def choose(rows: list[dict[str, Any]], where: str, count: int) -> list[dict[str,
     return sorted(rows, key=_SORTED[where])[:count]
 
 
+def _require_file(file: Path) -> None:
+    """Check, before anything is read for it, that `file` can be written; its folder is made."""
+    try:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        with file.open("ab"):
+            pass
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise UserError(f"--sheet: cannot write '{file}' ({reason}). Name another file.") from None
+
+
 def main() -> int:
     """The command line."""
     parser = argparse.ArgumentParser(
@@ -79,11 +91,12 @@ def main() -> int:
     parser.add_argument("--sheet", type=Path, help="write a contact sheet to this PNG file")
     parser.add_argument("--split", default="train")
     parser.add_argument("--where", choices=["spread", *_SORTED], default="spread")
-    parser.add_argument("--count", type=int, default=48, help="images on the sheet (default %(default)s)")
+    parser.add_argument("--count", type=whole_number(1), default=48, help="images on the sheet (default %(default)s)")
     args = parser.parse_args()
-    if args.count < 1:
-        raise UserError("--count is at least 1.")
     dataset = open_dataset(args.dataset)
+    if args.sheet:
+        dataset.manifest.filled_split(args.split)
+        _require_file(args.sheet)
     print(describe(dataset))
     if args.sheet:
         from data_pipeline.contact_sheet import contact_sheet  # matplotlib: for a sheet only
@@ -97,7 +110,6 @@ def main() -> int:
                 captions.append(row["text"])
             except BadImage as reason:
                 print(f"warning: image '{printable(row['id'])}' is left out: {reason}")
-        args.sheet.parent.mkdir(parents=True, exist_ok=True)
         args.sheet.write_bytes(encode_png(contact_sheet(images, captions)))
         print(f"Sheet {args.sheet}")
     return 0

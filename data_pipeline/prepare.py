@@ -11,10 +11,11 @@ import functools
 from collections import Counter
 from pathlib import Path
 
+from cluster.arguments import finite_number, whole_number
 from cluster.errors import UserError, run_command
 from cluster.redaction import printable
 from cluster.session import ray_session
-from data_pipeline.build import Chunk, build_dataset
+from data_pipeline.build import MAX_SIDE, Chunk, build_dataset
 from data_pipeline.crohme.rows import Work, build_rows
 from data_pipeline.crohme.source import iter_inkml
 from data_pipeline.images import ImagePolicy
@@ -36,14 +37,21 @@ def find_splits(source: Path) -> dict[str, Path]:
     Raises:
         UserError: `source` is not there.
     """
-    if not source.exists():
-        raise UserError(f"No source '{source}'. Give a folder or an archive of InkML files.")
+    _require_source(source)
     found = {}
     for split, stem in _COMPETITION.items():
         for candidate in sorted(source.glob(f"{stem}*")) if source.is_dir() else []:
             if candidate.is_dir() or candidate.name.endswith((".tar.xz", ".tar.gz", ".tgz", ".tar")):
                 found[split] = candidate
     return found or {"train": source}
+
+
+def _require_source(path: Path) -> None:
+    try:
+        path.stat()
+    except (OSError, ValueError) as error:
+        reason = "" if isinstance(error, FileNotFoundError) else f" ({getattr(error, 'strerror', None) or error})"
+        raise UserError(f"No source '{path}'{reason}. Give a folder or an archive of InkML files.") from None
 
 
 def prepare_crohme(
@@ -92,36 +100,36 @@ def main() -> int:
     parser = argparse.ArgumentParser(
         prog="python -m data_pipeline.prepare", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
+    side = whole_number(16, MAX_SIDE)
     parser.add_argument("kind", choices=["crohme"])
     parser.add_argument("source", type=Path, help="folder or archive on this machine")
     parser.add_argument("out", help="where the dataset goes: a folder or a URI")
     parser.add_argument("--split", action="append", default=[], metavar="NAME=PATH", help="a split and its source below SOURCE")
-    parser.add_argument("--height", type=int, default=128, help="of the images, pixels (default %(default)s)")
-    parser.add_argument("--width", type=int, default=1024, help="the most, pixels (default %(default)s)")
+    parser.add_argument("--height", type=side, default=128, help="of the images, pixels (default %(default)s)")
+    parser.add_argument("--width", type=side, default=1024, help="the most, pixels (default %(default)s)")
     parser.add_argument(
         "--stroke-size",
-        type=float,
+        type=finite_number(4, MAX_SIDE),
         help="of the median stroke, pixels: all symbols of one size, images as high as that takes (without it: --height)",
     )
     parser.add_argument(
         "--variations",
-        type=int,
+        type=whole_number(0, 10_000),
         default=0,
         help="of each formula of the split train, beside it: symbols exchanged, parts cut out (default %(default)s)",
     )
     parser.add_argument("--overwrite", action="store_true", help="replace a dataset that is there")
     args = parser.parse_args()
-    if min(args.height, args.width) < 16:
-        raise UserError("--height and --width are at least 16 pixels.")
-    if args.stroke_size is not None and args.stroke_size < 4:
-        raise UserError("--stroke-size is at least 4 pixels.")
-    if args.variations < 0:
-        raise UserError("--variations is not negative.")
+    open_storage(args.out)  # a place that cannot be is known before a session starts
     splits = find_splits(args.source)
     if args.split:
         if not all("=" in item for item in args.split):
             raise UserError("--split takes NAME=PATH, as in --split train=crohme_train.tar.xz.")
         splits = {name: args.source / path for name, _, path in (item.partition("=") for item in args.split)}
+        for name, path in splits.items():
+            _require_source(path)
+            if not name or "/" in name or name.startswith("."):
+                raise UserError(f"--split {name}={path.name}: the name of a split is that of a folder.")
     with ray_session():
         policy = ImagePolicy(args.height, args.width, fixed_height=args.stroke_size is None)
         made = prepare_crohme(splits, args.out, policy, args.overwrite, args.stroke_size, args.variations)

@@ -23,6 +23,7 @@ from urllib.parse import parse_qs, urlsplit
 import pyarrow.fs as pafs
 
 from cluster.environment import set_environment_defaults
+from cluster.paths import absolute
 from cluster.redaction import printable
 from data_pipeline.durable import flush_folder, make_durable_folder, publish_file
 from data_pipeline.storage_errors import StorageError, lacks_bucket, no_bucket, s3_endpoint, storage_errors
@@ -250,12 +251,7 @@ def open_storage(uri: str | os.PathLike[str]) -> Storage:
 def _open_local(text: str, uri: str) -> Storage:
     if "\0" in text:
         raise StorageError(f"'{printable(text)}' is no path: it has a zero byte in it.")
-    try:
-        path = Path(text).expanduser() if text == uri else Path(text)
-    except RuntimeError:
-        raise StorageError(f"'{printable(text)}' begins with ~, but there is no such user here.") from None
-    # Symbolic links stay as they are written, so that an entry is called alike however it is reached.
-    path = path.resolve() if ".." in path.parts else path.absolute()
+    path = absolute(text, home=text == uri)
     return Storage(str(path) if text == uri else uri, pafs.LocalFileSystem(), str(path))
 
 

@@ -10,9 +10,10 @@ import argparse
 import functools
 import hashlib
 
-from cluster.errors import UserError, run_command
+from cluster.arguments import whole_number
+from cluster.errors import run_command
 from cluster.session import ray_session
-from data_pipeline.build import Chunk, build_dataset
+from data_pipeline.build import MAX_SIDE, Chunk, build_dataset
 from data_pipeline.formulas.grammar import FormulaConfig, charset
 from data_pipeline.formulas.sample import make_sample
 from data_pipeline.images import ImagePolicy, encode_png, fit
@@ -71,19 +72,19 @@ def synthesize_formulas(
 def main() -> int:
     """The command line."""
     parser = argparse.ArgumentParser(prog="python -m data_pipeline.synthesize", description=(__doc__ or "").splitlines()[0])
+    count, side = whole_number(1), whole_number(16, MAX_SIDE)
     parser.add_argument("kind", choices=["formulas"])
     parser.add_argument("out", help="where the dataset goes: a folder or a URI")
-    parser.add_argument("--count", type=int, default=16000, help="samples of the train split (default %(default)s)")
-    parser.add_argument("--val-count", type=int, default=500, help="samples of the val split (default %(default)s)")
-    parser.add_argument("--test-count", type=int, default=1000, help="samples of the test split (default %(default)s)")
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--height", type=int, default=64, help="of the images, pixels (default %(default)s)")
-    parser.add_argument("--width", type=int, default=256, help="the most, pixels (default %(default)s)")
+    parser.add_argument("--count", type=count, default=16000, help="samples of the train split (default %(default)s)")
+    parser.add_argument("--val-count", type=count, default=500, help="samples of the val split (default %(default)s)")
+    parser.add_argument("--test-count", type=count, default=1000, help="samples of the test split (default %(default)s)")
+    parser.add_argument("--seed", type=whole_number(0), default=0)
+    parser.add_argument("--height", type=side, default=64, help="of the images, pixels (default %(default)s)")
+    parser.add_argument("--width", type=side, default=256, help="the most, pixels (default %(default)s)")
     parser.add_argument("--overwrite", action="store_true", help="replace a dataset that is there")
     args = parser.parse_args()
     counts = {"train": args.count, "val": args.val_count, "test": args.test_count}
-    if min(counts.values()) < 1 or args.seed < 0 or min(args.height, args.width) < 16:
-        raise UserError("Counts are at least 1, the seed is not negative, height and width are at least 16 pixels.")
+    open_storage(args.out)  # a place that cannot be is known before a session starts
     with ray_session():
         policy = ImagePolicy(args.height, args.width)
         made = synthesize_formulas(args.out, counts, args.seed, policy, FormulaConfig(), args.overwrite)

@@ -1,5 +1,8 @@
 """Networks that read images, in plain torch: tensors and plain ints in, logits and token ids out."""
 
+import models.interrupts  # noqa: F401  # first: torch takes seconds to import
+
+# isort: split
 from models.config import (
     BackboneConfig,
     CountingConfig,

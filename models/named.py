@@ -14,6 +14,7 @@ from omegaconf.errors import OmegaConfBaseException
 from models.config import ModelConfig
 from models.errors import ModelConfigError
 from models.spec import OutputSpec
+from models.yaml_file import read_yaml
 
 FOLDER = Path(__file__).parents[1] / "configs" / "model"
 
@@ -67,7 +68,7 @@ def read_values(name: str | Path, seen: tuple[Path, ...] = ()) -> dict[str, Any]
     if file in seen:
         raise ModelConfigError("base", f"'{file}' is its own base")
     try:
-        loaded = OmegaConf.to_container(OmegaConf.load(file))
+        loaded = read_yaml(file)
     except Exception as error:  # YAML's errors are of many classes
         raise ModelConfigError("model", f"'{file}' is not valid YAML: {str(error).splitlines()[0]}") from error
     if not isinstance(loaded, dict):
@@ -84,12 +85,19 @@ def read_values(name: str | Path, seen: tuple[Path, ...] = ()) -> dict[str, Any]
 def _find(name: str | Path) -> Path:
     """The file of a shipped name, or the file that `name` is."""
     shipped = FOLDER / f"{name}.yaml"
-    file = shipped if shipped.is_file() else Path(name)
-    if file.suffix in (".yaml", ".yml") and file.is_file():
+    file = shipped if _is_file(shipped) else Path(name)
+    if file.suffix in (".yaml", ".yml") and _is_file(file):
         return file.resolve()
     close = difflib.get_close_matches(Path(name).stem, names(), n=3, cutoff=0.4)
     nearest = f"the nearest are {', '.join(close)}" if close else f"there are {', '.join(names())}"
     raise ModelConfigError("model", f"'{name}' is neither a YAML file nor a configuration of configs/model; {nearest}")
+
+
+def _is_file(path: Path) -> bool:
+    try:
+        return path.is_file()
+    except OSError:  # a name that is too long
+        return False
 
 
 def _typed(kind: type, values: Any, key: str, name: str | Path) -> Any:

@@ -42,9 +42,7 @@ def check_run(config: TrainConfig, fresh: bool = True) -> Dataset:
         UserError: dataset, splits, vocabulary, network or weights, by name.
     """
     dataset = open_dataset(config.data.dataset)
-    for split in (config.data.train_split, config.data.val_split, config.data.test_split):
-        if split and not dataset.manifest.split(split).rows:
-            raise UserError(f"Split '{split}' of '{config.data.dataset}' is empty.")
+    _require_splits(config, dataset)
     check_metrics(config, dataset)
     policy = dataset.manifest.image
     if policy.channels not in (1, config.model.in_channels):  # gray may stand for all channels
@@ -67,6 +65,20 @@ def check_run(config: TrainConfig, fresh: bool = True) -> Dataset:
     if fresh and config.model != without_pretrained(config.model):
         build_recognizer(config, task, data, pretrained=True)
     return dataset
+
+
+def _require_splits(config: TrainConfig, dataset: Dataset) -> None:
+    """Check that every split that the configuration names has rows; those that a run can do without can be left out."""
+    splits, wrong, without = dataset.manifest.splits, [], []
+    for key in ("train_split", "val_split", "test_split"):
+        name = getattr(config.data, key)
+        if name and (name not in splits or not splits[name].rows):
+            wrong.append(f"data.{key}={name}: the dataset has {'an empty' if name in splits else 'no'} split of this name")
+            without += [f"data.{key}="] if key != "train_split" else []
+    if wrong:
+        filled = ", ".join(name for name, split in splits.items() if split.rows)
+        leave_out = f" To do without, leave the value empty: {' '.join(without)}" if without else ""
+        raise UserError(f"{'; '.join(wrong)}. Splits of '{config.data.dataset}' with rows: {filled or 'none'}.{leave_out}")
 
 
 def begin_run(config: TrainConfig, run: Storage, warn: Callable[[str], None]) -> Dataset:

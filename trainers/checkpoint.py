@@ -13,7 +13,6 @@ import copy
 import hashlib
 import io
 import json
-import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,6 +24,7 @@ from safetensors.torch import load, save
 from torch import Tensor, nn
 
 from cluster.errors import UserError
+from cluster.scratch import scratch_folder
 from data_pipeline.images import ImagePolicy
 from data_pipeline.manifest import Manifest
 from data_pipeline.storage import Storage, StorageError, open_storage
@@ -326,8 +326,8 @@ def read_description(storage: Storage) -> tuple[TrainConfig, Tokenizer, DataInfo
         CheckpointError: it is incomplete, damaged or of an Inkray with other configuration keys.
         StorageError: its storage cannot be read.
     """
-    with _readable(storage), tempfile.TemporaryDirectory(prefix="inkray-") as scratch:
-        file = Path(scratch) / CONFIG
+    with _readable(storage), scratch_folder("checkpoint") as scratch:
+        file = scratch / CONFIG
         file.write_bytes(storage.child(CONFIG).read_bytes())
         tokenizer = Tokenizer.from_json(storage.child(VOCAB).read_bytes())
         return read_config(file, missing_variables=True), tokenizer, DataInfo.from_json(storage.child(DATA).read_bytes())

@@ -1,20 +1,27 @@
-"""The configuration of a training run: dataclasses, YAML values, dotted overrides. Merged and typed by OmegaConf."""
+"""The configuration of a training run: dataclasses, YAML values, dotted overrides; typed by field, merged by OmegaConf."""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
-from dataclasses import dataclass, field, fields, is_dataclass
+from dataclasses import dataclass, field, is_dataclass
 from pathlib import Path
 from typing import Any, get_type_hints
 
 from omegaconf import DictConfig, OmegaConf
-from omegaconf.errors import ConfigKeyError, OmegaConfBaseException, ValidationError
+from omegaconf.errors import OmegaConfBaseException
+from yaml import YAMLError
 
 from cluster.errors import UserError
+from cluster.numbers import number_problems
+from cluster.paths import absolute
 from cluster.redaction import redact
+from cluster.values import Typing, shown
+from cluster.yaml_text import load_yaml, one_line
 from data_pipeline.stream.config import StreamConfig
 from data_pipeline.stream.config import problems as stream_problems
 from models import Decoding, ModelConfig, ModelConfigError
+from models.decoding.settings import check_settings
 from models.named import read_values
 from trainers import averaging, checkpointing, early_stopping, forcing, guard, init_config, losses, optim, scaling
 from trainers.averaging import AveragingConfig
@@ -88,58 +95,34 @@ class TrainConfig:
 
 
 def load_config(file: str | Path | None, overrides: Sequence[str] = ()) -> TrainConfig:
-    """Defaults, then the YAML `file`, then `key=value` overrides, typed and checked.
+    """Defaults, then the YAML `file`, then `key=value` overrides, typed by their fields and checked.
 
     A section may be the name of a YAML file that holds it, the model also one of configs/model: `model=satrn_final`. It then
     takes the place of the whole section: nothing of another model that was named before is left.
 
     Raises:
-        ConfigError: a missing file, an unknown key, an ill-typed or impossible value; the message names it and what is allowed.
+        ConfigError: a missing file; or unknown keys, ill-typed and impossible values, all of them with what is allowed.
     """
-    merged = OmegaConf.structured(TrainConfig)
+    merging = _Merging(OmegaConf.structured(TrainConfig))
     if file is not None:
-        merged = _merge_with_files(merged, _read_yaml(Path(file)), Path(file).parent, f"'{file}'")
-    return to_config(_apply(merged, overrides, "the command line"))
-
-
-def to_config(merged: DictConfig) -> TrainConfig:
-    """The dataclass of a merged configuration, its values checked against each other."""
-    config = OmegaConf.to_object(merged)
-    assert isinstance(config, TrainConfig)
-    # Workers and trials work in folders of their own: a path means what it means where it was written.
-    config.data.dataset, config.runs_dir = _absolute(config.data.dataset), _absolute(config.runs_dir)
-    config.init.checkpoint = config.init.checkpoint and _absolute(config.init.checkpoint)
-    remember_expressions(merged, config)
-    check(config)
-    return config
-
-
-def _absolute(uri: str) -> str:
-    return uri if "://" in uri else str(Path(uri).expanduser().resolve())
+        merging.add_file(Path(file))
+    merging.add_overrides(overrides, "the command line")
+    return merging.config()
 
 
 def config_from_dict(values: dict[str, Any], where: str) -> TrainConfig:
     """A configuration from plain values, as a checkpoint's `config.yaml` holds them."""
-    return to_config(_merge(OmegaConf.structured(TrainConfig), OmegaConf.create(values), where))
+    merging = _Merging(OmegaConf.structured(TrainConfig))
+    typing = Typing(TrainConfig, where)
+    merging.add(typing.mapping(values), typing)
+    return merging.config()
 
 
 def merge_overrides(config: TrainConfig, overrides: Sequence[str], where: str) -> TrainConfig:
     """`config` with dotted overrides applied."""
-    return to_config(_apply(with_expressions(config), overrides, where))
-
-
-def _apply(merged: DictConfig, overrides: Sequence[str], where: str) -> DictConfig:
-    """Merge `["optim.lr=3e-4"]` one by one, so that a bad one is known by its key.
-
-    Raises:
-        ConfigError: an argument without `=`, an unknown key, an ill-typed value.
-    """
-    for override in overrides:
-        if "=" not in override.lstrip("="):
-            raise ConfigError(f"'{override}' is not an override. Write key=value, as in optim.lr=3e-4.")
-        update = OmegaConf.from_dotlist([override + "''" * override.endswith("=")])  # `data.test_split=` is the empty text
-        merged = _merge_with_files(merged, update, Path(), where, override.partition("=")[0])
-    return merged
+    merging = _Merging(with_expressions(config))
+    merging.add_overrides(overrides, where)
+    return merging.config()
 
 
 def to_yaml(config: TrainConfig) -> str:
@@ -147,30 +130,112 @@ def to_yaml(config: TrainConfig) -> str:
     return redact(OmegaConf.to_yaml(with_expressions(config)))
 
 
-def _read_yaml(file: Path) -> DictConfig:
-    if not file.is_file():
-        raise ConfigError(f"No configuration file '{file}'. Those of Inkray lie in configs/train/.")
+class _Merging:
+    """A configuration in the making, and all that was found to be wrong with what went into it."""
+
+    def __init__(self, start: DictConfig) -> None:
+        self._merged = start
+        self._problems: list[str] = []
+        self._left_out: list[str] = []  # keys of values that were wrong
+
+    def add_file(self, file: Path) -> None:
+        """Merge a YAML file; the names of files in it are seen from its folder."""
+        typing = Typing(TrainConfig, f"'{file}'")
+        self.add(typing.mapping(_read_yaml(file)), typing, file.parent)
+
+    def add_overrides(self, overrides: Sequence[str], where: str) -> None:
+        """Merge `["optim.lr=3e-4"]`, one by one."""
+        for override in overrides:
+            typing = Typing(TrainConfig, where)
+            self.add(typing.override(override), typing)
+
+    def add(self, values: dict[str, Any], typing: Typing, folder: Path = Path()) -> None:
+        """Merge typed `values`; a file that stands for a section, its name seen from `folder`, takes the section's place."""
+        for section in [name for name, kind in get_type_hints(TrainConfig).items() if is_dataclass(kind)]:
+            name = values.get(section)
+            if isinstance(name, str) and (section == "model" or name.endswith(YAML)):
+                del values[section]
+                try:
+                    content = _read_model(name, folder) if section == "model" else _read_yaml(folder / name)
+                except ConfigError as error:
+                    typing.problems.append(str(error))
+                    typing.left_out.append(section)
+                    continue
+                kind = get_type_hints(TrainConfig)[section]
+                within = Typing(TrainConfig, f"'{name}'", typing.problems, typing.left_out)
+                merged = OmegaConf.merge(self._merged, {})  # a copy: what was given stays as it is
+                merged[section] = OmegaConf.structured(kind)
+                self._merged = merged  # type: ignore[assignment]
+                self._merge({section: within.mapping(content, section, kind)}, within)
+        self._merge(values, typing)
+        self._problems += [problem for problem in typing.problems if problem not in self._problems]
+        self._left_out += typing.left_out
+
+    def _merge(self, values: dict[str, Any], typing: Typing) -> None:
+        try:
+            self._merged = OmegaConf.merge(self._merged, OmegaConf.create(values))  # type: ignore[assignment]
+        except (OmegaConfBaseException, TypeError, ValueError) as error:
+            key = str(getattr(error, "full_key", "") or next(iter(values), ""))
+            typing.problems.append(f"Bad value for '{key}' in {typing.where}: {one_line(error)}.")
+            typing.left_out.append(key)
+
+    def config(self) -> TrainConfig:
+        """The dataclass, its values checked against each other.
+
+        Raises:
+            ConfigError: with everything that is wrong.
+        """
+        try:
+            config = OmegaConf.to_object(self._merged)
+        except OmegaConfBaseException as error:  # what ${...} stands for is known only now
+            raise ConfigError(" ".join([*self._problems, f"Bad value for '{error.full_key}': {one_line(error)}."])) from None
+        assert isinstance(config, TrainConfig)
+        found = _made_absolute(config) + problems(config)
+        remember_expressions(self._merged, config)
+        # A rule about a value that was wrong judges the default in its place.
+        found = [problem for problem in found if not any(_is_named(key, problem) for key in self._left_out)]
+        if found:
+            self._problems.append(f"Bad value{'s' * (len(found) > 1)}: {'; '.join(found)}.")
+        if self._problems:
+            raise ConfigError(" ".join(self._problems))
+        return config
+
+
+def _is_named(key: str, problem: str) -> bool:
+    return re.search(rf"(?<![\w.]){re.escape(key)}(=|:| is )", problem) is not None
+
+
+def _made_absolute(config: TrainConfig) -> list[str]:
+    """Make local paths absolute, and say which are none.
+
+    Workers and trials work in folders of their own: a path means what it means where it was written.
+    """
+    wrong = []
+    for section, key in ((config.data, "dataset"), (config, "runs_dir"), (config.init, "checkpoint")):
+        uri, name = getattr(section, key), {"dataset": "data.dataset", "checkpoint": "init.checkpoint"}.get(key, key)
+        if not uri and key != "checkpoint":
+            wrong.append(f"{name} is empty: name a folder or a URI")
+        elif uri and "://" not in uri:
+            try:
+                setattr(section, key, str(absolute(uri)))
+            except UserError as error:
+                wrong.append(f"{name}={shown(uri)}: {str(error).rstrip('.')}")
+    return wrong
+
+
+def _read_yaml(file: Path) -> dict[Any, Any]:
     try:
-        loaded = OmegaConf.load(file)
-    except Exception as error:
-        raise ConfigError(f"'{file}' is not valid YAML: {str(error).splitlines()[0]}") from None
-    if not isinstance(loaded, DictConfig):
+        text = file.read_bytes()
+    except (OSError, ValueError) as error:
+        reason = "" if isinstance(error, FileNotFoundError) else f" ({getattr(error, 'strerror', None) or error})"
+        raise ConfigError(f"No configuration file '{shown(file)}'{reason}. Those of Inkray lie in configs/train/.") from None
+    try:
+        loaded = load_yaml(text)
+    except YAMLError as error:
+        raise ConfigError(f"'{file}' is not valid YAML: {one_line(error)}.") from None
+    if not isinstance(loaded, dict):
         raise ConfigError(f"'{file}' is not a mapping of keys to values.")
     return loaded
-
-
-def _merge_with_files(merged: DictConfig, update: DictConfig, folder: Path, where: str, key: str = "") -> DictConfig:
-    """`merged` with `update`; a file that stands for a section, its name seen from `folder`, takes the section's place."""
-    values: dict[str, Any] = OmegaConf.to_container(update)  # type: ignore[assignment]
-    for section in [item.name for item in fields(TrainConfig) if is_dataclass(_node(item.name))]:
-        name = values.get(section)
-        if isinstance(name, str) and (section == "model" or name.endswith(YAML)):
-            content = _read_model(name, folder) if section == "model" else _read_yaml(folder / name)
-            merged = OmegaConf.merge(merged, {})  # type: ignore[assignment]  # a copy: what was given stays as it is
-            merged[section] = OmegaConf.structured(_node(section))
-            merged = _merge(merged, OmegaConf.create({section: content}), f"'{name}'", section)
-            del values[section]
-    return _merge(merged, OmegaConf.create(values), where, key)
 
 
 def _read_model(name: str, folder: Path) -> dict[str, Any]:
@@ -180,54 +245,15 @@ def _read_model(name: str, folder: Path) -> dict[str, Any]:
         values = read_values(file if file.suffix in YAML and file.is_file() else name)
     except ModelConfigError as error:
         raise ConfigError(f"{error}.") from None
+    except OSError as error:
+        raise ConfigError(f"model={shown(name)}: {error.strerror}.") from None
     values.pop("reference", None)  # of the summary: the data says what a model is trained for
     return values
 
 
-def _merge(base: DictConfig, update: DictConfig, where: str, key: str = "") -> DictConfig:
-    try:
-        merged = OmegaConf.merge(base, update)
-        assert isinstance(merged, DictConfig)
-        return merged
-    except ConfigKeyError as error:
-        key = str(error.full_key or key)
-        parent = key.rpartition(".")[0]
-        raise ConfigError(f"Unknown key '{key}' in {where}. {_valid_keys(parent)}") from None
-    except (ValidationError, OmegaConfBaseException) as error:
-        reason = str(error).splitlines()[0]
-        key = str(error.full_key or key)
-        named = f"for '{key}' " if key else ""
-        raise ConfigError(f"Bad value {named}in {where}: {reason}. {_expected(key)}".rstrip()) from None
-
-
-def _node(path: str) -> Any:
-    """The dataclass or annotation at a dotted path of TrainConfig, or None."""
-    node: Any = TrainConfig
-    for name in path.split(".") if path else []:
-        if not is_dataclass(node):
-            return None
-        node = get_type_hints(node).get(name.partition("[")[0])
-    return node
-
-
-def _valid_keys(path: str) -> str:
-    node = _node(path)
-    if not is_dataclass(node):
-        return ""
-    return f"Valid{' below ' + repr(path) if path else ''}: {', '.join(f.name for f in fields(node))}."
-
-
-def _expected(path: str) -> str:
-    node = _node(path)
-    return "" if node is None else f"Expected: {getattr(node, '__name__', None) if isinstance(node, type) else node}."
-
-
-def check(config: TrainConfig) -> None:
-    """Check values that only make sense together.
-
-    Raises:
-        ConfigError: naming the key.
-    """
+def problems(config: TrainConfig) -> list[str]:
+    """What is wrong with the values, by key, those that only make sense together included; nothing, if all is well."""
+    numbers = number_problems(config)
     rules = [
         (config.epochs >= 1, f"epochs={config.epochs}: at least 1"),
         (config.validate_every >= 1, f"validate_every={config.validate_every}: epochs, at least 1"),
@@ -247,5 +273,14 @@ def check(config: TrainConfig) -> None:
     found += scaling.problems(config.scaling, config.global_batch_size) + checkpointing.problems(config.checkpoint)
     found += guard.problems(config.guard) + early_stopping.problems(config.early_stopping)
     found += init_config.problems(config.init) + tracking_problems(config.tracking)
-    for message in found:
-        raise ConfigError(f"Bad value: {message}.")
+    with_decoding = _decoding_problem(config.decoding)
+    found += [with_decoding] if with_decoding else []
+    return [*numbers.values(), *(message for message in found if not message.startswith(tuple(f"{key}=" for key in numbers)))]
+
+
+def _decoding_problem(decoding: Decoding) -> str:
+    try:
+        check_settings(decoding)
+    except ModelConfigError as error:
+        return str(error)
+    return ""

@@ -17,7 +17,11 @@ from trainers.task import SequenceTask
 def add_decoding_options(parser: argparse.ArgumentParser) -> None:
     """Positional `key=value` arguments, after all others."""
     parser.add_argument(
-        "decoding", nargs="*", metavar="decoding.key=value", help="another way to decode, as in decoding.method=beam"
+        "decoding",
+        nargs="*",
+        default=[],
+        metavar="decoding.key=value",
+        help="another way to decode, as in decoding.method=beam",
     )
 
 

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import platform
-import tempfile
 from importlib.metadata import version
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from cluster.redaction import redact
+from cluster.scratch import scratch_folder
 from data_pipeline.manifest import Dataset, open_dataset
 from data_pipeline.storage import Storage
 from models import Decoding
@@ -73,9 +72,9 @@ def _write(
         sources={name: part.averages() for name, part in sorted(judged.sums.groups.items())},
         environment=environment(result),
     )
-    with tempfile.TemporaryDirectory(prefix="inkray-report-") as scratch:
-        write_report(Path(scratch), report)
-        run.child(REPORT).copy_from(Path(scratch))
+    with scratch_folder("report") as scratch:
+        write_report(scratch, report)
+        run.child(REPORT).copy_from(scratch)
     find_checkpoint(run.uri).child(CARD).write_bytes(redact(model_card(report)).encode())
 
 

@@ -122,4 +122,4 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    run_command(main)
+    run_command(main, "Interrupted. Start the same command again to make what is missing.")

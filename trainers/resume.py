@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Sequence
-from pathlib import Path
 
 from omegaconf import OmegaConf
 
+from cluster.scratch import scratch_folder
 from data_pipeline.manifest import Dataset, DatasetError
 from data_pipeline.storage import Storage, open_storage
 from data_pipeline.tokenizer import Tokenizer
@@ -42,8 +41,8 @@ def open_run(uri: str) -> tuple[Storage, TrainConfig]:
     run = open_storage(uri)
     if not run.child(CONFIG).exists():
         raise CheckpointError(f"No run at '{uri}': there is no {CONFIG}. Give the folder that the run printed at its start.")
-    with tempfile.TemporaryDirectory(prefix="inkray-") as scratch:
-        file = Path(scratch) / CONFIG
+    with scratch_folder("resume") as scratch:
+        file = scratch / CONFIG
         file.write_bytes(run.child(CONFIG).read_bytes())
         return run, read_config(file)
 

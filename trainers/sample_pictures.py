@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -10,6 +9,7 @@ import numpy as np
 import torch
 from PIL import Image
 
+from cluster.scratch import scratch_folder
 from models import Decoding, Recognizer
 from trainers.task import SequenceTask
 
@@ -56,10 +56,10 @@ def sample_pictures(
     columns = int(network.backbone.columns(widths)[shown])
     maps = generation.attention[shown][steps, :, :columns].float().cpu().numpy()
     attention = AttentionExample(examples[shown].image, [task.tokenizer.tokens([shown_ids[step]])[0] for step in steps], maps)
-    with tempfile.TemporaryDirectory(prefix="inkray-pictures-") as scratch:
+    with scratch_folder("pictures") as scratch:
         return {
-            SAMPLES: _read(draw_sample_sheet(examples, Path(scratch) / "samples.png", max_examples=count)),
-            ATTENTION: _read(draw_attention_sheet(attention, Path(scratch) / "attention.png")),
+            SAMPLES: _read(draw_sample_sheet(examples, scratch / "samples.png", max_examples=count)),
+            ATTENTION: _read(draw_attention_sheet(attention, scratch / "attention.png")),
         }
 
 

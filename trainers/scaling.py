@@ -9,6 +9,8 @@ Precision = Literal["auto", "fp32", "bf16", "fp16"]
 Compression = Literal["none", "fp16", "bf16"]
 OutOfMemory = Literal["stop", "halve"]
 
+MAX_THREADS = 1024
+
 
 @dataclass
 class DdpConfig:
@@ -54,7 +56,15 @@ def problems(config: ScalingConfig, global_batch_size: int) -> list[str]:
             least > 0 or global_batch_size % max(workers, 1) == 0,
             f"global_batch_size={global_batch_size} is not a multiple of scaling.num_train_workers={workers}",
         ),
-        (config.threads_per_worker >= 0, f"scaling.threads_per_worker={config.threads_per_worker}: not negative"),
+        (
+            config.cpus_per_worker is None or config.cpus_per_worker > 0,
+            f"scaling.cpus_per_worker={config.cpus_per_worker}: above 0, or null",
+        ),
+        (
+            0 <= config.threads_per_worker <= MAX_THREADS,
+            f"scaling.threads_per_worker={config.threads_per_worker}: from 0 to {MAX_THREADS}",
+        ),
+        (config.wait_for_nodes_s >= 0, f"scaling.wait_for_nodes_s={config.wait_for_nodes_s:g}: not negative"),
         (config.resize_interval_s > 0, f"scaling.resize_interval_s={config.resize_interval_s:g}: above 0"),
         (config.max_failures >= 0, f"scaling.max_failures={config.max_failures}: not negative"),
         (config.hang_timeout_s >= 0, f"scaling.hang_timeout_s={config.hang_timeout_s:g}: not negative"),

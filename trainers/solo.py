@@ -23,7 +23,7 @@ import torch.distributed as dist
 
 from cluster.errors import INTERRUPTED, UserError, run_command
 from cluster.progress import progress
-from cluster.signals import counted_signals
+from cluster.signals import counted_signals, say_when_interrupted
 from data_pipeline.claim import Claim, claim
 from data_pipeline.storage import Storage
 from models import ModelConfigError
@@ -37,6 +37,7 @@ from trainers.figures_table import figures_table, split_figures
 from trainers.line import Wishes
 from trainers.micro_batch import MemoryFull
 from trainers.place import Place
+from trainers.rank_events import CRASH_WAIT_S, LAST_WAIT_S, RankEvents, join_rank_events
 from trainers.ranks import from_rank_zero
 from trainers.resume import change_config, keep_config, open_run
 from trainers.run_log import RunLog
@@ -47,17 +48,23 @@ FIGURES = "figures.json"  # of the run's folder: what the best checkpoint reads 
 
 
 class DirectLine:
-    """The line of a worker that is watched by its own process; `log` is None on ranks that say nothing."""
+    """The line of a worker that is watched by its own process; `log` is None on ranks that leave their `events` to rank 0."""
 
-    def __init__(self, log: RunLog | None, signals: list[int], own: Claim | None = None) -> None:
-        self._log, self._signals, self._own, self._told = log, signals, own, False
+    def __init__(
+        self, log: RunLog | None, signals: list[float], own: Claim | None = None, events: RankEvents | None = None
+    ) -> None:
+        self._log, self._signals, self._own, self._events, self._told = log, signals, own, events, False
         self._lock = threading.Lock()  # the thread that writes checkpoints tells of them, too
 
     def push(self, kind: str, **content: Any) -> None:
-        """Handle an event at once; ranks other than the first have theirs told by the figures."""
-        if self._log is not None:
-            with self._lock:
+        """Handle an event at once, or leave it for rank 0."""
+        with self._lock:
+            if self._log is not None:
                 self._log.handle({"kind": kind, **content})
+                if kind in ("checkpoint", "epoch"):
+                    self._log.save_rejected()
+            elif self._events is not None:
+                self._events.push({"kind": kind, **content})
 
     def mark(self, doing: str) -> None:
         """Nobody else watches."""
@@ -78,10 +85,30 @@ class DirectLine:
         if self._signals and not self._told and self._log is not None:
             self._log.console.line("Stopping: a checkpoint is being written. Ctrl-C again to end at once.")
         self._told = bool(self._signals)
+        if self._log is not None and self._events is not None:
+            self._handle(self._events.take())
         return Wishes(stop=bool(self._signals))
 
     def flush(self) -> None:
-        """Nothing is under way."""
+        """Have the events of all ranks handled, at the end of a run that all of them reach."""
+        self._end(LAST_WAIT_S)
+
+    def close(self) -> None:
+        """Have handled what there is of the events of other ranks, however this one ends."""
+        self._end(CRASH_WAIT_S)
+
+    def _end(self, wait_s: float) -> None:
+        events, self._events = self._events, None
+        if events is not None and self._log is None:
+            events.done()
+        elif events is not None:
+            self._handle(events.rest(wait_s))
+
+    def _handle(self, events: list[dict[str, Any]]) -> None:
+        for event in events:
+            with self._lock:
+                if self._log is not None:
+                    self._log.handle(event)
 
 
 def main() -> int:
@@ -89,7 +116,7 @@ def main() -> int:
     args = training_arguments("trainers.solo", __doc__)
     workers = int(os.environ.get("WORLD_SIZE", 1))
     here = [f"scaling.num_train_workers={workers}", "scaling.min_train_workers=0"]
-    if args.resume:
+    if args.resume is not None:
         run, before = open_run(args.resume)
         kept = change_config(before, args.overrides)
         config = merge_overrides(kept, here, "this machine")  # the run's own stays
@@ -101,6 +128,7 @@ def main() -> int:
             check_run(config)  # before there is a folder
         run = from_rank_zero(new_run(config) if place.rank == 0 else None)
     if place.rank == 0:
+        say_when_interrupted(f"Interrupted. Resume with: python -m trainers.solo --resume {run.uri}")
         print(f"Run {run.uri}", flush=True)
     try:
         with claim(run, "training run") if place.rank == 0 else contextlib.nullcontext() as own:
@@ -148,9 +176,11 @@ def train_alone(
     if place.world_size > 1:
         dist.barrier()
     started = time.monotonic()
+    events = join_rank_events(place.rank, place.world_size)
+    line: DirectLine | None = None
     try:
         with counted_signals() as signals:
-            line = DirectLine(log, signals, own)
+            line = DirectLine(log, signals, own, events)
             worker = None
             while worker is None:
                 try:
@@ -167,6 +197,8 @@ def train_alone(
                     gc.collect()
                     torch.cuda.empty_cache()
     finally:
+        if line is not None:
+            line.close()
         if log is not None:
             log.close()
     if dist.is_initialized():

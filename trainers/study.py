@@ -8,9 +8,12 @@ from pathlib import Path
 from typing import Any
 
 from omegaconf import OmegaConf
-from omegaconf.errors import ConfigKeyError, OmegaConfBaseException
+from omegaconf.errors import OmegaConfBaseException
+from yaml import YAMLError
 
 from cluster.errors import UserError
+from cluster.values import Typing, shown
+from cluster.yaml_text import load_yaml, one_line
 from trainers.config import TrainConfig, load_config
 from trainers.criterion import Mode
 from trainers.environment_values import with_lookups
@@ -52,18 +55,24 @@ def load_study(file: Path) -> StudyConfig:
     Raises:
         UserError: the file or a key of it is wrong, by name.
     """
-    if not file.is_file():
-        raise UserError(f"No study file '{file}'. Those of Inkray lie in configs/tune/.")
     try:
-        merged = OmegaConf.merge(OmegaConf.structured(StudyConfig), OmegaConf.load(file))
+        loaded = load_yaml(file.read_bytes())
+    except YAMLError as error:
+        raise UserError(f"'{file}' is not valid YAML: {one_line(error)}.") from None
+    except OSError as error:
+        reason = "" if isinstance(error, FileNotFoundError) else f" ({error.strerror})"
+        raise UserError(f"No study file '{shown(file)}'{reason}. Those of Inkray lie in configs/tune/.") from None
+    if not isinstance(loaded, dict):
+        raise UserError(f"'{file}' is not a mapping of keys to values.")
+    typing = Typing(StudyConfig, f"'{file}'")
+    values = typing.mapping(loaded)
+    try:
+        merged = OmegaConf.merge(OmegaConf.structured(StudyConfig), values)
         study, raw = OmegaConf.to_object(merged), OmegaConf.to_container(merged)
-    except ConfigKeyError as error:
-        valid = ", ".join(StudyConfig.__dataclass_fields__)
-        raise UserError(f"Unknown key '{error.full_key}' in '{file}'. Valid: {valid}.") from None
     except OmegaConfBaseException as error:
-        raise UserError(f"Bad value for '{error.full_key}' in '{file}': {str(error).splitlines()[0]}.") from None
-    except Exception as error:
-        raise UserError(f"'{file}' is not valid YAML: {str(error).splitlines()[0]}") from None
+        typing.problems.append(f"Bad value for '{error.full_key}' in '{file}': {one_line(error)}.")
+    if typing.problems:
+        raise UserError(" ".join(typing.problems))
     assert isinstance(study, StudyConfig) and isinstance(raw, dict)
     for key in ("overrides", "arms", "grid"):  # each run looks up itself what the environment says: its configuration is stored
         setattr(study, key, with_lookups(getattr(study, key), raw[key]))

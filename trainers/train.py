@@ -10,7 +10,8 @@ one optimizer step, `data_pipeline.stream` brings the batches, `models` holds th
 from __future__ import annotations
 
 from cluster.errors import INTERRUPTED, run_command
-from cluster.session import ray_session
+from cluster.session import ray_session, require_session
+from cluster.signals import say_when_interrupted
 from data_pipeline.claim import claim
 from trainers.arguments import training_arguments
 from trainers.check_run import check_run, new_run
@@ -23,13 +24,15 @@ from trainers.run import run_training
 def main() -> int:
     """The command line."""
     args = training_arguments("trainers.train", __doc__)
-    if args.resume:
+    if args.resume is not None:
         run, config = open_run(args.resume)
         config = change_config(config, args.overrides)
     else:
         config = load_config(args.config, args.overrides)
         check_run(config)
+        require_session()
         run = new_run(config)
+    say_when_interrupted(f"Interrupted. Resume with: python -m trainers.train --resume {run.uri}")
     print(f"Run {run.uri}", flush=True)
     with claim(run, "training run") as own, ray_session():
         result = run_training(config, run, own=own)

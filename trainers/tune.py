@@ -146,7 +146,7 @@ def main() -> int:
     """The command line."""
     parser = argparse.ArgumentParser(prog="python -m trainers.tune", description=(__doc__ or "").splitlines()[0])
     parser.add_argument("study", type=Path, help="a YAML file of configs/tune/")
-    parser.add_argument("overrides", nargs="*", metavar="key=value", help="for every arm")
+    parser.add_argument("overrides", nargs="*", default=[], metavar="key=value", help="for every arm")
     args = parser.parse_args()
     study = load_study(args.study)
     study.overrides += args.overrides
@@ -162,4 +162,4 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    run_command(main)
+    run_command(main, "Interrupted. Start the same command again to resume the study.")

@@ -26,6 +26,7 @@ import pyarrow as pa
 from filelock import FileLock
 
 from cluster.errors import UserError
+from cluster.paths import absolute
 from data_pipeline.stream.config import CacheConfig
 
 _CHECKSUM_BYTES = hashlib.sha256().digest_size
@@ -203,7 +204,7 @@ def open_cache(config: CacheConfig) -> Cache | None:
             case "off":
                 _opened[key] = None
             case "disk":
-                folder = Path(config.directory or "~/.cache/inkray").expanduser()
+                folder = absolute(config.directory or "~/.cache/inkray")
                 _opened[key] = Cache(folder, limit, 0o777 if config.directory else 0o700)
             case "memory":
                 _opened[key] = _memory_cache(limit)

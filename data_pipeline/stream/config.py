@@ -7,6 +7,8 @@ Augmentation = Literal["none", "light", "strong"]
 Execution = Literal["auto", "threads", "ray"]
 CachePlace = Literal["off", "disk", "memory"]
 
+MAX_THREADS = 1024
+
 
 @dataclass
 class CacheConfig:
@@ -49,6 +51,8 @@ def problems(config: StreamConfig) -> list[str]:
     wrong = [
         f"stream.{key}={getattr(config, key)}: at least {value}" for key, value in least.items() if getattr(config, key) < value
     ]
+    if config.threads > MAX_THREADS:
+        wrong.append(f"stream.threads={config.threads}: at most {MAX_THREADS}")
     if config.cache.limit_mb < 1:
         wrong.append(f"stream.cache.limit_mb={config.cache.limit_mb}: at least 1")
     if config.task_cpus <= 0:

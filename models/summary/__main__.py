@@ -17,10 +17,14 @@ from models.summary.count import Counts, count
 from models.summary.measure import Measurement, measure
 from models.summary.table import details, line, title
 
+MAX_SIZE = 1_000_000
+
 
 def main() -> int:
     """The command line."""
     args = _arguments()
+    if args.json:
+        args.json.touch()  # a place that cannot be written to is known before anything is measured
     records: list[dict[str, Any]] = []
     if args.all:
         print(title(args.measure), flush=True)
@@ -54,10 +58,9 @@ def _arguments() -> argparse.Namespace:
 
 
 def _positive(text: str) -> int:
-    value = int(text)
-    if value < 1:
-        raise ValueError
-    return value
+    if not text.isdecimal() or not 1 <= int(text[:12]) <= MAX_SIZE:
+        raise argparse.ArgumentTypeError(f"'{text}' is no whole number from 1 to {MAX_SIZE}")
+    return int(text)
 
 
 def _with_reference(named: NamedConfig, args: argparse.Namespace) -> NamedConfig:
@@ -72,6 +75,6 @@ def _record(counts: Counts, measured: Measurement | None) -> dict[str, Any]:
 if __name__ == "__main__":
     try:
         sys.exit(main())
-    except ModelConfigError as error:
+    except (ModelConfigError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(2)

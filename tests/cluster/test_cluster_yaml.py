@@ -115,7 +115,25 @@ def test_on_aws_the_head_runs_no_tasks_and_the_workers_have_v100s_and_plain_cpus
     instances = {name: node["node_config"]["InstanceType"] for name, node in types.items()}
     assert instances["v100"].startswith("p3.") and not instances["data"].startswith("p")
     assert sum(node.get("max_workers", 0) for node in types.values()) <= config["max_workers"]
-    assert all("IamInstanceProfile" in node["node_config"] for node in types.values())
+
+
+def test_on_aws_the_role_that_may_start_nodes_is_the_heads_alone() -> None:
+    config = load(AWS)
+    profiles = {
+        name: node["node_config"]["IamInstanceProfile"]["Name"] for name, node in config["available_node_types"].items()
+    }
+    head = profiles.pop(config["head_node_type"])
+    assert profiles and set(profiles.values()) == {"inkray-worker"} and head == "inkray-head"
+    # What the file's head says to create, as the shell would read it.
+    said = "\n".join(line.removeprefix("#") for line in AWS.read_text().splitlines() if line.startswith("#"))
+    policies = {name: json.loads(text) for name, text in re.findall(r"(\w+)='(\{.*?\})'\s*\n", said, re.DOTALL)[-3:]}
+    assert set(policies) == {"trust", "bucket", "nodes"}
+    actions = {name: str([each["Action"] for each in policy["Statement"]]) for name, policy in policies.items()}
+    assert "ec2:" not in actions["bucket"] and "iam:" not in actions["bucket"] and "ec2:RunInstances" in actions["nodes"]
+    passed = [each for each in policies["nodes"]["Statement"] if each["Action"] == "iam:PassRole"]
+    assert [each["Resource"].rpartition("/")[2] for each in passed] == ["inkray-worker"]
+    commands = said[said.index("  for name in") :]
+    assert "--role-name inkray-head --policy-name nodes" in commands and commands.count("$nodes") == 1
 
 
 def test_onprem_uses_the_autoscaler_that_logs_in_and_free_ports() -> None:

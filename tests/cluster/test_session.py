@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import socket
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import psutil
@@ -129,6 +131,13 @@ def free_ports(count: int) -> list[int]:
     return ports
 
 
+def listens(port: int) -> bool:
+    with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), 1):
+        return True
+    time.sleep(0.1)
+    return False
+
+
 def test_workers_of_a_joined_cluster_get_the_code_and_the_store(tmp_path: Path) -> None:
     gcs, client, agent = free_ports(3)
     command = [str(Path(sys.executable).with_name("ray")), "start", "--head", "--block", "--num-cpus=1"]
@@ -139,6 +148,8 @@ def test_workers_of_a_joined_cluster_get_the_code_and_the_store(tmp_path: Path) 
     nowhere = subprocess.DEVNULL
     head = subprocess.Popen(command, cwd=tmp_path, env=environment, stdout=nowhere, stderr=nowhere)
     try:
+        while not listens(gcs):
+            assert head.poll() is None, "it ended before it listened"
         done = run_python(
             JOIN,
             tmp_path,

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 from pathlib import Path
+from types import ModuleType
 
 import numpy as np
 import pytest
 
 from cluster.errors import UserError
-from data_pipeline import explore, prepare, synthesize
+from data_pipeline import bench, explore, prepare, synthesize
 from data_pipeline.images import decode
 from tests.crohme.ink_document import inkml
 
@@ -53,24 +55,55 @@ def test_preparing_a_few_files_from_end_to_end(tmp_path: Path) -> None:
     assert "Traceback" not in done.stderr and (out / "dataset.json").is_file()
 
 
+LONG = "x" * 300
 MISTAKES = [
-    (synthesize, ["formulas", "out", "--count", "0"], "Counts are at least 1"),
-    (synthesize, ["formulas", "out", "--seed", "-1"], "the seed is not negative"),
+    (synthesize, ["formulas", "out", "--count", "0"], "argument --count: '0' is no whole number from 1"),
+    (synthesize, ["formulas", "out", "--seed", "-1"], "argument --seed: '-1' is no whole number from 0"),
+    (synthesize, ["formulas", "out", "--seed", "5000000000"], "argument --seed: '5000000000'"),
+    (synthesize, ["formulas", "out", "--width", "1_0"], "argument --width: '1_0'"),
+    (synthesize, ["formulas", "out", "--height", "99999999"], "argument --height: '99999999' .* to 16384"),
+    (synthesize, ["formulas", "~nouser/out"], "'~nouser/out' is no path"),
+    (synthesize, ["formulas", "bogus://out"], "bogus://"),
     (prepare, ["crohme", "absent", "out"], "No source 'absent'"),
-    (prepare, ["crohme", ".", "out", "--height", "8"], "at least 16 pixels"),
+    (prepare, ["crohme", LONG, "out"], "No source 'xxx.*File name too long"),
+    (prepare, ["crohme", ".", "~nouser/out"], "'~nouser/out' is no path"),
+    (prepare, ["crohme", ".", "out", "--height", "8"], "argument --height: '8' is no whole number from 16"),
+    (prepare, ["crohme", ".", "out", "--stroke-size", "nan"], "argument --stroke-size: 'nan' is no number from 4"),
+    (prepare, ["crohme", ".", "out", "--stroke-size", "1e300"], "argument --stroke-size: '1e300'"),
     (prepare, ["crohme", ".", "out", "--split", "train"], "--split takes NAME=PATH"),
-    (explore, ["absent", "--count", "0"], "--count is at least 1"),
+    (prepare, ["crohme", ".", "out", "--split", "train=absent"], "No source 'absent'"),
+    (prepare, ["crohme", ".", "out", "--split", "=."], "name of a split"),
+    (explore, ["absent", "--count", "0"], "argument --count: '0'"),
+    (explore, ["~nouser/x"], "'~nouser/x' is no path"),
+    (explore, [LONG], "Cannot use '.*xxx"),
+    (bench, ["absent", "--seconds", "nan"], "argument --seconds: 'nan'"),
+    (bench, ["absent", "--batch-size", "many"], "argument --batch-size: 'many'"),
+    (bench, ["absent", "task_cpus=nan"], "stream.task_cpus=nan: a finite number"),
+    (bench, ["absent", "threads=010", "cache.limit_mb=1e3"], "'cache.limit_mb' .* '1e3' is no whole number"),
 ]
 
 
 @pytest.mark.parametrize(("module", "arguments", "said"), MISTAKES)
 def test_mistakes_on_the_command_line_are_named(
-    module: object, arguments: list[str], said: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
+    module: ModuleType, arguments: list[str], said: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr("sys.argv", ["command", *arguments])
-    with pytest.raises(UserError, match=said):
-        module.main()  # type: ignore[attr-defined]
+    monkeypatch.setenv("RAY_ADDRESS", "ray://nowhere.invalid:1")  # to start a session would be another error
+    with pytest.raises((UserError, SystemExit)) as raised:
+        module.main()
+    message = str(raised.value) if isinstance(raised.value, UserError) else capsys.readouterr().err
+    assert re.search(said, message), message
+    assert isinstance(raised.value, UserError) or raised.value.code == 2
+
+
+def test_a_sheet_that_cannot_be_written_is_known_before_the_dataset_is_read(
+    formulas_dataset: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sys.argv", ["explore", formulas_dataset, "--sheet", "/proc/nowhere/sheet.png"])
+    with pytest.raises(UserError, match=r"--sheet: cannot write '/proc/nowhere/sheet\.png'"):
+        explore.main()
 
 
 def test_exploring_an_empty_or_missing_split_is_named(formulas: str, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -79,7 +79,12 @@ class Wandb(Sink):
 
         self._run.finish()
         wandb.teardown()  # its service writes the end of the file after `finish` has returned: it is waited for
-        if self._offline:
+        if self._offline and self._mirror.remote is not None:  # what is here ends with the process
+            self._tell(
+                f"wandb was offline. To upload the run, copy '{self._mirror.remote.uri}/wandb' to a disk, and beside it: "
+                f"wandb sync wandb/offline-run-*-{self._name}"
+            )
+        elif self._offline:
             # All of its sessions: the upload passes over those that it has had.
             folders = sorted(Path(self._run.settings.sync_dir).parent.glob(f"offline-run-*-{glob.escape(self._name)}"))
             self._tell(f"wandb was offline. To upload the run: {shlex.join(['wandb', 'sync', *map(str, folders)])}")

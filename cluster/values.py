@@ -1,0 +1,240 @@
+"""Values as users write them, in YAML and as `key=value` on a command line, typed by the dataclass that they fill.
+
+What a text means follows from the field that it is for, not from how it looks: `name=on` is the text "on", `epochs=010` is ten.
+YAML is read with that in mind: its own guesses (on is true, 010 is eight, 12:30:00 is 45,000) are not made.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import re
+import types
+from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
+
+import yaml
+
+from cluster.yaml_text import Plain, load_yaml, one_line
+
+_NULL = ("", "~", "null", "Null", "NULL", "None")
+_BOOLS = {"true": True, "yes": True, "on": True, "1": True, "false": False, "no": False, "off": False, "0": False}
+_INT = re.compile(r"[+-]?[0-9]+(_[0-9]+)*")
+_NUMBER = re.compile(r"[+-]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][+-]?[0-9]+)?")
+
+
+_LEFT_OUT = object()
+
+
+@dataclasses.dataclass
+class Typing:
+    """Types what is written `where` (a file, the command line) for the dataclass `root`, and collects what is wrong with it.
+
+    `problems` are whole sentences that name key and value. A value that is wrong is left out of what comes back, its key is
+    in `left_out`.
+    """
+
+    root: type
+    where: str
+    problems: list[str] = dataclasses.field(default_factory=list)
+    left_out: list[str] = dataclasses.field(default_factory=list)
+
+    def override(self, text: str) -> dict[str, Any]:
+        """The nest of dicts that `key=value` stands for."""
+        if "=" not in text.lstrip("="):
+            self.problems.append(f"'{shown(text)}' is not an override. Write key=value, as in optim.lr=3e-4.")
+            return {}
+        key, _, written = text.partition("=")
+        found = self._path(key)
+        if found is None:
+            return {}
+        names, kind = found
+        value: Any = Plain(written.strip())
+        quoted = len(value) > 1 and value[0] == value[-1] and value[0] in "'\""
+        if quoted or not _is_scalar(kind):
+            try:
+                value = load_yaml(written)
+            except yaml.YAMLError as error:
+                self._bad(key, written, f"is not valid YAML ({one_line(error)}); a text that begins with * needs quotes", kind)
+                return {}
+        before = len(self.problems)
+        nest = self.value(Plain() if value is None else value, kind, key)
+        if len(self.problems) > before:
+            return {}
+        for name in reversed(names):
+            nest = {name: nest}
+        return nest  # type: ignore[no-any-return]
+
+    def mapping(self, values: dict[Any, Any], below: str = "", kind: type | None = None) -> dict[str, Any]:
+        """`values` for `root`, or for the dataclass `kind` at the key `below`."""
+        found: dict[str, Any] = self._dataclass(values, kind or self.root, below)
+        return found
+
+    def value(self, value: Any, kind: Any, key: str) -> Any:
+        """`value`, as it is written, for a field of type `kind`; what is typed already and interpolations stay as they are."""
+        kind, optional = _without_none(kind)
+        if isinstance(value, str):
+            return self._text(value, kind, optional, key)
+        if isinstance(value, dict):
+            if dataclasses.is_dataclass(kind):
+                return self._dataclass(value, kind, key)
+            if kind is not Any and get_origin(kind) is not dict:
+                return self._bad(key, value, "is a mapping", kind)
+            inner = Any if kind is Any else get_args(kind)[1]
+            items = {str(name): self.value(item, inner, f"{key}.{name}") for name, item in value.items()}
+            return {name: item for name, item in items.items() if item is not _LEFT_OUT}
+        if isinstance(value, list):
+            return self._list(value, kind, key)
+        return value
+
+    def _list(self, value: list[Any], kind: Any, key: str) -> Any:
+        inner: list[Any]
+        if kind is Any:
+            inner = [Any] * len(value)
+        elif get_origin(kind) is list:
+            inner = [get_args(kind)[0]] * len(value)
+        elif get_origin(kind) is tuple:
+            inner = list(get_args(kind))
+        else:
+            return self._bad(key, value, "is a list", kind)
+        if len(inner) != len(value):
+            return self._bad(key, value, f"has {len(value)} values, not {len(inner)}", kind)
+        items = [self.value(item, each, f"{key}[{place}]") for place, (item, each) in enumerate(zip(value, inner, strict=True))]
+        return _LEFT_OUT if any(item is _LEFT_OUT for item in items) else items
+
+    def _dataclass(self, values: dict[Any, Any], kind: type, key: str) -> Any:
+        kinds, found = _kinds(kind), {}
+        for name, value in values.items():
+            path = f"{key}.{name}" if key else str(name)
+            if name not in kinds:
+                self._unknown(path, key, kind)
+                continue
+            item = self.value(value, kinds[name], path)
+            if item is not _LEFT_OUT:
+                found[str(name)] = item
+        return found
+
+    def _text(self, text: str, kind: Any, optional: bool, key: str) -> Any:
+        if not text.isprintable() and not _is_clean(text):
+            return self._bad(key, text, "has bytes that are not UTF-8 text, or control characters", kind)
+        if text == "???":
+            return self._bad(key, text, "is no value", kind)
+        if "${" in text:
+            return str(text)
+        if optional and isinstance(text, Plain) and text in _NULL:
+            return None
+        if kind is Any:
+            return _guessed(text) if isinstance(text, Plain) else text
+        if kind is bool:
+            known = _BOOLS.get(text.lower())
+            return self._bad(key, text, "is neither true nor false", kind) if known is None else known
+        if kind is int:
+            return int(text) if _INT.fullmatch(text) and len(text) < 100 else self._bad(key, text, "is no whole number", kind)
+        if kind is float:
+            number = _float(text)
+            return self._bad(key, text, "is no number", kind) if number is None else number
+        if get_origin(kind) is Literal:
+            allowed = ", ".join(map(str, get_args(kind)))
+            return str(text) if text in get_args(kind) else self._bad(key, text, f"is none of {allowed}", None)
+        if kind is str or dataclasses.is_dataclass(kind):  # a section may be named by the file that holds it
+            return str(text)
+        return self._bad(key, text, "stands alone, a list stands in brackets and a mapping in braces", kind)
+
+    def _path(self, key: str) -> tuple[list[str], Any] | None:
+        """The names in a dotted key and the type of what it leads to; None, and a problem, if there is no such key."""
+        names, kind, above = key.split("."), self.root, ""
+        for place, name in enumerate(names):
+            if "[" in name and name.partition("[")[0] in _kinds(kind):
+                whole = ".".join([*names[:place], name.partition("[")[0]])
+                self.problems.append(f"'{shown(key)}' in {self.where}: a list is given as a whole, as in {whole}=[a, b].")
+                self.left_out.append(whole)
+                return None
+            if name not in _kinds(kind):
+                self._unknown(".".join(names[: place + 1]), above, kind)
+                return None
+            kind, above = _without_none(_kinds(kind)[name])[0], ".".join(names[: place + 1])
+            if get_origin(kind) is dict and place + 1 < len(names):
+                inner = get_args(kind)[1]
+                rest = names[place + 1 :] if inner is Any else [".".join(names[place + 1 :])]  # freeze.backbone.*: one pattern
+                return [*names[: place + 1], *rest], inner
+        return names, _kinds_at(self.root, names)
+
+    def _unknown(self, path: str, above: str, kind: Any) -> None:
+        valid = ", ".join(_kinds(kind))
+        below = f" below '{above}'" if above else ""
+        allowed = f"Valid{below}: {valid}." if valid else f"There is nothing{below}."
+        self.problems.append(f"Unknown key '{shown(path)}' in {self.where}. {allowed}")
+        self.left_out.append(path)
+
+    def _bad(self, key: str, value: Any, reason: str, kind: Any) -> Any:
+        expected = f" Expected: {type_name(kind)}." if kind is not None else ""
+        self.problems.append(f"Bad value for '{shown(key)}' in {self.where}: '{shown(value)}' {reason}.{expected}")
+        self.left_out.append(key)
+        return _LEFT_OUT
+
+
+def shown(value: Any) -> str:
+    """`value` in an error: on one line, not too long, printable whatever its bytes are."""
+    text = ("[" + ", ".join(map(shown, value)) + "]") if isinstance(value, list | tuple) else str(value)
+    text = text if text.isprintable() else text.encode("unicode_escape", "backslashreplace").decode("ascii")
+    return text if len(text) <= 200 else f"{text[:200]}..."
+
+
+def type_name(kind: Any) -> str:
+    """A type as it is written in a configuration's dataclass."""
+    return kind.__name__ if isinstance(kind, type) and not get_args(kind) else str(kind).replace("typing.", "")
+
+
+@functools.cache
+def _hints(kind: type) -> dict[str, Any]:
+    return get_type_hints(kind)
+
+
+def _kinds(kind: Any) -> dict[str, Any]:
+    """The fields of a dataclass and their types; nothing for another type."""
+    return (
+        {field.name: _hints(kind)[field.name] for field in dataclasses.fields(kind)} if dataclasses.is_dataclass(kind) else {}
+    )
+
+
+def _kinds_at(kind: Any, names: list[str]) -> Any:
+    for name in names:
+        kind = _kinds(_without_none(kind)[0])[name]
+    return kind
+
+
+def _without_none(kind: Any) -> tuple[Any, bool]:
+    """The type without None, and whether None was among what is allowed."""
+    if get_origin(kind) in (Union, types.UnionType):
+        members = [member for member in get_args(kind) if member is not type(None)]
+        if len(members) == 1:
+            return members[0], True
+    return kind, False
+
+
+def _is_scalar(kind: Any) -> bool:
+    plain = _without_none(kind)[0]
+    return plain in (str, int, float, bool) or get_origin(plain) is Literal
+
+
+def _is_clean(text: str) -> bool:
+    """Whether it is Unicode text without control characters, but for line ends and tabs."""
+    return all(char.isprintable() or char.isspace() for char in text) and not any("\ud800" <= char <= "\udfff" for char in text)
+
+
+def _float(text: str) -> float | None:
+    name = text.lstrip("+-").lower().removeprefix(".")
+    if name in ("inf", "infinity", "nan"):
+        return float(("-" if text.startswith("-") else "") + name)
+    return float(text) if _NUMBER.fullmatch(text) else None
+
+
+def _guessed(text: str) -> Any:
+    """A plain scalar for a field that takes anything, read as YAML 1.2 does."""
+    if text in _NULL[:-1]:
+        return None
+    if text in ("true", "True", "TRUE", "false", "False", "FALSE"):
+        return text.lower() == "true"
+    if _INT.fullmatch(text) and len(text) < 100:
+        return int(text)
+    number = _float(text)
+    return str(text) if number is None else number

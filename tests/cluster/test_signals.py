@@ -1,0 +1,123 @@
+"""Ctrl-C ends every command with one line and status 130: while it imports, and the second in the midst of any call."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO
+
+import pytest
+
+from cluster.signals import SAME_S
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+@contextmanager
+def started(*words: str, **settings: str) -> Iterator[subprocess.Popen[str]]:
+    """A Python process that hears Ctrl-C, also where these tests run in the background of a shell."""
+    process = subprocess.Popen(
+        [sys.executable, *words], cwd=ROOT, env=os.environ | settings, text=True,
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+    )  # fmt: skip
+    try:
+        yield process
+    finally:
+        process.kill()
+        process.communicate()
+
+
+def read_until(stream: IO[str] | None, text: str) -> None:
+    assert stream is not None
+    for line in stream:
+        if text in line:
+            return
+    raise AssertionError(f"'{text}' never came")
+
+
+@pytest.mark.parametrize(
+    ("command", "imported"),
+    [
+        ("trainers.train", "import 'cluster.environment'"),
+        ("trainers.solo", "import 'torch._C'"),
+        ("data_pipeline.prepare", "import 'numpy'"),
+        ("models.summary", "import 'torch._C'"),
+    ],
+)
+def test_ctrl_c_during_imports_is_one_line(command: str, imported: str) -> None:
+    with started("-v", "-m", command, "--help") as process:  # -v: Python says on standard error what it has imported
+        read_until(process.stderr, imported)
+        process.send_signal(signal.SIGINT)
+        printed, said = process.communicate(timeout=60)
+    assert process.returncode == 130 and said.endswith("Interrupted.\n"), said[-2000:]
+    assert not printed and "Traceback" not in said
+
+
+HEAD = "import sys; sys.path.insert(0, '.')\nfrom cluster.errors import run_command\nfrom cluster.signals import *\n"
+RESUME = "Interrupted. Resume with: X"
+# Each is in a call that no Python handler interrupts. What it prints comes right before.
+STUCK = {
+    "storage": """
+def main():
+    from data_pipeline.storage import open_storage
+    say_when_interrupted("Interrupted. Resume with: X")
+    open_storage("s3://bucket/run").exists()
+""",
+    "the storage of a run that has begun": """
+def main():
+    from data_pipeline.storage import open_storage
+    say_when_interrupted("Interrupted. Resume with: X")
+    with counted_signals():
+        open_storage("s3://bucket/run").exists()
+""",
+    "a thread that the end of the process waits for": """
+def main():
+    from concurrent.futures import ThreadPoolExecutor
+    from data_pipeline.storage import open_storage
+    say_when_interrupted("Interrupted. Resume with: X")
+    ThreadPoolExecutor(1).submit(open_storage("s3://bucket/run").exists).result()
+""",
+}
+
+
+@pytest.mark.parametrize("where", STUCK)
+def test_the_second_ctrl_c_ends_a_command_wherever_it_is(where: str) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as silent:  # it takes connections, and never answers
+        silent.settimeout(60)
+        endpoint = f"http://127.0.0.1:{silent.getsockname()[1]}"
+        keys = {"AWS_ENDPOINT_URL": endpoint, "AWS_ACCESS_KEY_ID": "a", "AWS_SECRET_ACCESS_KEY": "b"}
+        with started("-c", HEAD + STUCK[where] + "run_command(main)", **keys) as process:
+            silent.accept()
+            process.send_signal(signal.SIGINT)
+            time.sleep(1.5 * SAME_S)
+            process.send_signal(signal.SIGINT)
+            _, said = process.communicate(timeout=20)  # the storage would be waited for longer
+    assert process.returncode == 130 and set(said.splitlines()) == {RESUME}, said
+
+
+def test_one_ctrl_c_that_comes_twice_is_one() -> None:
+    """As timeout(1) sends it: to the process, and to its group."""
+    program = """
+import time
+def main():
+    with counted_signals() as signals:
+        print("ready", flush=True)
+        while not signals:
+            time.sleep(0.01)
+        time.sleep(1)
+    print(len(signals))
+run_command(main)"""
+    with started("-c", HEAD + program) as process:
+        read_until(process.stdout, "ready")
+        process.send_signal(signal.SIGINT)
+        process.send_signal(signal.SIGINT)
+        printed, said = process.communicate(timeout=60)
+    assert (process.returncode, printed, said) == (0, "1\n", "")
