@@ -2,25 +2,15 @@
 
 from __future__ import annotations
 
-import io
-import struct
-import zlib
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
 import cv2
 import numpy as np
-from PIL import Image, ImageOps, UnidentifiedImageError
 
-# Threads of a library inside tasks that are parallel already only get in each other's way.
-cv2.setNumThreads(0)
+from data_pipeline.decoding import MAX_PIXELS, BadImage, decode, page_count
 
-_PNG_HEADER = b"\x89PNG\r\n\x1a\n\x00\x00\x00\rIHDR"
-MAX_PIXELS = 64_000_000  # an image from outside may claim any size: decoding stops here
-
-
-class BadImage(Exception):
-    """An image that cannot be used, with the reason. A row's trouble, not the run's: callers count and report it."""
+__all__ = ["MAX_PIXELS", "BadImage", "ImagePolicy", "decode", "encode_png", "fit", "page_count"]
 
 
 @dataclass(frozen=True)
@@ -55,67 +45,6 @@ class ImagePolicy:
         height, width = pixels.shape[:2]
         if (height != self.height if self.fixed_height else height > self.height) or width > self.width:
             raise BadImage(f"{width}x{height} pixels, not the dataset's {self.width}x{self.height}")
-
-
-def decode(
-    data: bytes | memoryview, colour: Literal["gray", "rgb"], background: int = 255, max_pixels: int = MAX_PIXELS
-) -> np.ndarray:
-    """Decode PNG, JPEG or anything else that OpenCV reads into uint8, (H, W) for gray, (H, W, 3) for rgb.
-
-    What is transparent shows the grey level `background`.
-
-    Raises:
-        BadImage: empty, not an image, truncated, or larger than `max_pixels`.
-    """
-    if not data:
-        raise BadImage("empty file")
-    plain = _plain_png_size(data)
-    if plain is not None and plain[0] * plain[1] <= max_pixels:
-        return _decode_opaque(data, colour)
-    try:
-        with Image.open(io.BytesIO(data)) as header:
-            width, height = header.size
-            transparent = header.has_transparency_data
-    except (UnidentifiedImageError, OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
-        raise BadImage(f"not an image: {type(error).__name__}") from None
-    if width * height > max_pixels:
-        raise BadImage(f"{width}x{height} pixels, more than the {max_pixels} allowed")
-    return _decode_on(background, data, colour) if transparent else _decode_opaque(data, colour)
-
-
-def _plain_png_size(data: bytes | memoryview) -> tuple[int, int] | None:
-    """Width and height of a PNG that cannot be transparent, as those of prepared shards; None for all else.
-
-    An image that is gray or RGB and whose pixels follow its header at once: asking Pillow took a fifth of the decoding.
-    """
-    if len(data) < 45 or data[:16] != _PNG_HEADER or data[25] not in (0, 2) or data[37:41] != b"IDAT":
-        return None
-    width, height = struct.unpack(">II", data[16:24])
-    return (width, height) if width and height else None
-
-
-def _decode_opaque(data: bytes | memoryview, colour: Literal["gray", "rgb"]) -> np.ndarray:
-    flag = cv2.IMREAD_GRAYSCALE if colour == "gray" else cv2.IMREAD_COLOR
-    try:
-        pixels = cv2.imdecode(np.frombuffer(data, np.uint8), flag)
-    except cv2.error as error:
-        raise BadImage(f"cannot be decoded: {error.code}") from None
-    if pixels is None:
-        raise BadImage("cannot be decoded: truncated or corrupt")
-    return pixels if colour == "gray" else cv2.cvtColor(pixels, cv2.COLOR_BGR2RGB)
-
-
-def _decode_on(background: int, data: bytes | memoryview, colour: Literal["gray", "rgb"]) -> np.ndarray:
-    """Decode an image that is transparent in places, laid on grey level `background`. Pillow knows all kinds of them."""
-    try:
-        with Image.open(io.BytesIO(data)) as image:
-            layer = ImageOps.exif_transpose(image).convert("RGBA")
-    except (OSError, ValueError, SyntaxError, EOFError, IndexError, struct.error, zlib.error) as error:
-        raise BadImage(f"cannot be decoded: {type(error).__name__}") from None
-    paper = Image.new("RGB", layer.size, (background,) * 3)
-    paper.paste(layer, mask=layer)
-    pixels = np.array(paper)
-    return cv2.cvtColor(pixels, cv2.COLOR_RGB2GRAY) if colour == "gray" else pixels
 
 
 def encode_png(pixels: np.ndarray) -> bytes:
