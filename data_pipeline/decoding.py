@@ -6,16 +6,20 @@ printed about a damaged image, and its size is checked before memory is taken fo
 
 from __future__ import annotations
 
+import contextlib
+import ctypes
 import io
 import logging
 import struct
 import warnings
 import zlib
+from pathlib import Path
 from typing import Literal
 
 import cv2
 import cv2.utils
 import numpy as np
+import PIL
 from PIL import Image
 
 from data_pipeline.pixels import UnusablePixels, to_uint8
@@ -26,12 +30,15 @@ cv2.setNumThreads(0)
 cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
 warnings.filterwarnings("ignore", module=r"PIL\.")
 logging.getLogger("PIL").setLevel(logging.CRITICAL)
+for library in Path(PIL.__file__).parents[1].glob("pillow.libs/libtiff*.so*"):  # Pillow leaves its handler of errors as it is
+    with contextlib.suppress(OSError, AttributeError):
+        ctypes.CDLL(str(library)).TIFFSetErrorHandler(None)
 
 MAX_PIXELS = 64_000_000  # an image from outside may claim any size: decoding stops here
 MAX_PAGES = 10_000  # of a TIFF: beyond this it is damaged, or made to keep us busy
 
 # As Pillow calls them; MPO is among JPEG. Without EPS, which runs another program, and what no scanner or camera writes.
-FORMATS = "PNG JPEG GIF TIFF WEBP BMP DIB JPEG2000 AVIF PPM PCX QOI SGI SUN".split()
+FORMATS = ["PNG", "JPEG", "GIF", "TIFF", "WEBP", "BMP", "DIB", "JPEG2000", "AVIF", "PPM", "PCX", "QOI", "SGI", "SUN"]
 
 _PNG, _HEADER, _PLAIN = b"\x89PNG\r\n\x1a\n", b"\0\0\0\rIHDR", (b"IHDR", b"IDAT", b"IEND")
 _CHUNK, _SIZE = struct.Struct(">I4s"), struct.Struct(">II")
@@ -99,14 +106,15 @@ def page_count(data: bytes | memoryview) -> int:
     Raises:
         BadImage: not an image, or a TIFF of more than `MAX_PAGES` pages.
     """
-    if not _is_tiff(data):
+    pages = _pages(data)
+    if not pages or not _is_tiff(data):
         try:
             _opened(data).close()
         except BadImage:
             raise
         except Exception as error:
             raise BadImage(f"cannot be decoded: truncated or corrupt ({type(error).__name__})") from None
-    return len(_pages(data))
+    return max(1, len(pages))
 
 
 def _opened(data: bytes | memoryview) -> Image.Image:
@@ -146,7 +154,7 @@ def _frame(data: bytes | memoryview, page: int | None) -> int:
     Raises:
         BadImage: there is no such page, or several to choose from.
     """
-    pages = _pages(data)
+    pages = _pages(data) or [0]
     if page is None and len(pages) > 1:
         raise BadImage(f"has {len(pages)} pages; split them, one file each")
     if not 0 <= (page or 0) < len(pages):
@@ -159,7 +167,7 @@ def _is_tiff(data: bytes | memoryview) -> bool:
 
 
 def _pages(data: bytes | memoryview) -> list[int]:
-    """The frames of a TIFF that are pages, by their number among its image file directories; one for all other images.
+    """The frames of a TIFF that are pages, by their number among its image file directories; of all other images the first.
 
     The directories are followed here, since Pillow stops at one whose samples it cannot read.
     """
@@ -169,22 +177,23 @@ def _pages(data: bytes | memoryview) -> list[int]:
     # Classic TIFF: 2 bytes count entries of 12 bytes, offsets have 4; BigTIFF: 8, 20, 8.
     count_format, entry_size, offset_format = (f"{order}Q", 20, f"{order}Q") if big else (f"{order}H", 12, f"{order}I")
     pages: list[int] = []
-    seen: set[int] = set()
+    seen: dict[int, None] = {}  # directories by their offset, in order
     try:
         (offset,) = struct.unpack_from(offset_format, data, 8 if big else 4)
         while offset and offset not in seen:
-            seen.add(offset)
+            if len(seen) == MAX_PAGES:
+                raise BadImage(f"has more than {MAX_PAGES} pages")
             (entries,) = struct.unpack_from(count_format, data, offset)
             first = offset + struct.calcsize(count_format)
             end = first + entries * entry_size
-            (offset,) = struct.unpack_from(offset_format, data, end)
+            (following,) = struct.unpack_from(offset_format, data, end)
             if _is_page(bytes(data[first : min(end, first + 8 * entry_size)]), order, entry_size):
-                pages.append(len(seen) - 1)
-            if len(pages) > MAX_PAGES:
-                raise BadImage(f"has more than {MAX_PAGES} pages")
+                pages.append(len(seen))
+            seen[offset] = None
+            offset = following
     except (struct.error, OverflowError):
         pass  # cut off: what is left of it may be whole, and what is not says so when it is decoded
-    return pages or [0]
+    return pages or [0] * bool(seen)
 
 
 def _is_page(entries: bytes, order: str, size: int) -> bool:

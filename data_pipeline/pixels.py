@@ -34,8 +34,10 @@ def to_uint8(image: Image.Image, data: bytes | memoryview, colour: Literal["gray
     alpha = _alpha(image, data)
     if image.mode in ("I", "F") or image.mode.startswith("I;16"):
         pixels = _scaled(image)
-    elif image.mode in ("1", "L", "LA", "La"):
-        pixels = np.array(image.convert("LA").getchannel("L") if "a" in image.mode.lower() else _gray(image))
+    elif image.mode in ("LA", "La"):
+        pixels = np.array(image.convert("LA").getchannel("L"))
+    elif image.mode in ("1", "L"):
+        pixels = np.array(image.convert("L"))
     else:
         pixels = np.array(_straight(image).convert("RGB"))
     if alpha is not None:
@@ -45,10 +47,6 @@ def to_uint8(image: Image.Image, data: bytes | memoryview, colour: Literal["gray
     elif colour == "rgb" and pixels.ndim == 2:
         pixels = cv2.cvtColor(pixels, cv2.COLOR_GRAY2RGB)
     return np.ascontiguousarray(_upright(pixels, orientation))
-
-
-def _gray(image: Image.Image) -> Image.Image:
-    return image if image.mode == "L" else image.convert("L")
 
 
 def _straight(image: Image.Image) -> Image.Image:
