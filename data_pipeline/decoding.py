@@ -85,7 +85,7 @@ def decode(
             _check_size(*plain, max_pixels)
             return _decode_plain_png(data, colour)
         frame = _frame(data, page)
-        with _opened(data) as image:
+        with _opened(data, max_pixels) as image:
             if frame:
                 image.seek(frame)
             _check_size(*image.size, max_pixels)
@@ -117,14 +117,14 @@ def page_count(data: bytes | memoryview) -> int:
     return max(1, len(pages))
 
 
-def _opened(data: bytes | memoryview) -> Image.Image:
+def _opened(data: bytes | memoryview, most: int = MAX_PIXELS) -> Image.Image:
     """The image, of which no more than the header has been read."""
     if not data:
         raise BadImage("empty file")
     try:
         return Image.open(io.BytesIO(data), formats=FORMATS)
     except Image.DecompressionBombError:
-        raise BadImage(f"more than {2 * (Image.MAX_IMAGE_PIXELS or MAX_PIXELS)} pixels") from None
+        raise BadImage(f"more pixels than the {most} allowed") from None
     except Exception as error:
         raise BadImage(_why_not(bytes(data[:64]), error)) from None
 

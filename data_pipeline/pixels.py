@@ -78,7 +78,7 @@ def _transparent_value(image: Image.Image, data: bytes | memoryview, depth: int)
     value = np.array(image.info["transparency"]) & largest
     if image.mode == "RGB" and depth == 16:
         samples = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED | cv2.IMREAD_IGNORE_ORIENTATION)
-        return (samples[..., 3] >> 8).astype(np.uint8)
+        return (np.asarray(samples)[..., 3] >> 8).astype(np.uint8)
     if image.mode == "RGB":
         same = (np.array(image) == value).all(axis=2)
     elif depth < 8:
@@ -90,20 +90,21 @@ def _transparent_value(image: Image.Image, data: bytes | memoryview, depth: int)
 
 def _scaled(image: Image.Image) -> np.ndarray:
     """Samples of more than 8 bits as uint8."""
-    samples = np.array(image)
+    samples = np.asarray(image)
     tiff = getattr(image, "tag_v2", {})
     if image.mode == "F":
         if not np.isfinite(samples).all():
             raise UnusablePixels("holds NaN or infinite samples")
-        pixels = samples.astype(np.float64) * (255 / _range_of(samples, (1, 255), "floats"))
+        largest = _range_of(samples, (1, 255), "floats")
     elif image.mode == "I" and image.format != "PPM":
-        pixels = samples * (255 / _range_of(samples, (255, 65535), "integers"))
+        largest = _range_of(samples, (255, 65535), "integers")
     else:
-        bits = int(tiff[_BITS_PER_SAMPLE][0]) if _BITS_PER_SAMPLE in tiff else 16
-        pixels = samples * (255 / (2**bits - 1))
-    if tiff.get(_PHOTOMETRIC) == 0:  # white is zero: Pillow inverts samples of 8 bits only
-        pixels = 255 - pixels
-    return np.rint(pixels).clip(0, 255).astype(np.uint8)
+        largest = 2 ** int(tiff[_BITS_PER_SAMPLE][0]) - 1 if _BITS_PER_SAMPLE in tiff else 65535
+    scaled = samples.astype(np.float32)
+    scaled *= np.float32(255 / largest)
+    pixels = np.rint(scaled, out=scaled).clip(0, 255, out=scaled).astype(np.uint8)
+    # White is zero: Pillow inverts samples of 8 bits only.
+    return 255 - pixels if tiff.get(_PHOTOMETRIC) == 0 else pixels
 
 
 def _range_of(samples: np.ndarray, largest: tuple[int, ...], kind: str) -> int:
@@ -117,11 +118,11 @@ def _range_of(samples: np.ndarray, largest: tuple[int, ...], kind: str) -> int:
 
 
 def _laid_on(background: int, pixels: np.ndarray, alpha: np.ndarray) -> np.ndarray:
-    """Pixels (H, W[, 3]) of the opacity `alpha` over one gray level, each rounded."""
-    share = alpha.astype(np.uint32)
-    if pixels.ndim == 3:
-        share = share[..., None]
-    return ((pixels * share + np.uint32(background) * (255 - share) + 127) // 255).astype(np.uint8)
+    """Pixels (H, W[, 3]) of the opacity `alpha` over one gray level."""
+    layer = Image.fromarray(pixels)
+    paper = Image.new(layer.mode, layer.size, background if layer.mode == "L" else (background,) * 3)
+    paper.paste(layer, mask=Image.fromarray(alpha))
+    return np.array(paper)
 
 
 def _orientation(image: Image.Image) -> int:
