@@ -26,7 +26,7 @@ def expected(color: np.ndarray, alpha: np.ndarray, background: int) -> np.ndarra
     return 255 * (laid @ WEIGHTS if laid.shape[2] == 3 else laid[..., 0])
 
 
-def assert_close(data: bytes, reference: np.ndarray, background: int = 255, tolerance: float = 1.6) -> None:
+def assert_close(data: bytes, reference: np.ndarray, background: int = 255, tolerance: float = 2.6) -> None:
     gray = decode(data, "gray", background)
     assert gray.dtype == np.uint8 and gray.shape == reference.shape
     assert np.abs(gray - reference).max() <= tolerance
