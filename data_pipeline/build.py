@@ -13,7 +13,7 @@ import ray.data
 
 from cluster.errors import UserError
 from cluster.progress import progress
-from data_pipeline.manifest import MANIFEST, REJECTED, SCHEMA_VERSION, DatasetError, Manifest, Shard, Split
+from data_pipeline.manifest import MANIFEST, MAX_TOKENS, REJECTED, SCHEMA_VERSION, DatasetError, Manifest, Shard, Split
 from data_pipeline.shards import Rejected, Row, write_rejected, write_shard
 from data_pipeline.storage import Storage
 
@@ -50,10 +50,12 @@ def build_dataset(
     builder: Builder,
     overwrite: bool = False,
     unit: str = "images",
+    max_tokens: int = MAX_TOKENS,
 ) -> Manifest:
     """Build every chunk into a shard below `out` and write the manifest last: a dataset is there whole or not at all.
 
-    A dataset that `overwrite` replaces is removed first: none of its shards stays behind.
+    A dataset that `overwrite` replaces is removed first: none of its shards stays behind. A row whose text has more than
+    `max_tokens` tokens is rejected.
 
     `manifest` brings name, image policy, charset (empty: the sorted tokens that occur) and preparation; splits, digest and the
     number of rejected inputs come from what was built, which is returned.
@@ -70,7 +72,7 @@ def build_dataset(
     total = sum(chunk.inputs for chunk in chunks)
     sizes = {(chunk.split, chunk.number): chunk.inputs for chunk in chunks}
     with progress(total, unit, manifest.name) as bar:
-        for shard in _run(out, chunks, builder):
+        for shard in _run(out, chunks, functools.partial(_within, max_tokens, builder)):
             bar.update(sizes[shard.split, shard.number])
             built.append(shard)
     built.sort(key=lambda shard: (list(dict.fromkeys(c.split for c in chunks)).index(shard.split), shard.number))
@@ -134,3 +136,18 @@ def _build_shard(out: Storage, builder: Builder, row: dict[str, Any]) -> dict[st
         max_tokens=max(map(len, lengths), default=0),
     )
     return {"built": pickle.dumps(built)}
+
+
+def _within(max_tokens: int, builder: Builder, chunk: Chunk) -> tuple[list[Row], list[Rejected]]:
+    """What `builder` makes of a chunk, rows whose texts are too long among the rejected ones."""
+    kept: list[Row] = []
+    rows, rejected = builder(chunk)
+    too_long: list[Rejected] = []
+    for row in rows:
+        count = len(row.text.split())
+        if count <= max_tokens:
+            kept.append(row)
+        else:
+            reason = f"{count:,} tokens, more than the {max_tokens:,} allowed"
+            too_long.append(Rejected(row.id, chunk.split, row.id, reason))
+    return kept, [*rejected, *too_long]

@@ -14,6 +14,8 @@ from data_pipeline.storage import Storage, StorageError, open_storage
 SCHEMA_VERSION = 1
 MANIFEST = "dataset.json"
 REJECTED = "rejected.parquet"
+# Of a text, unless a key says otherwise: the longest decides how long the targets of a batch and a model's outputs may be.
+MAX_TOKENS = 4096
 
 
 class DatasetError(UserError):

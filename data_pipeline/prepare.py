@@ -17,7 +17,7 @@ from data_pipeline.build import Chunk, build_dataset
 from data_pipeline.crohme.rows import Work, build_rows
 from data_pipeline.crohme.source import iter_inkml
 from data_pipeline.images import ImagePolicy
-from data_pipeline.manifest import Manifest
+from data_pipeline.manifest import MAX_TOKENS, Manifest
 from data_pipeline.storage import open_storage
 
 # One shard for all that a competition has: a shard is sorted by size, and the more rows it has, the less row groups are padded.
@@ -52,6 +52,7 @@ def prepare_crohme(
     overwrite: bool,
     stroke_size: float | None = None,
     variations: int = 0,
+    max_tokens: int = MAX_TOKENS,
 ) -> Manifest:
     """Make the dataset; with `stroke_size` (pixels) symbols are of one size and `policy` has no fixed height.
 
@@ -83,7 +84,7 @@ def prepare_crohme(
         licence=LICENCE,
     )
     builder = functools.partial(build_rows, policy, stroke_size)
-    return build_dataset(open_storage(out), manifest, chunks, builder, overwrite, unit="files")
+    return build_dataset(open_storage(out), manifest, chunks, builder, overwrite, "files", max_tokens)
 
 
 def main() -> int:
@@ -108,6 +109,9 @@ def main() -> int:
         default=0,
         help="of each formula of the split train, beside it: symbols exchanged, parts cut out (default %(default)s)",
     )
+    parser.add_argument(
+        "--max-tokens", type=int, default=MAX_TOKENS, help="of a text; a longer one is rejected (default %(default)s)"
+    )
     parser.add_argument("--overwrite", action="store_true", help="replace a dataset that is there")
     args = parser.parse_args()
     if min(args.height, args.width) < 16:
@@ -116,6 +120,8 @@ def main() -> int:
         raise UserError("--stroke-size is at least 4 pixels.")
     if args.variations < 0:
         raise UserError("--variations is not negative.")
+    if args.max_tokens < 1:
+        raise UserError("--max-tokens is at least 1.")
     splits = find_splits(args.source)
     if args.split:
         if not all("=" in item for item in args.split):
@@ -123,7 +129,7 @@ def main() -> int:
         splits = {name: args.source / path for name, _, path in (item.partition("=") for item in args.split)}
     with ray_session():
         policy = ImagePolicy(args.height, args.width, fixed_height=args.stroke_size is None)
-        made = prepare_crohme(splits, args.out, policy, args.overwrite, args.stroke_size, args.variations)
+        made = prepare_crohme(splits, args.out, policy, args.overwrite, args.stroke_size, args.variations, args.max_tokens)
     sizes = ", ".join(f"{name} {split.rows:,}" for name, split in made.splits.items())
     print(f"{args.out}: {sizes} formulas, {made.rejected} rejected (see rejected.parquet), {len(made.charset)} tokens")
     print(f"Licence of the data: {made.licence}")

@@ -67,8 +67,13 @@ def test_a_png_of_any_depth_and_transparency_means_what_it_says(
 
 @pytest.mark.parametrize(
     ("order", "bits", "photometric"),
-    [(order, bits, photometric) for order in "<>" for bits in (1, 4, 8, 16) for photometric in (0, 1)][:-2]
-    + [(">", 16, 1)],  # with white being zero Pillow has no such TIFF: it is refused
+    [
+        (order, bits, photometric)
+        for order in "<>"
+        for bits in (1, 4, 8, 16)
+        for photometric in (0, 1)
+        if (order, bits, photometric) != (">", 16, 0)  # of which Pillow knows nothing: it is refused
+    ],
 )
 def test_a_gray_tiff_is_scaled_and_black_is_black(order: str, bits: int, photometric: int) -> None:
     largest = 2**bits - 1
