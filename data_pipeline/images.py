@@ -9,16 +9,24 @@ import cv2
 import numpy as np
 
 from data_pipeline.decoding import MAX_PIXELS, BadImage, decode, page_count
+from data_pipeline.ink import Invert, ink_size, orient
 
-__all__ = ["MAX_PIXELS", "BadImage", "ImagePolicy", "decode", "encode_png", "fit", "page_count"]
+__all__ = ["MAX_PIXELS", "BadImage", "ImagePolicy", "Scale", "decode", "encode_png", "fit", "page_count", "prepare"]
+
+Scale = Literal["none", "ink", "fit"]
+MOST_ENLARGED = 8.0  # times: what was photographed smaller has no strokes left to be read
 
 
 @dataclass(frozen=True)
 class ImagePolicy:
-    """What every image of a dataset is like.
+    """What every image of a dataset is like, and how an image from elsewhere becomes like it.
 
     `height` in pixels is exact, or the most where `fixed_height` is off; `width` is the most. What is smaller stays smaller
-    and is padded in its batch. `background` is the grey level (0-255) that padding gets.
+    and is padded in its batch. `background` is the gray level (0-255) that padding gets.
+
+    `invert`: whether light ink on dark paper is inverted: never, always, or where it looks like that (auto).
+    `scale`: none leaves images as large as they are, unless they are too large; fit makes each as large as the policy allows;
+    ink makes the writing as large as that of the dataset, whose `ink_size` (pixels, 0: not known) `build_dataset` measures.
     """
 
     height: int = 64
@@ -26,6 +34,9 @@ class ImagePolicy:
     colour: Literal["gray", "rgb"] = "gray"
     background: int = 255
     fixed_height: bool = True
+    invert: Invert = "never"
+    scale: Scale = "none"
+    ink_size: float = 0.0
 
     @property
     def channels(self) -> int:
@@ -55,20 +66,53 @@ def encode_png(pixels: np.ndarray) -> bytes:
     return bytes(data.tobytes())
 
 
+@dataclass(frozen=True)
+class Prepared:
+    """An image as a dataset with its policy holds it: uint8 (H, W[, 3]); and whether it was light ink on dark paper."""
+
+    pixels: np.ndarray
+    inverted: bool
+
+
+def prepare(data: bytes | memoryview, policy: ImagePolicy, page: int | None = None) -> Prepared:
+    """Decode an encoded image and bring it to a policy: upright, dark ink on light paper, of the right color and size.
+
+    What is transparent shows the policy's background; where light ink would vanish on that, a dark one.
+
+    Raises:
+        BadImage: as `decode`, and nothing else.
+    """
+    dark = 255 - policy.background
+    pixels = decode(data, policy.colour, dark if policy.invert == "always" else policy.background, page=page)
+    pixels, inverted = orient(pixels, policy.invert)
+    if policy.invert == "auto" and int(pixels.min()) == int(pixels.max()):  # nothing is to be seen
+        on_dark, inverted = orient(decode(data, policy.colour, dark, page=page), "auto")
+        pixels = on_dark if inverted else pixels
+    return Prepared(fit(pixels, policy), inverted)
+
+
 def fit(pixels: np.ndarray, policy: ImagePolicy) -> np.ndarray:
-    """Bring an image (H, W[, 3]) to the policy: colour, shrunk (never enlarged) into height x width with its aspect kept,
-    then, where the height is fixed, centred to it by repeating its border rows, so that paper goes on as paper.
+    """Bring an image (H, W[, 3]) to the policy: color, scaled as it says, its aspect kept, so that it fits into height x width,
+    then, where the height is fixed, centered in it by repeating its border rows, so that paper goes on as paper.
     """
     if policy.colour == "gray" and pixels.ndim == 3:
         pixels = cv2.cvtColor(pixels, cv2.COLOR_RGB2GRAY)
     elif policy.colour == "rgb" and pixels.ndim == 2:
         pixels = cv2.cvtColor(pixels, cv2.COLOR_GRAY2RGB)
     height, width = pixels.shape[:2]
-    scale = min(policy.height / height, policy.width / width, 1.0)
-    if scale < 1.0:
+    scale = min(policy.height / height, policy.width / width, _wanted_scale(pixels, policy))
+    if scale != 1.0:
         size = max(1, min(policy.width, round(width * scale))), max(1, min(policy.height, round(height * scale)))
-        pixels = cv2.resize(pixels, size, interpolation=cv2.INTER_AREA)
+        pixels = cv2.resize(pixels, size, interpolation=cv2.INTER_AREA if scale < 1 else cv2.INTER_CUBIC)
     missing = policy.height - pixels.shape[0]
     if missing and policy.fixed_height:
         pixels = cv2.copyMakeBorder(pixels, missing // 2, missing - missing // 2, 0, 0, cv2.BORDER_REPLICATE)
     return pixels
+
+
+def _wanted_scale(pixels: np.ndarray, policy: ImagePolicy) -> float:
+    """By how much an image is to be scaled if it fits then."""
+    if policy.scale == "fit":
+        return MOST_ENLARGED
+    size = ink_size(pixels) if policy.scale == "ink" and policy.ink_size else 0.0
+    return min(policy.ink_size / size, MOST_ENLARGED) if size else 1.0
