@@ -106,7 +106,7 @@ def _strokes(root: ElementTree.Element) -> Iterator[tuple[str, np.ndarray]]:
     for trace, form in TraceFormats(root).traces():
         if trace.get("type") == "penUp":  # the way from one stroke to the next
             continue
-        name = trace.get("id") or trace.get(XML_ID, "")
+        name = trace.get("id") or trace.get(XML_ID) or ""
         try:
             points = form.points(trace.text or "")
         except TraceError as error:

@@ -130,8 +130,8 @@ def _values(row: str) -> list[tuple[str, str]]:
     return values
 
 
-def _sign(channel: Element) -> int:
-    return -1 if channel.get("orientation", "+ve") == "-ve" else 1
+def _sign(channel: Element) -> float:
+    return -1.0 if channel.get("orientation", "+ve") == "-ve" else 1.0
 
 
 def _regular(child: Element) -> Iterator[Element]:
