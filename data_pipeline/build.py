@@ -8,13 +8,16 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+import numpy as np
 import ray
 import ray.data
 
 from cluster.errors import UserError
 from cluster.progress import progress
 from cluster.redaction import printable
-from data_pipeline.manifest import MANIFEST, REJECTED, SCHEMA_VERSION, DatasetError, Manifest, Shard, Split
+from data_pipeline.images import BadImage, decode
+from data_pipeline.ink import ink_size, inverted_line
+from data_pipeline.manifest import MANIFEST, MAX_TOKENS, REJECTED, SCHEMA_VERSION, DatasetError, Manifest, Shard, Split
 from data_pipeline.shards import Rejected, Row, write_rejected, write_shard
 from data_pipeline.storage import Storage
 
@@ -41,7 +44,11 @@ class BuiltShard:
     rejected: list[Rejected]
     tokens: set[str]
     max_tokens: int
+    ink_sizes: list[float]  # of some of its images, in pixels
+    inverted: int
 
+
+INK_SAMPLES = 64  # images of a shard whose ink is measured
 
 Builder = Callable[[Chunk], tuple[list[Row], list[Rejected]]]
 
@@ -53,10 +60,12 @@ def build_dataset(
     builder: Builder,
     overwrite: bool = False,
     unit: str = "images",
+    max_tokens: int = MAX_TOKENS,
 ) -> Manifest:
     """Build every chunk into a shard below `out` and write the manifest last: a dataset is there whole or not at all.
 
-    A dataset that `overwrite` replaces is removed first: none of its shards stays behind.
+    A dataset that `overwrite` replaces is removed first: none of its shards stays behind. A row whose text has more than
+    `max_tokens` tokens is rejected. How large the ink of the images is, at the median, becomes part of the image policy.
 
     `manifest` brings name, image policy, charset (empty: the sorted tokens that occur) and preparation; splits, digest and the
     number of rejected inputs come from what was built, which is returned.
@@ -73,7 +82,7 @@ def build_dataset(
     total = sum(chunk.inputs for chunk in chunks)
     sizes = {(chunk.split, chunk.number): chunk.inputs for chunk in chunks}
     with progress(total, unit, manifest.name) as bar:
-        for shard in _run(out, chunks, builder):
+        for shard in _run(out, chunks, functools.partial(_within, max_tokens, builder)):
             bar.update(sizes[shard.split, shard.number])
             built.append(shard)
     built.sort(key=lambda shard: (list(dict.fromkeys(c.split for c in chunks)).index(shard.split), shard.number))
@@ -92,9 +101,13 @@ def build_dataset(
         )
     if rows + len(rejected) != total:
         raise RuntimeError(f"{total} inputs became {rows} rows and {len(rejected)} rejections")
+    inverted = sum(shard.inverted for shard in built)
+    if manifest.image.invert != "never":
+        print(inverted_line(inverted, rows, manifest.image.invert))
+    image = replace(manifest.image, ink_size=_median([size for shard in built for size in shard.ink_sizes]))
     charset = manifest.charset or sorted(set().union(*(shard.tokens for shard in built)))
     finished = replace(
-        manifest, charset=charset, splits=splits, rejected=len(rejected), schema_version=SCHEMA_VERSION, digest=""
+        manifest, image=image, charset=charset, splits=splits, rejected=len(rejected), schema_version=SCHEMA_VERSION, digest=""
     )
     write_rejected(out.child(REJECTED), rejected)
     out.child(MANIFEST).write_bytes(finished.to_json())
@@ -137,5 +150,37 @@ def _build_shard(out: Storage, builder: Builder, row: dict[str, Any]) -> dict[st
         rejected=rejected,
         tokens=set().union(*lengths) if lengths else set(),
         max_tokens=max(map(len, lengths), default=0),
+        ink_sizes=_ink_sizes(rows),
+        inverted=sum(row.inverted for row in rows),
     )
     return {"built": pickle.dumps(built)}
+
+
+def _within(max_tokens: int, builder: Builder, chunk: Chunk) -> tuple[list[Row], list[Rejected]]:
+    """What `builder` makes of a chunk, rows whose texts are too long among the rejected ones."""
+    kept: list[Row] = []
+    rows, rejected = builder(chunk)
+    too_long: list[Rejected] = []
+    for row in rows:
+        count = len(row.text.split())
+        if count <= max_tokens:
+            kept.append(row)
+        else:
+            reason = f"{count:,} tokens, more than the {max_tokens:,} allowed"
+            too_long.append(Rejected(row.id, chunk.split, row.id, reason))
+    return kept, [*rejected, *too_long]
+
+
+def _ink_sizes(rows: Sequence[Row]) -> list[float]:
+    """Of up to `INK_SAMPLES` rows, evenly spread, those of which it is known."""
+    sizes = []
+    for row in rows[:: max(1, len(rows) // INK_SAMPLES)]:
+        try:
+            sizes.append(ink_size(decode(row.image, "gray")))
+        except BadImage:  # of a builder that did not look: whoever reads the dataset will say so
+            continue
+    return [size for size in sizes if size]
+
+
+def _median(sizes: list[float]) -> float:
+    return round(float(np.median(sizes)), 2) if sizes else 0.0

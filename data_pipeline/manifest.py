@@ -18,6 +18,11 @@ from data_pipeline.uris import invalid_name
 SCHEMA_VERSION = 1
 MANIFEST = "dataset.json"
 REJECTED = "rejected.parquet"
+# Of a text, unless a key says otherwise: the longest decides how long the targets of a batch and a model's outputs may be.
+MAX_TOKENS = 4096
+
+
+_LATER = {"invert": "never", "scale": "none"}  # keys of the image policy that older datasets do not have
 
 
 class DatasetError(UserError):
@@ -114,7 +119,10 @@ class Manifest:
 
     def _digest(self) -> str:
         lines = [f"{s.file} {s.sha256}" for split in self.splits.values() for s in split.shards]
-        content = json.dumps([self.schema_version, self.charset, asdict(self.image), sorted(lines)])
+        # The size of the ink follows from the shards; what came later counts where it is not as it always was.
+        policy = {key: value for key, value in asdict(self.image).items() if key not in _LATER or value != _LATER[key]}
+        policy.pop("ink_size", None)
+        content = json.dumps([self.schema_version, self.charset, policy, sorted(lines)])
         return "sha256:" + hashlib.sha256(content.encode()).hexdigest()
 
     def split(self, name: str) -> Split:

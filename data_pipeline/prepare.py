@@ -19,7 +19,7 @@ from data_pipeline.build import MAX_SIDE, Chunk, build_dataset
 from data_pipeline.crohme.rows import Work, build_rows
 from data_pipeline.crohme.source import iter_inkml
 from data_pipeline.images import ImagePolicy
-from data_pipeline.manifest import Manifest
+from data_pipeline.manifest import MAX_TOKENS, Manifest
 from data_pipeline.storage import open_storage
 
 # One shard for all that a competition has: a shard is sorted by size, and the more rows it has, the less row groups are padded.
@@ -61,6 +61,7 @@ def prepare_crohme(
     overwrite: bool,
     stroke_size: float | None = None,
     variations: int = 0,
+    max_tokens: int = MAX_TOKENS,
 ) -> Manifest:
     """Make the dataset; with `stroke_size` (pixels) symbols are of one size and `policy` has no fixed height.
 
@@ -92,7 +93,7 @@ def prepare_crohme(
         licence=LICENCE,
     )
     builder = functools.partial(build_rows, policy, stroke_size)
-    return build_dataset(open_storage(out), manifest, chunks, builder, overwrite, unit="files")
+    return build_dataset(open_storage(out), manifest, chunks, builder, overwrite, "files", max_tokens)
 
 
 def main() -> int:
@@ -118,6 +119,12 @@ def main() -> int:
         default=0,
         help="of each formula of the split train, beside it: symbols exchanged, parts cut out (default %(default)s)",
     )
+    parser.add_argument(
+        "--max-tokens",
+        type=whole_number(1),
+        default=MAX_TOKENS,
+        help="of a text; a longer one is rejected (default %(default)s)",
+    )
     parser.add_argument("--overwrite", action="store_true", help="replace a dataset that is there")
     args = parser.parse_args()
     open_storage(args.out)  # a place that cannot be is known before a session starts
@@ -132,7 +139,7 @@ def main() -> int:
                 raise UserError(f"--split {name}={path.name}: the name of a split is that of a folder.")
     with ray_session():
         policy = ImagePolicy(args.height, args.width, fixed_height=args.stroke_size is None)
-        made = prepare_crohme(splits, args.out, policy, args.overwrite, args.stroke_size, args.variations)
+        made = prepare_crohme(splits, args.out, policy, args.overwrite, args.stroke_size, args.variations, args.max_tokens)
     sizes = ", ".join(f"{name} {split.rows:,}" for name, split in made.splits.items())
     print(f"{args.out}: {sizes} formulas, {made.rejected} rejected (see rejected.parquet), {len(made.charset)} tokens")
     print(f"Licence of the data: {made.licence}")

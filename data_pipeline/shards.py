@@ -49,6 +49,7 @@ class Row:
     source: str = ""
     writer: str = ""
     level: int = 0
+    inverted: bool = False  # from light ink on dark paper when it was prepared; counted, not stored
 
 
 @dataclass(frozen=True)

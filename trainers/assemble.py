@@ -107,7 +107,7 @@ def assemble(config: TrainConfig, line: Line, run: Storage, place: Place) -> Par
     dataset = open_dataset(config.data.dataset)
     tokenizer = Tokenizer(dataset.manifest.charset)
     source = Source(config, place, dataset, tokenizer)
-    task, data = SequenceTask(tokenizer, config.loss, config.decoding), DataInfo.of(dataset.manifest)
+    task, data = SequenceTask(tokenizer, config.loss, config.decoding), DataInfo.of(dataset.manifest, config.stream.max_tokens)
     stream = source.training()
     validation = source.evaluation(config.data.val_split)  # now: what does not fit the memory is not found out after an epoch
     groups = from_rank_zero(_groups(config, dataset) if place.rank == 0 else None)
@@ -145,7 +145,9 @@ def assemble(config: TrainConfig, line: Line, run: Storage, place: Place) -> Par
         if reason and place.rank == 0:
             line.push("warning", text=reason)
     if config.scaling.find_micro_batch:
-        step.micro_batch_size = find_micro_batch(step, stream.plan, dataset, config.data.train_split, micro_batch)
+        step.micro_batch_size = find_micro_batch(
+            step, stream.plan, dataset, config.data.train_split, micro_batch, config.stream.max_tokens
+        )
         if place.rank == 0:
             line.push("note", text=f"{step.micro_batch_size} images at once, the most that were found to fit the memory")
     return parts

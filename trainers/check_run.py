@@ -50,7 +50,7 @@ def check_run(config: TrainConfig, fresh: bool = True) -> Dataset:
             f"model.in_channels={config.model.in_channels}, but the images of '{config.data.dataset}' are "
             f"{policy.colour}: set model.in_channels={policy.channels}."
         )
-    task, data = SequenceTask(Tokenizer(dataset.manifest.charset)), DataInfo.of(dataset.manifest)
+    task, data = SequenceTask(Tokenizer(dataset.manifest.charset)), DataInfo.of(dataset.manifest, config.stream.max_tokens)
     with torch.device("meta"):
         model = build_recognizer(config, task, data).eval()
         images = torch.zeros((1, policy.channels, policy.height, policy.width), dtype=torch.uint8)

@@ -26,7 +26,7 @@ from torch import Tensor, nn
 from cluster.errors import UserError
 from cluster.scratch import scratch_folder
 from data_pipeline.images import ImagePolicy
-from data_pipeline.manifest import Manifest
+from data_pipeline.manifest import MAX_TOKENS, Manifest
 from data_pipeline.storage import Storage, StorageError, open_storage
 from data_pipeline.stream.plan import Position
 from data_pipeline.tokenizer import Tokenizer
@@ -58,9 +58,9 @@ class DataInfo:
     max_length: int  # the most tokens of a prediction, <eos> included
 
     @classmethod
-    def of(cls, manifest: Manifest) -> DataInfo:
-        """Of a dataset: predictions may be as long as its longest text, and half as long again."""
-        longest = max(split.max_tokens for split in manifest.splits.values())
+    def of(cls, manifest: Manifest, max_tokens: int = MAX_TOKENS) -> DataInfo:
+        """Of a dataset: predictions may be as long as its longest text of at most `max_tokens`, and half as long again."""
+        longest = min(max_tokens, max(split.max_tokens for split in manifest.splits.values()))
         return cls(manifest.name, manifest.digest, manifest.licence, manifest.image, longest + longest // 2 + 1)
 
     def to_json(self) -> bytes:

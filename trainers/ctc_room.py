@@ -20,7 +20,7 @@ def texts_without_room(config: TrainConfig, dataset: Dataset) -> int:
         return 0
     with torch.device("meta"):
         task = SequenceTask(Tokenizer(dataset.manifest.charset))
-        backbone = build_recognizer(config, task, DataInfo.of(dataset.manifest)).backbone
+        backbone = build_recognizer(config, task, DataInfo.of(dataset.manifest, config.stream.max_tokens)).backbone
     rows = read_split(dataset, config.data.train_split, ["width", "text"])
     columns = backbone.columns(torch.tensor(rows.column("width").to_pylist()))
     needed = torch.tensor([columns_for(text) for text in rows.column("text").to_pylist()])

@@ -12,13 +12,13 @@ from trainers.ranks import gathered
 from trainers.step import TrainStep
 
 
-def find_micro_batch(step: TrainStep, plan: Plan, dataset: Dataset, split: str, micro: MicroBatch) -> int:
+def find_micro_batch(step: TrainStep, plan: Plan, dataset: Dataset, split: str, micro: MicroBatch, max_tokens: int) -> int:
     """The same number on every rank: the least of what they find. On a CPU, whose memory is the machine's, nothing is tried."""
     if step.device.type != "cuda":
         return micro.size
     largest = int((plan.groups.height * plan.groups.width).argmax())
     height, width = int(plan.groups.height[largest]), int(plan.groups.width[largest])
-    length = dataset.manifest.split(split).max_tokens + 1
+    length = min(dataset.manifest.split(split).max_tokens, max_tokens) + 1
     channels = dataset.manifest.image.channels
 
     def attempt(size: int) -> None:

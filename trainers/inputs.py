@@ -29,6 +29,7 @@ class Inputs:
     ids: Sequence[str]
     digest: str
     _source: Any
+    prepared: bool = False  # rows of a dataset
 
     def read(self, wanted: set[str]) -> ray.data.Dataset:
         """Rows (id, image bytes) of the `wanted` ids, in any order. A file that does not exist has that as its `problem`.
@@ -73,7 +74,7 @@ def _dataset(uri: str, split: str) -> Inputs:
         rows = read_rows(dataset, part, ["id", "image"])
         return rows if len(wanted) == len(ids) else rows.filter(lambda row: row["id"] in wanted)
 
-    return Inputs(sorted(ids), _digest(ids), read)
+    return Inputs(sorted(ids), _digest(ids), read, prepared=True)
 
 
 def _images_below(storage: Storage) -> list[str]:

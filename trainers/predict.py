@@ -3,6 +3,9 @@
 IMAGES is a folder, a dataset, or a file that lists images (a path a line). OUT becomes a folder of
 `predictions-00000.parquet` ... with columns id, prediction, error. Each part appears whole or not at all; the same command
 started again makes the parts that are missing.
+
+`image.invert=auto|never|always` inverts light ink on dark paper (default: auto, of a dataset never). `image.scale=none|ink|fit`
+makes the writing as large as that of the training data (ink), or images as large as the network takes them (fit).
 """
 
 from __future__ import annotations
@@ -10,6 +13,7 @@ from __future__ import annotations
 import argparse
 import io
 import json
+from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any
 
@@ -20,10 +24,12 @@ from cluster.errors import UserError, run_command
 from cluster.progress import progress
 from cluster.redaction import redact, redacted
 from cluster.session import ray_session
+from data_pipeline.ink import inverted_line
 from data_pipeline.storage import Storage, open_storage
 from models import Decoding
 from trainers.checkpoint import find_checkpoint
 from trainers.decoding_options import add_decoding_options, decoding_of
+from trainers.image_options import PREFIX, image_policy_of
 from trainers.inputs import Inputs, open_inputs
 from trainers.pool import predict_with_pool
 
@@ -44,32 +50,40 @@ def predict(
     batch_size: int,
     decoding: Decoding | None = None,
     rows_per_part: int = ROWS_PER_PART,
+    image: Sequence[str] = (),
 ) -> int:
     """Predict all `inputs` into parts below `out`, those that are there already excepted. Returns the inputs with an error.
 
-    The checkpoint decodes as it is configured unless `decoding` says otherwise.
+    The checkpoint decodes as it is configured unless `decoding` says otherwise. `image` are `image.key=value` overrides of how
+    images are prepared; how many were inverted is printed.
 
     Raises:
         UserError: `out` holds predictions of other images, of another checkpoint, or decoded in another way.
     """
     uri = find_checkpoint(checkpoint).uri
     decoding = decoding or decoding_of(uri, [])
+    policy = image_policy_of(uri, image, inputs.prepared)
     job = {"checkpoint": uri, "images": inputs.digest, "decoding": asdict(decoding), "rows_per_part": rows_per_part}
+    job["image"] = {"invert": policy.invert, "scale": policy.scale}
     _claim(out, job)
     there = set(out.names())
     ids = list(inputs.ids)
     parts = {number: ids[first : first + rows_per_part] for number, first in enumerate(range(0, len(ids), rows_per_part))}
     part_of = {name: number for number, members in parts.items() if part_name(number) not in there for name in members}
     waiting: dict[int, list[dict[str, Any]]] = {}
+    inverted = read = 0
     with progress(len(ids), "images", "predict", len(ids) - len(part_of)) as bar:
         if part_of:
-            for row in predict_with_pool(inputs.read(set(part_of)), uri, batch_size, decoding).iter_rows():
+            for row in predict_with_pool(inputs.read(set(part_of)), uri, batch_size, decoding, image=policy).iter_rows():
                 number = part_of.pop(row["id"])
+                inverted, read = inverted + row["inverted"], read + (row["error"] == "")
                 rows = waiting.setdefault(number, [])
                 rows.append(row)
                 bar.update()
                 if len(rows) == len(parts[number]):
                     _write_part(out.child(part_name(number)), parts[number], waiting.pop(number))
+    if inverted:
+        print(inverted_line(inverted, read, policy.invert))
     if part_of or waiting:
         raise RuntimeError(f"{len(part_of)} inputs were not predicted")
     return sum(
@@ -113,10 +127,12 @@ def main() -> int:
     args = parser.parse_intermixed_args()
     if args.batch_size < 1:
         raise UserError("--batch-size is at least 1.")
-    decoding = decoding_of(args.checkpoint, args.decoding)
+    image = [value for value in args.decoding if value.startswith(PREFIX)]
+    image_policy_of(args.checkpoint, image, prepared=False)  # what is wrong with them is known before a session starts
+    decoding = decoding_of(args.checkpoint, [value for value in args.decoding if value not in image])
     with ray_session(min_cpus=2):
         inputs = open_inputs(args.images, args.split)
-        errors = predict(args.checkpoint, inputs, open_storage(args.out), args.batch_size, decoding)
+        errors = predict(args.checkpoint, inputs, open_storage(args.out), args.batch_size, decoding, image=image)
     print(f"{args.out}: {len(inputs.ids):,} predictions, {errors} of them images that could not be read (column error)")
     return 0
 

@@ -1,9 +1,13 @@
 """One InkML file: its strokes and its truths."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from xml.etree import ElementTree
 
 import numpy as np
+
+from data_pipeline.crohme.mathml import XML_ID
+from data_pipeline.crohme.traces import TraceError, TraceFormats
 
 INKML = "{http://www.w3.org/2003/InkML}"
 
@@ -47,8 +51,10 @@ def read_inkml(data: bytes) -> Ink:
     mathml = next((element for element in root.iter() if _local(element.tag) == "math"), None)
     if latex is None and mathml is None:
         raise UnusableInk("no truth: neither LaTeX nor MathML")
-    traces = [element for element in root.iter() if _local(element.tag) == "trace"]
-    drawn = [(trace.get("id", ""), stroke) for trace in traces if len(stroke := _points(trace))]
+    try:
+        drawn = [(name, stroke) for name, stroke in _strokes(root) if len(stroke)]
+    except TraceError as error:
+        raise UnusableInk(str(error)) from error
     if not drawn:
         raise UnusableInk("no strokes")
     places = {name: place for place, (name, _) in enumerate(drawn)}
@@ -61,7 +67,9 @@ def _symbols(root: ElementTree.Element, places: dict[str, int]) -> dict[str, lis
     for group in root.iter():
         children = {_local(child.tag): child for child in group} if _local(group.tag) == "traceGroup" else {}
         if "annotationXML" in children:
-            references = [child.get("traceDataRef", "") for child in group if _local(child.tag) == "traceView"]
+            references = [
+                child.get("traceDataRef", "").removeprefix("#") for child in group if _local(child.tag) == "traceView"
+            ]
             strokes = [places[name] for name in references if name in places]
             symbols.setdefault(children["annotationXML"].get("href", ""), []).extend(strokes)
     return {name: strokes for name, strokes in symbols.items() if name and strokes}
@@ -93,14 +101,16 @@ def _local(tag: str) -> str:
     return tag.rpartition("}")[2]
 
 
-def _points(trace: ElementTree.Element) -> np.ndarray:
-    """Positions (n, 2) of one trace; channels after x and y (time, force) are left out."""
-    rows = [row.split() for row in (trace.text or "").split(",")]
-    rows = [row for row in rows if row]
-    try:
-        points = np.array([[float(row[0]), float(row[1])] for row in rows], dtype=np.float64).reshape(-1, 2)
-    except (ValueError, IndexError) as error:
-        raise UnusableInk(f"trace {trace.get('id', '?')!r}: its points are not x y numbers") from error
-    if not (np.abs(points) <= MAX_COORDINATE).all():
-        raise UnusableInk(f"trace {trace.get('id', '?')!r}: a coordinate is not finite or beyond {MAX_COORDINATE:g}")
-    return points
+def _strokes(root: ElementTree.Element) -> Iterator[tuple[str, np.ndarray]]:
+    """The id and the positions (n, 2) of each trace that the pen drew; channels beside x and y (time, force) are left out."""
+    for trace, form in TraceFormats(root).traces():
+        if trace.get("type") == "penUp":  # the way from one stroke to the next
+            continue
+        name = trace.get("id") or trace.get(XML_ID) or ""
+        try:
+            points = form.points(trace.text or "")
+        except TraceError as error:
+            raise UnusableInk(f"trace {name or '?'!r}: {error}") from error
+        if not (np.abs(points) <= MAX_COORDINATE).all():
+            raise UnusableInk(f"trace {name or '?'!r}: a coordinate is not finite or beyond {MAX_COORDINATE:g}")
+        yield name, points

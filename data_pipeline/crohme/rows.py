@@ -40,6 +40,8 @@ def build_rows(policy: ImagePolicy, stroke_size: float | None, chunk: Chunk) -> 
             read.append((file, ink, caption(ink, file.id)))
         except UnusableInk as reason:
             rejected.append(Rejected(file.id + suffix, chunk.split, file.path, str(reason)))
+        except RecursionError:
+            rejected.append(Rejected(file.id + suffix, chunk.split, file.path, "its elements are nested too deeply"))
     bank = Bank.of(ink for _, ink, _ in read) if work.variation else Bank({})
     rows: list[Row] = []
     for file, ink, text in read:

@@ -10,6 +10,7 @@ import cv2
 import numpy as np
 
 from data_pipeline.images import BadImage, ImagePolicy, decode
+from data_pipeline.manifest import MAX_TOKENS
 from data_pipeline.stream.augment import augment
 from data_pipeline.stream.config import Augmentation
 from data_pipeline.stream.costs import Costs
@@ -37,7 +38,7 @@ class Batch:
     sources: list[str]
     position: Position  # where the run stands once this batch is done
     global_size: int = 0  # samples of the global batch, over all ranks
-    errors: dict[str, str] = field(default_factory=dict)  # id -> why the image could not be used
+    errors: dict[str, str] = field(default_factory=dict)  # id -> why the row could not be used
     costs: Costs = field(default_factory=Costs)
 
     def __len__(self) -> int:
@@ -94,6 +95,7 @@ class Decoder:
     tokenizer: Tokenizer
     augmentation: Augmentation
     seed: int
+    max_tokens: int = MAX_TOKENS
 
     def shape(self, size: int, picked: Sequence[Picked]) -> tuple[int, int, int, int]:
         """Of the images (B, C, H, W) of such a batch."""
@@ -106,6 +108,8 @@ class Decoder:
 
         The images are written into `images`, uint8 of `shape`, if it is given.
 
+        Whatever goes wrong with one row's image, or a text of more than `max_tokens` tokens, is an entry of `errors`.
+
         Raises:
             UserError: a text has a token outside the vocabulary.
         """
@@ -113,13 +117,16 @@ class Decoder:
         images = np.empty(self.shape(size, picked), np.uint8) if images is None else images
         images.fill(self.policy.background)
         widths, weights = np.full(size, WIDTH_MULTIPLE, np.int64), np.zeros(size, np.float32)
-        encoded = [self.tokenizer.encode(rows.texts[index]) for rows, index in picked]
+        encoded = [self._token_ids(rows.texts[index]) for rows, index in picked]
         targets = np.full((size, max(map(len, encoded), default=2)), self.tokenizer.pad_id, np.int64)
         targets[:, :2] = self.tokenizer.bos_id, self.tokenizer.eos_id
         errors: dict[str, str] = {}
         pixels = 0
         for place, ((rows, index), ids) in enumerate(zip(picked, encoded, strict=True)):
             try:
+                if not ids:
+                    count = len(rows.texts[index].split())
+                    raise BadImage(f"{count:,} tokens, more than the {self.max_tokens:,} allowed (stream.max_tokens)")
                 image = self._image(epoch, rows, index)
             except BadImage as reason:
                 errors[rows.ids[index]] = str(reason)
@@ -146,6 +153,11 @@ class Decoder:
             ),
         )
 
+    def _token_ids(self, text: str) -> list[int]:
+        """The target of a text; empty where it is too long to be one, for the longest decides the shape of the batch."""
+        short = text.count(" ") < self.max_tokens or len(text.split()) <= self.max_tokens
+        return self.tokenizer.encode(text) if short else []
+
     def _image(self, epoch: int, rows: Rows, index: int) -> np.ndarray:
         image = decode(rows.image(index), self.policy.colour, self.policy.background)
         self.policy.require(image)
@@ -154,8 +166,9 @@ class Decoder:
             raise BadImage(f"{image.shape[1]}x{image.shape[0]} pixels, its row says {size[0]}x{size[1]}")
         try:
             return augment(image, self.augmentation, self.seed, epoch, rows.ids[index])
-        except cv2.error as error:  # of a size that OpenCV cannot handle: over 32,767 pixels
-            raise BadImage(f"cannot be augmented: {error.err}") from None
+        except Exception as error:  # one image ends no run; OpenCV, for one, cannot handle more than 32,767 pixels
+            reason = error.err if isinstance(error, cv2.error) else f"{type(error).__name__}: {error}"
+            raise BadImage(f"cannot be augmented: {reason}") from None
 
 
 def joined(parts: Sequence[Decoded], policy: ImagePolicy, pad_id: int) -> Decoded:

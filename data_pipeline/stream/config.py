@@ -3,6 +3,8 @@
 from dataclasses import dataclass, field
 from typing import Literal
 
+from data_pipeline.manifest import MAX_TOKENS
+
 Augmentation = Literal["none", "light", "strong"]
 Execution = Literal["auto", "threads", "ray"]
 CachePlace = Literal["off", "disk", "memory"]
@@ -34,6 +36,7 @@ class StreamConfig:
     memory_mb: int = 1024  # bound on all that the stream of a training worker holds
     cache: CacheConfig = field(default_factory=CacheConfig)
     storage_timeout_s: float = 120.0  # how long a storage that fails is tried again, with growing pauses
+    max_tokens: int = MAX_TOKENS  # of a text; an image with a longer one counts as unusable
     max_rejected: float = 0.01  # share of an epoch's images that may turn out unusable before the run fails
 
 
@@ -47,6 +50,7 @@ def problems(config: StreamConfig) -> list[str]:
         "prefetch_windows": 0,
         "memory_mb": 1,
         "storage_timeout_s": 0,
+        "max_tokens": 1,
     }
     wrong = [
         f"stream.{key}={getattr(config, key)}: at least {value}" for key, value in least.items() if getattr(config, key) < value

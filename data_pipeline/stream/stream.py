@@ -44,7 +44,7 @@ class _Stream:
         self, start: Position, epochs: int, augmentation: Augmentation, seed: int, rank: int, ranks: int, share: Share | None
     ) -> Batches:
         reader = self._reader = RowGroupReader(self._dataset, self._split, self.plan.groups, self._config)
-        decoder = Decoder(self._dataset.manifest.image, self._tokenizer, augmentation, seed)
+        decoder = Decoder(self._dataset.manifest.image, self._tokenizer, augmentation, seed, self._config.max_tokens)
         if self._way == "threads":
             steps = threaded(
                 self.plan, reader, decoder, self._config, self._threads, start, epochs, rank=rank, world_size=ranks

@@ -85,3 +85,105 @@ def test_damaged_files_are_read_or_refused(noise: bytes, at: int) -> None:
             assert read_inkml(data).strokes
         except UnusableInk as error:
             assert str(error)
+
+
+CHANNELS = {
+    "X": '<channel name="X" type="decimal"/>',
+    "Y": '<channel name="Y" type="decimal"/>',
+    "-Y": '<channel name="Y" type="decimal" orientation="-ve"/>',
+    "T": '<channel name="T" type="integer" units="ms"/>',
+    "Xmm": '<channel name="X" units="mm"/>',
+    "Ycm": '<channel name="Y" units="cm"/>',
+    "Yem": '<channel name="Y" units="em"/>',
+}
+
+
+def trace_format(channels: str, more: str = "", name: str = "") -> str:
+    inside = "".join(CHANNELS[channel] for channel in channels.split())
+    return f"<traceFormat{name and f' xml:id={name!r}'}>{inside}{more}</traceFormat>"
+
+
+def strokes(body: str) -> list[list[list[float]]]:
+    document = f'<ink xmlns="http://www.w3.org/2003/InkML"><annotation type="truth">z</annotation>{body}</ink>'
+    return [stroke.tolist() for stroke in read_inkml(document.encode()).strokes]
+
+
+@pytest.mark.parametrize(
+    ("channels", "trace", "points"),
+    [
+        ("T X Y", "0 10 11, 1 20 31", [[10, 11], [20, 31]]),
+        ("Y X", "10 11", [[11, 10]]),
+        ("X Y T", "10 11", [[10, 11]]),  # in CROHME channels are declared that the traces do not have
+        ("X -Y", "1 2, 3 4", [[1, -2], [3, -4]]),
+        ("Xmm Ycm", "5 1, 10 2", [[5 * 72 / 25.4, 72 / 2.54], [10 * 72 / 25.4, 2 * 72 / 2.54]]),
+        ("", "1 2 3", [[1, 2]]),
+    ],
+)
+def test_channels_are_read_in_the_order_that_the_trace_format_gives(
+    channels: str, trace: str, points: list[list[float]]
+) -> None:
+    assert np.allclose(strokes(f"{trace_format(channels)}<trace>{trace}</trace>")[0], points)
+
+
+def test_channels_that_come_now_and_then_stand_after_the_others() -> None:
+    rare = "<intermittentChannels><channel name='B' type='boolean'/></intermittentChannels>"
+    assert strokes(f"{trace_format('X Y', rare)}<trace>1 2, 3 4 T, 5 6 *</trace>") == [[[1, 2], [3, 4], [5, 6]]]
+
+
+def test_a_format_is_found_by_reference_context_group_and_ink_source() -> None:
+    definitions = (
+        f"<definitions>{trace_format('Y X', name='yx')}<context xml:id='a' traceFormatRef='#yx'/>"
+        f"<context xml:id='b' contextRef='#a'/><inkSource xml:id='pad'>{trace_format('T X Y')}</inkSource>"
+        "<context xml:id='c' inkSourceRef='#pad'/></definitions>"
+    )
+    body = (
+        "<trace>1 2 3</trace><trace contextRef='#a'>1 2 3</trace><traceGroup contextRef='#b'><trace>1 2 3</trace>"
+        "<trace contextRef='#c'>1 2 3</trace></traceGroup>"
+        f"<context>{trace_format('T T X Y')}</context><trace>1 2 3 4</trace>"
+        "<context><inkSource/></context><trace>1 2 3 4</trace><trace contextRef='#DefaultContext'>1 2 3 4</trace>"
+    )
+    found = strokes(definitions + body)
+    assert [stroke[0] for stroke in found] == [[1, 2], [2, 1], [2, 1], [2, 3], [3, 4], [3, 4], [1, 2]]
+
+
+def test_differences_and_their_differences_are_summed() -> None:
+    found = strokes("""<trace>1125 18432,'23'43,"7"-8,3-5,7 -3,6 2,*6,* *,!5!-6,7 8</trace>""")
+    # By hand: values of the first two points, speeds after the second, then each speed changes by what is written.
+    x = [1125, 1148, 1178, 1211, 1251, 1297, 1349, 1407, 5, 7]
+    y = [18432, 18475, 18510, 18540, 18567, 18596, 18631, 18672, -6, 8]
+    assert found == [[[float(a), float(b)] for a, b in zip(x, y, strict=True)]]
+
+
+@given(st.lists(st.tuples(st.integers(-50, 50), st.integers(-50, 50)), min_size=3, max_size=12), st.sampled_from("!'\""))
+def test_a_trace_means_the_same_in_every_encoding(points: list[tuple[int, int]], prefix: str) -> None:
+    values = np.array(points)
+    order = "!'\"".index(prefix)
+    coded = [values[0], *np.diff(values, axis=0)] if order else values
+    coded = [*coded[:2], *np.diff(coded[1:], axis=0)] if order == 2 else coded
+    rows = []
+    for place, (x, y) in enumerate(coded):
+        sign = "!" if place == 0 else "'" if order == 2 and place == 1 else prefix
+        rows.append(f"{sign}{x}{sign}{y}")
+    assert strokes(f"<trace>{','.join(rows)}</trace>")[0] == values.tolist()
+
+
+def test_what_the_pen_did_in_the_air_is_not_drawn() -> None:
+    assert strokes("<trace>1 2</trace><trace type='penUp'>3 4</trace><trace type='penDown'>5 6</trace>") == [[[1, 2]], [[5, 6]]]
+
+
+@pytest.mark.parametrize(
+    ("body", "reason"),
+    [
+        (f"{trace_format('T X')}<trace>1 2</trace>", r"no channel Y \(it has T, X\)"),
+        (f"{trace_format('Xmm Yem')}<trace>1 2</trace>", "units mm and em"),
+        ("<trace id='t' contextRef='#x'>1 2</trace>", "'#x' is referred to, but is not there"),
+        ("<definitions><context id='a' contextRef='#a'/></definitions><trace contextRef='#a'>1 2</trace>", "in a circle"),
+        ("<trace id='t'>'1'2</trace>", "trace 't': its first point is given as a difference"),
+        ("<trace id='t'>1 2, ? 3</trace>", "trace 't': '[?]' for x or y"),
+        ("<trace id='t'>1 2, 3</trace>", "trace 't': a point without x or y"),
+        ("<trace xml:id='t'>1 2, 3;4</trace>", "trace 't': ';4' is no number"),
+    ],
+)
+def test_traces_that_say_no_positions_are_refused_by_name(body: str, reason: str) -> None:
+    with pytest.raises(UnusableInk, match=reason):
+        strokes(body)

@@ -46,7 +46,7 @@ def test_the_usual_formats_are_read(suffix: str) -> None:
 
 def test_a_claimed_size_is_refused_before_decoding(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(images.cv2, "imdecode", lambda *_: pytest.fail("it was decoded"))
-    with pytest.raises(BadImage, match="not an image: DecompressionBombError"):
+    with pytest.raises(BadImage, match="60000x60000 pixels, more than the 64000000 allowed"):
         decode(png_that_claims(60000, 60000), "gray")
     with pytest.raises(BadImage, match="9000x9000 pixels, more than the 64000000 allowed"):
         decode(png_that_claims(9000, 9000), "gray")
