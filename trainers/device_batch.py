@@ -17,19 +17,19 @@ class DeviceBatch:
     """A batch on the device; shapes as in `Batch`."""
 
     images: Tensor
-    widths: Tensor
+    sizes: Tensor
     targets: Tensor
     weights: Tensor
 
     def split(self, rows: int) -> Iterator[DeviceBatch]:
         """The batch in parts of `rows` images at most, in order."""
-        parts = [tensor.split(rows) for tensor in (self.images, self.widths, self.targets, self.weights)]
+        parts = [tensor.split(rows) for tensor in (self.images, self.sizes, self.targets, self.weights)]
         return (DeviceBatch(*part) for part in zip(*parts, strict=True))
 
 
 def to_device(batch: Batch, device: torch.device) -> DeviceBatch:
     """Copy a batch to `device`, without waiting for it where the device allows."""
-    arrays = (batch.images, batch.widths, batch.targets, batch.weights)
+    arrays = (batch.images, batch.sizes, batch.targets, batch.weights)
     with warnings.catch_warnings():
         # Images that came through the object store are its own, read-only memory; nobody writes to them.
         warnings.filterwarnings("ignore", "The given NumPy array is not writable")

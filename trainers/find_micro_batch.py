@@ -26,7 +26,7 @@ def find_micro_batch(step: TrainStep, plan: Plan, dataset: Dataset, split: str, 
         room = [torch.empty_like(p) for p in step.network.parameters() if p.requires_grad for _ in range(3)]
         batch = DeviceBatch(
             images=torch.randint(0, 256, (size, channels, height, width), dtype=torch.uint8, device=step.device),
-            widths=torch.full((size,), width, device=step.device),
+            sizes=torch.tensor([[height, width]], device=step.device).expand(size, -1),
             targets=torch.full((size, length), step.task.tokenizer.bos_id, device=step.device),
             weights=torch.ones(size, device=step.device),
         )

@@ -184,7 +184,7 @@ def uneven(rows: slice) -> DeviceBatch:
     batch, _ = batch_of(["a b { a } b", "a b", "b b a"], [1.0, 1.0, 1.0])
     targets = batch.targets[rows]
     targets = targets[:, : int((targets != TOKENIZER.pad_id).sum(1).max())]
-    part = dataclasses.replace(batch, images=batch.images[rows], widths=batch.widths[rows], targets=targets)
+    part = dataclasses.replace(batch, images=batch.images[rows], sizes=batch.sizes[rows], targets=targets)
     return to_device(dataclasses.replace(part, weights=batch.weights[rows]), torch.device("cpu"))
 
 

@@ -62,8 +62,8 @@ def test_attention_is_one_map_of_the_image_for_each_token(kind: str, tmp_path: P
     image = np.random.default_rng(0).integers(0, 256, (64, 150), dtype=np.uint8)  # in a batch of 160 columns
     example = attention_of(predictor, image)
     assert len(example.tokens) == len(example.maps) and set(example.tokens) <= {"a", "b"}
-    columns = int(predictor.loaded.model.backbone.columns(predictor.to_tensors([image])[1])[0])
-    assert example.maps.shape[2] == columns
+    cells = predictor.loaded.model.backbone.cells(predictor.to_tensors([image])[1])[0]
+    assert list(example.maps.shape[1:]) == cells.tolist()
     prefix = predictor.loaded.config.model.encoder.class_token  # it takes its share of the attention
     for token in example.maps:
         assert token.sum() == pytest.approx(1, abs=1e-4) or (prefix and 0 < token.sum() < 1)

@@ -93,10 +93,10 @@ def test_a_run_whose_memory_is_full_goes_on_with_smaller_parts(
         network = build(*args, **kwargs)
         encode = network.encode
 
-        def limited(images: torch.Tensor, widths: torch.Tensor | None = None) -> Any:
+        def limited(images: torch.Tensor, sizes: torch.Tensor | None = None) -> Any:
             if network.training and len(images) > 6:
                 raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB")
-            return encode(images, widths)
+            return encode(images, sizes)
 
         network.encode = limited  # type: ignore[method-assign]
         return network
