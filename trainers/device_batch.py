@@ -14,17 +14,35 @@ from data_pipeline.stream.batch import Batch
 
 @dataclass(frozen=True)
 class DeviceBatch:
-    """A batch on the device; shapes as in `Batch`."""
+    """A batch on the device; shapes as in `Batch`.
+
+    `counts`: which rows have a weight, known without waiting for the device; None where all have.
+    """
 
     images: Tensor
     sizes: Tensor
     targets: Tensor
     weights: Tensor
+    counts: tuple[bool, ...] | None = None
+
+    @property
+    def tensors(self) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """All that lies on the device."""
+        return self.images, self.sizes, self.targets, self.weights
 
     def split(self, rows: int) -> Iterator[DeviceBatch]:
         """The batch in parts of `rows` images at most, in order."""
-        parts = [tensor.split(rows) for tensor in (self.images, self.sizes, self.targets, self.weights)]
-        return (DeviceBatch(*part) for part in zip(*parts, strict=True))
+        parts = zip(*(tensor.split(rows) for tensor in self.tensors), strict=True)
+        for number, part in enumerate(parts):
+            yield DeviceBatch(*part, None if self.counts is None else self.counts[number * rows : (number + 1) * rows])
+
+    def samples(self) -> tuple[DeviceBatch, int]:
+        """The rows that have a weight, and how many there are; where none has, the first row and 0."""
+        if self.counts is None or all(self.counts):
+            return self, len(self.images)
+        rows = [row for row, counts in enumerate(self.counts) if counts]
+        chosen = torch.tensor(rows or [0], device=self.images.device)
+        return DeviceBatch(*(tensor.index_select(0, chosen) for tensor in self.tensors), None if rows else (False,)), len(rows)
 
 
 def to_device(batch: Batch, device: torch.device) -> DeviceBatch:
@@ -36,4 +54,4 @@ def to_device(batch: Batch, device: torch.device) -> DeviceBatch:
         tensors = [torch.from_numpy(array) for array in arrays]
     if device.type == "cuda":
         tensors = [tensor.pin_memory().to(device, non_blocking=True) for tensor in tensors]
-    return DeviceBatch(*tensors)
+    return DeviceBatch(*tensors, counts=None if batch.weights.all() else tuple((batch.weights != 0).tolist()))

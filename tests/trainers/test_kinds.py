@@ -114,7 +114,6 @@ def dataset_of(formulas: str, folder: Path, **image: int) -> str:
         (["model.ctc.head=linear", "decoding.ctc_weight=0.3"], {}, ["decoding.ctc_weight", "beam"]),
         (["decoding.max_length=10000"], {}, ["decoding.max_length", "10000"]),
         ([*KINDS["vit"], "model.encoder.position_columns=4"], {}, ["model.encoder.position_columns"]),
-        (KINDS["ctc"], {"height": 32}, ["model.backbone.convnet6", "32x"]),
         (["model.decoder.name=none"], {}, ["model.decoder.name", "model.ctc.head"]),
     ],
 )
@@ -125,6 +124,10 @@ def test_what_a_network_cannot_serve_is_said_before_anything_starts(
     with pytest.raises(UserError) as caught:
         check_run(small_config(dataset, tmp_path, *overrides))
     assert all(part in str(caught.value) for part in parts), str(caught.value)
+
+
+def test_a_dataset_lower_than_a_network_is_served(formulas: str, tmp_path: Path) -> None:
+    check_run(small_config(dataset_of(formulas, tmp_path / "data", height=9), tmp_path, *KINDS["ctc"]))
 
 
 def test_pretrained_weights_that_are_not_there_stop_a_fresh_run_alone(
