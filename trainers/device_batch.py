@@ -32,9 +32,10 @@ class DeviceBatch:
 
     def split(self, rows: int) -> Iterator[DeviceBatch]:
         """The batch in parts of `rows` images at most, in order."""
-        parts = zip(*(tensor.split(rows) for tensor in self.tensors), strict=True)
-        for number, part in enumerate(parts):
-            yield DeviceBatch(*part, None if self.counts is None else self.counts[number * rows : (number + 1) * rows])
+        for first in range(0, len(self.images), rows):
+            part = slice(first, first + rows)
+            images, sizes, targets, weights = (tensor[part] for tensor in self.tensors)
+            yield DeviceBatch(images, sizes, targets, weights, None if self.counts is None else self.counts[part])
 
     def samples(self) -> tuple[DeviceBatch, int]:
         """The rows that have a weight, and how many there are; where none has, the first row and 0."""
@@ -42,7 +43,8 @@ class DeviceBatch:
             return self, len(self.images)
         rows = [row for row, counts in enumerate(self.counts) if counts]
         chosen = torch.tensor(rows or [0], device=self.images.device)
-        return DeviceBatch(*(tensor.index_select(0, chosen) for tensor in self.tensors), None if rows else (False,)), len(rows)
+        images, sizes, targets, weights = (tensor.index_select(0, chosen) for tensor in self.tensors)
+        return DeviceBatch(images, sizes, targets, weights, None if rows else (False,)), len(rows)
 
 
 def to_device(batch: Batch, device: torch.device) -> DeviceBatch:
@@ -54,4 +56,6 @@ def to_device(batch: Batch, device: torch.device) -> DeviceBatch:
         tensors = [torch.from_numpy(array) for array in arrays]
     if device.type == "cuda":
         tensors = [tensor.pin_memory().to(device, non_blocking=True) for tensor in tensors]
-    return DeviceBatch(*tensors, counts=None if batch.weights.all() else tuple((batch.weights != 0).tolist()))
+    images, sizes, targets, weights = tensors
+    counts = None if batch.weights.all() else tuple((batch.weights != 0).tolist())
+    return DeviceBatch(images, sizes, targets, weights, counts)

@@ -27,7 +27,7 @@ def norms_for(network: nn.Module, samples: int) -> Iterator[None]:
         for norm in norms:
             stack.callback(norm.train)
             if samples == 0 and isinstance(norm, nn.SyncBatchNorm):
-                norm.forward = _Absent(norm, norm.forward)  # type: ignore[method-assign]
+                norm.forward = _Absent(norm, norm.forward)  # type: ignore[method-assign,assignment]
                 stack.callback(delattr, norm, "forward")
             elif samples == 0:
                 norm.eval()

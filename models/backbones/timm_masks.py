@@ -243,7 +243,7 @@ def hide_padding(net: nn.Module, masks: PaddingMasks) -> bool:
         if after is not None:
             module.register_forward_hook(after)
         if _is_lean_gate(module):
-            module.masks = masks
+            setattr(module, "masks", masks)  # noqa: B010  (a Module declares what else it takes)
     return True
 
 
@@ -277,27 +277,30 @@ def _hooks(module: nn.Module, masks: PaddingMasks) -> tuple[Any, Any] | None:
     if _is_gate(module):
         return _Stretched(masks), _Unstretched(masks)
     if type(module) is GlobalResponseNorm:
-        return _Zeroed(masks, module.spatial_dim[0]), None
+        return _Zeroed(masks, height_at=1 if module.channel_dim == -1 else 2), None
     if type(module) in (nn.Conv2d, Conv2dSame):
         assert isinstance(module, nn.Conv2d)
         if isinstance(module.padding, str) or module.padding_mode != "zeros":
             return None
         same = type(module) is Conv2dSame
-        sides = [_pair(side) for side in (module.kernel_size, module.stride, module.padding, module.dilation)]
-        if same and max(sides[1]) > 2:
+        if same and max(_pair(module.stride)) > 2:
             return None
-        return _Windows(masks, *sides, same=same), None
+        return _windows(masks, module, same=same), None
     if type(module) is nn.MaxPool2d:
-        sides = [_pair(side) for side in (module.kernel_size, module.stride, module.padding, module.dilation)]
-        return _Windows(masks, *sides, ceil_mode=module.ceil_mode, fill=float("-inf")), _Cleared(masks)
+        return _windows(masks, module, ceil_mode=module.ceil_mode, fill=float("-inf")), _Cleared(masks)
     if type(module) is nn.AvgPool2d:
         padding = _pair(module.padding)
         if module.divisor_override is not None or (any(padding) and module.ceil_mode and module.count_include_pad):
             return None
-        windows = _Windows(masks, _pair(module.kernel_size), _pair(module.stride), padding, (1, 1), module.ceil_mode)
+        windows = _windows(masks, module, ceil_mode=module.ceil_mode)
         counts = windows.looks_beyond and not (any(padding) and module.count_include_pad)
         return windows, _CountedMean(masks) if counts else None
     return None
+
+
+def _windows(masks: PaddingMasks, module: nn.Conv2d | nn.MaxPool2d | nn.AvgPool2d, **more: Any) -> _Windows:
+    dilation = _pair(getattr(module, "dilation", 1))
+    return _Windows(masks, _pair(module.kernel_size), _pair(module.stride), _pair(module.padding), dilation, **more)
 
 
 def _is_lean_gate(module: nn.Module) -> bool:

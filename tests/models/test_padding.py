@@ -135,6 +135,7 @@ def test_memory_mask_hides_padding_in_the_final_structure() -> None:
     memory = model.encode(images, torch.tensor([[64, 128], [32, 64]]))
     assert memory.mask is not None and memory.size == (2, 4)
     assert memory.mask.view(2, 2, 4)[1].tolist() == [[True, True, False, False], [False] * 4]
-    assert torch.equal(memory.area(), memory.mask.view(2, 2, 4))
+    area = memory.area()
+    assert area is not None and torch.equal(area, memory.mask.view(2, 2, 4))
     disturbed = memory._replace(tokens=torch.where(memory.mask[..., None], memory.tokens, memory.tokens + 9))
     torch.testing.assert_close(model.decoder(tgt, disturbed), model.decoder(tgt, memory))

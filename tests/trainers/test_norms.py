@@ -139,6 +139,6 @@ def test_two_ranks_take_17_rows_the_last_of_which_one_of_them_has() -> None:
     alone = without_dropout(tiny_model())
     alone.load_state_dict({name: torch.from_numpy(value) for name, value in first["before"].items()})
     TrainStep(alone, SequenceTask(TOKENIZER), OptimConfig(), 4, CPU)(to_device(part(batch_of(TEXTS), slice(16, 17)), CPU))
-    for name, parameter in alone.named_parameters():
+    for name, gradient in arrays({name: p.grad for name, p in alone.named_parameters() if p.grad is not None}).items():
         for found in (first, second):
-            np.testing.assert_allclose(found["gradients"][name], parameter.grad, rtol=1e-3, atol=1e-6, err_msg=name)
+            np.testing.assert_allclose(found["gradients"][name], gradient, rtol=1e-3, atol=1e-6, err_msg=name)
