@@ -66,10 +66,10 @@ def batch_of(images: list[np.ndarray], texts: list[str], policy: ImagePolicy, to
     targets = np.full((len(texts), max(map(len, encoded))), tokenizer.pad_id, np.int64)
     for row, ids in zip(targets, encoded, strict=True):
         row[: len(ids)] = ids
-    pixels, widths = pad_images(images, policy)
+    pixels, sizes = pad_images(images, policy)
     names = [str(number) for number in range(len(texts))]
     weights = np.ones(len(texts), np.float32)
-    return Batch(pixels, widths, targets, weights, names, texts, [""] * len(texts), Position(), len(texts))
+    return Batch(pixels, sizes, targets, weights, names, texts, [""] * len(texts), Position(), len(texts))
 
 
 def memorize(
@@ -114,7 +114,7 @@ def memorize(
                 part = slice(first, first + batch_size)
                 seen = to_device(batch_of(images[part], texts[part], policy, task.tokenizer), device)
                 with step.autocast():
-                    read = task.predict(model, seen.images, seen.widths)
+                    read = task.predict(model, seen.images, seen.sizes)
                 known += sum(a == b for a, b in zip(read, texts[part], strict=True))
             yield Recital(epoch, loss / tokens, known / count, time.perf_counter() - started)
             if known == count:

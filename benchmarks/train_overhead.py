@@ -67,7 +67,7 @@ def plain_script(rank: int, workers: int, port: int, config: TrainConfig, result
     images, loss_sum, tokens, started = 0, 0.0, 0, time.perf_counter()
     for step, batch in enumerate(batches, start=1):
         targets = torch.from_numpy(batch.targets)
-        logits = model(torch.from_numpy(batch.images), targets[:, :-1], torch.from_numpy(batch.widths)).logits
+        logits = model(torch.from_numpy(batch.images), targets[:, :-1], torch.from_numpy(batch.sizes)).logits
         loss = F.cross_entropy(logits.flatten(0, 1), targets[:, 1:].flatten(), ignore_index=tokenizer.pad_id)
         optimizer.zero_grad(set_to_none=True)
         loss.backward()

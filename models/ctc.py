@@ -16,7 +16,10 @@ from models.spec import OutputSpec
 
 
 class LinearCtcHead(nn.Module):
-    """A linear map from the columns of the map, rows averaged, to tokens; `bos_id`, which no text holds, is the blank."""
+    """A linear map from the columns of the map, each the mean of its rows on the image, to tokens.
+
+    `bos_id`, which no text holds, is the blank.
+    """
 
     def __init__(self, config: CtcConfig, memory_dim: int, output_spec: OutputSpec) -> None:
         super().__init__()
@@ -25,12 +28,13 @@ class LinearCtcHead(nn.Module):
 
     def forward(self, memory: Memory) -> tuple[Tensor, Tensor]:
         """Logits (B, w, V) and how many columns of each image count, int64 (B,)."""
-        columns = memory.tokens[:, memory.prefix :].unflatten(1, memory.size).mean(1)
-        logits = self.head(self.drop(columns))
-        if memory.mask is None:
+        places, area = memory.tokens[:, memory.prefix :].unflatten(1, memory.size), memory.area()
+        if area is None:
+            logits = self.head(self.drop(places.mean(1)))
             return logits, torch.full((logits.shape[0],), logits.shape[1], device=logits.device)
-        # A column is on the image in all its rows or in none.
-        return logits, memory.mask[:, memory.prefix :].unflatten(1, memory.size)[:, 0].sum(1)
+        if memory.size[0] > 1:  # the first column is on the image in all rows that are
+            places = places * (area / area[:, :, :1].sum(1, keepdim=True))[..., None].to(places.dtype)
+        return self.head(self.drop(places.sum(1))), area[:, 0].sum(1)
 
 
 class NoCtcHead(nn.Module):

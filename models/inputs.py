@@ -4,13 +4,14 @@ Legend: B batch, C channels, H W height and width in pixels, T target positions.
 """
 
 from torch import Tensor, int32, int64, uint8
+from torch.compiler import is_compiling
 
 from models.errors import ModelConfigError
 from models.spec import OutputSpec
 
 
-def check_images(images: Tensor, widths: Tensor | None, in_channels: int) -> None:
-    """Refuses all but uint8 (B, C, H, W) of `in_channels` channels or of one, with true widths (B,) or None.
+def check_images(images: Tensor, sizes: Tensor | None, in_channels: int) -> None:
+    """Refuses all but uint8 (B, C, H, W) of `in_channels` channels or of one, with true sizes (B, 2) or None.
 
     Raises:
         TypeError: no tensor of pixels.
@@ -19,15 +20,17 @@ def check_images(images: Tensor, widths: Tensor | None, in_channels: int) -> Non
     if not isinstance(images, Tensor) or images.dtype != uint8:
         kind = images.dtype if isinstance(images, Tensor) else type(images).__name__
         raise TypeError(f"images must be a tensor of uint8, 0 to 255, not {kind}: the model normalises them itself")
-    if images.dim() != 4 or not len(images):
-        raise ModelConfigError("images", f"must be (B, C, H, W), one or more, not {tuple(images.shape)}")
+    if images.dim() != 4 or not len(images) or not images.shape[2] or not images.shape[3]:
+        raise ModelConfigError("images", f"must be (B, C, H, W), one or more of at least 1x1 pixels, not {tuple(images.shape)}")
     if images.shape[1] not in (1, in_channels):
         raise ModelConfigError("model.in_channels", f"{in_channels}, but the images have {images.shape[1]} channels")
-    if widths is None:
+    if sizes is None:
         return
-    if not isinstance(widths, Tensor) or widths.dtype not in (int32, int64) or widths.shape != images.shape[:1]:
-        found = f"{widths.dtype} {tuple(widths.shape)}" if isinstance(widths, Tensor) else type(widths).__name__
-        raise ModelConfigError("widths", f"must be a tensor of int64 ({len(images)},), pixels of each image, not {found}")
+    if not isinstance(sizes, Tensor) or sizes.dtype not in (int32, int64) or sizes.shape != (len(images), 2):
+        found = f"{sizes.dtype} {tuple(sizes.shape)}" if isinstance(sizes, Tensor) else type(sizes).__name__
+        raise ModelConfigError(
+            "sizes", f"must be a tensor of int64 ({len(images)}, 2), height and width in pixels of each image, not {found}"
+        )
 
 
 def check_targets(tgt_in: Tensor, batch: int, spec: OutputSpec) -> None:
@@ -45,6 +48,8 @@ def check_targets(tgt_in: Tensor, batch: int, spec: OutputSpec) -> None:
         raise ModelConfigError(
             "output_spec.max_length", f"a target of {tgt_in.shape[1]} tokens is longer than the model's {spec.max_length}"
         )
+    if is_compiling():  # a graph is the same for all ids
+        return
     if tgt_in.is_cpu and not (int(tgt_in.min()) >= 0 and int(tgt_in.max()) < spec.num_classes):
         raise ModelConfigError(
             "output_spec.num_classes", f"{spec.num_classes}, but the targets hold the ids {tgt_in.min()} to {tgt_in.max()}"

@@ -20,6 +20,10 @@ class Memory(NamedTuple):
     size: tuple[int, int]
     prefix: int = 0
 
+    def area(self) -> Tensor | None:
+        """Which places of the map are image, bool (B, h, w): a rectangle in the upper left; None where all are."""
+        return None if self.mask is None else self.mask[:, self.prefix :].unflatten(1, self.size)
+
     def for_rows(self, rows: int) -> "Memory":
         """The same for a multiple of B `rows`: all images, one time after the other."""
         copies = rows // len(self.tokens)

@@ -23,7 +23,7 @@ from models.memory import Memory
 from models.normalization import PixelNormalize
 from models.output import Output
 from models.own_tokens import OwnTokens, check_own
-from models.padding import columns_mask
+from models.padding import area_mask, clamped
 from models.rectifiers import build_rectifier
 from models.repulsion import REPULSIONS, check_repulsion
 from models.spec import OutputSpec
@@ -57,16 +57,17 @@ class Recognizer(nn.Module):
         self.repulsion = choose(REPULSIONS, config.repulsion, "model.repulsion")
         check_repulsion(config.repulsion, self)
 
-    def forward(self, images: Tensor, tgt_in: Tensor, widths: Tensor | None = None, own: OwnTokens | None = None) -> Output:
+    def forward(self, images: Tensor, tgt_in: Tensor, sizes: Tensor | None = None, own: OwnTokens | None = None) -> Output:
         """Teacher-forced logits of every head, or fed in part with the decoder's `own` tokens.
 
-        Images uint8 (B, C, H, W); `tgt_in` int64 (B, T), BOS first, PAD last; `widths` int64 (B,): each image's true
-        width in pixels inside the padded batch, None where all are as wide as the batch.
+        Images uint8 (B, C, H, W), from 1x1 pixels; `tgt_in` int64 (B, T), BOS first, PAD last; `sizes` int64 (B, 2): the
+        true (height, width) in pixels of each image, which lies in the upper left of the padded batch; None where all are as
+        large as the batch.
 
         Raises:
             ModelConfigError: images or targets that this model cannot take.
         """
-        memory = self.encode(images, widths)
+        memory = self.encode(images, sizes)
         check_targets(tgt_in, len(images), self.output_spec)
         check_own(own, tgt_in)
         logits, reverse_logits, hidden = self.directions(self.decoder, tgt_in, memory, self.output_spec, own)
@@ -75,35 +76,27 @@ class Recognizer(nn.Module):
         return Output(logits, reverse_logits, ctc_logits, ctc_lengths, self.repulsion(self), counts, levels)
 
     @torch.inference_mode()
-    def generate(self, images: Tensor, decoding: Decoding | None = None, widths: Tensor | None = None) -> Generation:
-        """Decodes images uint8 (B, C, H, W) of the given `widths`; the caller has called `eval()`.
+    def generate(self, images: Tensor, decoding: Decoding | None = None, sizes: Tensor | None = None) -> Generation:
+        """Decodes images uint8 (B, C, H, W) of the given `sizes`; the caller has called `eval()`.
 
         Raises:
             ModelConfigError: images that this model cannot take, or a way of decoding that it has no head for.
         """
-        return decode(self, self.encode(images, widths), decoding or Decoding())
+        return decode(self, self.encode(images, sizes), decoding or Decoding())
 
-    def encode(self, images: Tensor, widths: Tensor | None = None) -> Memory:
-        """The memory of images uint8 (B, C, H, W) of the given `widths` (B,), which count as the nearest of 1 to W."""
-        check_images(images, widths, self.in_channels)
-        self._check_size(images)
-        widths = None if widths is None else widths.clamp(1, images.shape[-1])
+    def encode(self, images: Tensor, sizes: Tensor | None = None) -> Memory:
+        """The memory of images uint8 (B, C, H, W) of the given `sizes` (B, 2), which count as the nearest from 1x1 to H x W.
+
+        An image has the same memory alone and in a padded batch where `backbone.masks_padding`.
+        """
+        check_images(images, sizes, self.in_channels)
+        if sizes is not None:
+            sizes = clamped(sizes, (1, 1), (images.shape[-2], images.shape[-1]))
         images = images.expand(-1, self.in_channels, -1, -1)  # gray may stand for all channels
-        features = self.backbone(self.rectifier(self.normalize(images), widths), widths)
-        if widths is None:
+        features = self.backbone(self.rectifier(self.normalize(images), sizes), sizes)
+        if sizes is None:
             return self.encoder(features)
-        height, width = features.shape[-2:]
-        mask = columns_mask(self.backbone.columns(widths), width)
-        return self.encoder(features, mask[:, None].expand(-1, height, -1))
-
-    def _check_size(self, images: Tensor) -> None:
-        height, width = self.backbone.min_size
-        if images.shape[-2] < height or images.shape[-1] < width:
-            raise ModelConfigError(
-                self.backbone.key,
-                f"images of {images.shape[-2]}x{images.shape[-1]} pixels (H x W) are smaller than the {height}x{width} that "
-                "the backbone needs; use larger images or another backbone",
-            )
+        return self.encoder(features, area_mask(self.backbone.cells(sizes), features.shape[-2], features.shape[-1]))
 
 
 def build_model(config: ModelConfig, output_spec: OutputSpec) -> Recognizer:

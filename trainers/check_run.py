@@ -22,7 +22,7 @@ from trainers.initialise import initialise
 from trainers.optim import Freezing
 from trainers.resume import open_run, require_same_data
 from trainers.resume_notes import resume_notes
-from trainers.task import SequenceTask, wide_enough
+from trainers.task import SequenceTask
 
 
 def new_run(config: TrainConfig) -> Storage:
@@ -56,7 +56,7 @@ def check_run(config: TrainConfig, fresh: bool = True) -> Dataset:
         images = torch.zeros((1, policy.channels, policy.height, policy.width), dtype=torch.uint8)
         targets = torch.zeros((1, 2), dtype=torch.long)
         try:
-            model(wide_enough(model, images), targets)
+            model(images, targets)
         except ModelConfigError as error:
             raise UserError(f"{error}.") from None
         Freezing(model, config.optim.freeze)  # its patterns match

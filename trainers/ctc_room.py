@@ -21,8 +21,9 @@ def texts_without_room(config: TrainConfig, dataset: Dataset) -> int:
     with torch.device("meta"):
         task = SequenceTask(Tokenizer(dataset.manifest.charset))
         backbone = build_recognizer(config, task, DataInfo.of(dataset.manifest, config.stream.max_tokens)).backbone
-    rows = read_split(dataset, config.data.train_split, ["width", "text"])
-    columns = backbone.columns(torch.tensor(rows.column("width").to_pylist()))
+    rows = read_split(dataset, config.data.train_split, ["height", "width", "text"])
+    sizes = torch.tensor([rows.column(side).to_pylist() for side in ("height", "width")]).t()
+    columns = backbone.cells(sizes)[:, 1]
     needed = torch.tensor([columns_for(text) for text in rows.column("text").to_pylist()])
     return int((needed > columns).sum())
 

@@ -78,7 +78,7 @@ def _copied_ahead(
             batch, tensors, copied = item
             current = torch.cuda.current_stream(device)
             current.wait_event(copied)
-            for tensor in vars(tensors).values():
+            for tensor in tensors.tensors:
                 tensor.record_stream(current)  # else its memory might be given away while the step still reads it
             yield batch, tensors
     finally:

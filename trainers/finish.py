@@ -116,13 +116,13 @@ def _pictures(
 
 def attention_of(predictor: Predictor, image: np.ndarray) -> AttentionExample:
     """Decode one prepared image and keep where each token looked."""
-    pixels, widths = predictor.to_tensors([image])
+    pixels, sizes = predictor.to_tensors([image])
     model, tokenizer = predictor.loaded.model, predictor.loaded.task.tokenizer
-    generation = predictor.loaded.task.generate(model, pixels, widths, Decoding(return_attention=True))
+    generation = predictor.loaded.task.generate(model, pixels, sizes, Decoding(return_attention=True))
     ids = generation.token_ids[0, : int(generation.lengths[0])].tolist()
     shown = [place for place, index in enumerate(ids) if tokenizer.tokens([index])]  # what has no text has no tile
     assert generation.attention is not None
-    # The batch was padded on the right: show the columns of the image alone.
-    columns = int(model.backbone.columns(widths)[0])
-    maps = generation.attention[0, shown, :, :columns].float().cpu().numpy()
+    # The batch was padded on the right and below: show the image alone.
+    rows, columns = model.backbone.cells(sizes)[0].tolist()
+    maps = generation.attention[0, shown, :rows, :columns].float().cpu().numpy()
     return AttentionExample(image, [tokenizer.tokens([ids[place]])[0] for place in shown], maps)

@@ -68,10 +68,10 @@ class Predictor:
         """Texts of prepared images."""
         if not images:
             return []
-        pixels, widths = self.to_tensors(images)
-        return self.loaded.task.predict(self.loaded.model, pixels, widths, self.decoding)
+        pixels, sizes = self.to_tensors(images)
+        return self.loaded.task.predict(self.loaded.model, pixels, sizes, self.decoding)
 
     def to_tensors(self, images: list[np.ndarray]) -> tuple[torch.Tensor, torch.Tensor]:
-        """Prepared images as a padded batch uint8 (B, C, H, W) and their widths int64 (B,) on the device."""
-        batch, widths = pad_images(images, self.loaded.data.image)
-        return torch.from_numpy(batch).to(self.device), torch.from_numpy(widths).to(self.device)
+        """Prepared images as a padded batch uint8 (B, C, H, W) and their sizes int64 (B, 2) on the device."""
+        batch, sizes = pad_images(images, self.loaded.data.image)
+        return torch.from_numpy(batch).to(self.device), torch.from_numpy(sizes).to(self.device)

@@ -40,8 +40,8 @@ def sample_pictures(
     if not len(places):
         return {}
     rows = torch.from_numpy(places).to(tensors.images.device)
-    widths = tensors.widths[rows]
-    generation = task.generate(network, tensors.images[rows], widths, Decoding(return_attention=True))
+    sizes = tensors.sizes[rows]
+    generation = task.generate(network, tensors.images[rows], sizes, Decoding(return_attention=True))
     token_ids = generation.token_ids.cpu()
     texts = [task.tokenizer.decode(ids) for ids in token_ids.tolist()]
     examples = [
@@ -50,11 +50,11 @@ def sample_pictures(
     ]
     shown = _most_telling(examples)
     shown_ids = token_ids[shown].tolist()
-    # What has no text, and all that follows the end, has no tile; nor has the padding of the batch columns.
+    # What has no text, and all that follows the end, has no tile; nor has the padding of the batch.
     steps = [step for step in range(int(generation.lengths[shown])) if task.tokenizer.tokens([shown_ids[step]])]
     assert generation.attention is not None
-    columns = int(network.backbone.columns(widths)[shown])
-    maps = generation.attention[shown][steps, :, :columns].float().cpu().numpy()
+    height, width = network.backbone.cells(sizes)[shown].tolist()
+    maps = generation.attention[shown][steps, :height, :width].float().cpu().numpy()
     attention = AttentionExample(examples[shown].image, [task.tokenizer.tokens([shown_ids[step]])[0] for step in steps], maps)
     with scratch_folder("pictures") as scratch:
         return {
@@ -64,8 +64,9 @@ def sample_pictures(
 
 
 def _pixels(batch: Batch, place: int) -> np.ndarray:
-    """An image of the batch as it is drawn, uint8 (H, W) or (H, W, 3), without the padding on its right."""
-    image = batch.images[place, :, :, : int(batch.widths[place])]
+    """An image of the batch as it is drawn, uint8 (H, W) or (H, W, 3), without its padding."""
+    height, width = batch.sizes[place].tolist()
+    image = batch.images[place, :, :height, :width]
     return image[0] if len(image) == 1 else image.transpose(1, 2, 0)
 
 

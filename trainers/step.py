@@ -21,6 +21,7 @@ from trainers.distributed import bare, several_ranks
 from trainers.forcing import ForcingConfig, own_tokens
 from trainers.guard import Guard, GuardConfig
 from trainers.line import Wishes
+from trainers.norms import norms_for
 from trainers.optim import Freezing, OptimConfig, Schedule, build_optimizer
 from trainers.precision import resolve_precision
 from trainers.scaling import Precision
@@ -157,7 +158,12 @@ class TrainStep:
         total = torch.zeros((), device=self.device)
         for number, part in enumerate(parts, start=1):
             alone = number < len(parts) and self.model is not self.network
-            with self.model.no_sync() if alone else contextlib.nullcontext():  # type: ignore[operator]
+            # Every rank has as many parts as the others, but maybe fewer samples: no norm counts what is no sample.
+            part, samples = part.samples()
+            with (
+                self.model.no_sync() if alone else contextlib.nullcontext(),  # type: ignore[operator]
+                norms_for(self.network, samples),
+            ):
                 self._mark("forward pass")
                 with self.autocast():
                     own = own_tokens(self._forcing, self.steps, self.total_steps, part.targets, self._seed)

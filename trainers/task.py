@@ -11,7 +11,6 @@ from torch import Tensor, nn
 from data_pipeline.tokenizer import Tokenizer
 from models import Decoding, Generation, OutputSpec, OwnTokens, Recognizer
 from trainers.criterion import Direction, Directions
-from trainers.distributed import bare
 from trainers.losses import LossConfig, Targets, counted_positions, sequence_loss, without_training_terms
 from trainers.metrics import DIRECTIONS, GroupedSums, reported_metrics
 
@@ -52,7 +51,7 @@ class SequenceTask:
     def loss_sum(self, model: nn.Module, batch: DeviceBatch, own: OwnTokens | None = None) -> Tensor:
         """The loss summed over the counted positions of the batch, in float32, of a model that is fed `own` tokens."""
         targets = Targets(batch.targets[:, :-1], batch.targets[:, 1:], self.counted(batch))
-        output = model(wide_enough(model, batch.images), targets.tgt_in, batch.widths, own)
+        output = model(batch.images, targets.tgt_in, batch.sizes, own)
         return sequence_loss(output, targets, self.output_spec(targets.tgt_in.shape[1]), self.loss)
 
     def plain(self) -> SequenceTask:
@@ -70,7 +69,7 @@ class SequenceTask:
         plain = self.plain()
         sums.total.loss += float(plain.loss_sum(model, tensors))
         sums.total.loss_tokens += int(plain.token_count(tensors))
-        predictions = self.predict(model, tensors.images, tensors.widths, decoding or Decoding())
+        predictions = self.predict(model, tensors.images, tensors.sizes, decoding or Decoding())
         for sample_id, prediction, truth, source in zip(batch.ids, predictions, batch.texts, batch.sources, strict=True):
             if sample_id in batch.errors:
                 sums.reject(source)
@@ -78,20 +77,11 @@ class SequenceTask:
                 sums.add(prediction, truth, source)
 
     @torch.inference_mode()
-    def predict(self, model: Recognizer, images: Tensor, widths: Tensor, decoding: Decoding | None = None) -> list[str]:
-        """Texts of images uint8 (B, C, H, W), decoded as configured unless `decoding` says otherwise."""
-        generation = self.generate(model, images, widths, decoding)
+    def predict(self, model: Recognizer, images: Tensor, sizes: Tensor, decoding: Decoding | None = None) -> list[str]:
+        """Texts of images uint8 (B, C, H, W) of true `sizes` (B, 2), decoded as configured unless `decoding` says otherwise."""
+        generation = self.generate(model, images, sizes, decoding)
         return [self.tokenizer.decode(ids) for ids in generation.token_ids.tolist()]
 
-    def generate(self, model: Recognizer, images: Tensor, widths: Tensor, decoding: Decoding | None = None) -> Generation:
-        """What is decoded in images uint8 (B, C, H, W)."""
-        return model.generate(wide_enough(model, images), decoding or self.decoding, widths)
-
-
-def wide_enough(model: nn.Module, images: Tensor) -> Tensor:
-    """Images (B, C, H, W), padded on the right to the least width that `model` takes: their last column, again and again.
-
-    A batch, the last one of an epoch say, may hold narrow images alone.
-    """
-    missing = bare(model).backbone.min_size[1] - images.shape[3]
-    return torch.cat([images, images[..., -1:].expand(-1, -1, -1, missing)], 3) if missing > 0 else images
+    def generate(self, model: Recognizer, images: Tensor, sizes: Tensor, decoding: Decoding | None = None) -> Generation:
+        """What is decoded in images uint8 (B, C, H, W) of true `sizes` (B, 2)."""
+        return model.generate(images, decoding or self.decoding, sizes)

@@ -23,6 +23,7 @@ from trainers.evaluation import evaluate
 from trainers.feed import fed
 from trainers.interval import Interval, Sums
 from trainers.line import Line, Wishes
+from trainers.norms import norms_for
 from trainers.optim import describe_groups
 from trainers.place import Place
 from trainers.ranks import from_rank_zero
@@ -210,8 +211,10 @@ class Worker:
 
             def forward(network: Any, item: tuple[Batch, DeviceBatch]) -> None:
                 self.line.breathe()
-                with self.step.autocast():
-                    self.task.loss_sum(network, item[1])
+                batch, samples = item[1].samples()
+                if samples:
+                    with self.step.autocast(), norms_for(network, samples):
+                        self.task.loss_sum(network, batch)
 
             try:
                 averaging.gather_statistics(forward, batches)

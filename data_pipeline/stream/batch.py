@@ -24,13 +24,13 @@ class Batch:
     """One rank's part of a global batch. B rows, some of which may be padding: their `weights` are 0.
 
     Shapes:
-        images: uint8 (B, C, H, W); widths: int64 (B,), the true widths in pixels.
+        images: uint8 (B, C, H, W); sizes: int64 (B, 2), the true (height, width) in pixels, in the upper left of each.
         targets: int64 (B, T), `<bos>` ... `<eos>` `<pad>` ...
         weights: float32 (B,), 1 for a sample, 0 for padding or an image that could not be decoded.
     """
 
     images: np.ndarray
-    widths: np.ndarray
+    sizes: np.ndarray
     targets: np.ndarray
     weights: np.ndarray
     ids: list[str]
@@ -46,16 +46,13 @@ class Batch:
 
 
 def pad_images(images: Sequence[np.ndarray], policy: ImagePolicy) -> tuple[np.ndarray, np.ndarray]:
-    """Images of a policy, uint8 (H, W[, C]), padded on the right and below to one uint8 (B, C, H, W); and their widths (B,)."""
-    widths = np.array([image.shape[1] for image in images], np.int64)
-    canvas = _canvas(len(images), max((image.shape[0] for image in images), default=0), int(widths.max(initial=1)), policy)
+    """Images of a policy, uint8 (H, W[, C]), padded on the right and below to one uint8 (B, C, H, W); their sizes (B, 2)."""
+    sizes = np.array([image.shape[:2] for image in images], np.int64).reshape(-1, 2)
+    height, width = sizes.max(0, initial=1).tolist()
+    canvas = np.full(_shape(len(images), height, width, policy), policy.background, np.uint8)
     for index, image in enumerate(images):
         _put(canvas[index], image)
-    return canvas, widths
-
-
-def _canvas(count: int, height: int, width: int, policy: ImagePolicy) -> np.ndarray:
-    return np.full(_shape(count, height, width, policy), policy.background, np.uint8)
+    return canvas, sizes
 
 
 def _shape(count: int, height: int, width: int, policy: ImagePolicy) -> tuple[int, int, int, int]:
@@ -74,7 +71,7 @@ class Decoded:
     """The part of a `Batch` that is made of rows."""
 
     images: np.ndarray
-    widths: np.ndarray
+    sizes: np.ndarray
     targets: np.ndarray
     weights: np.ndarray
     ids: list[str]
@@ -106,6 +103,8 @@ class Decoder:
     def __call__(self, epoch: int, size: int, picked: Sequence[Picked], images: np.ndarray | None = None) -> Decoded:
         """`size` rows: those that are `picked`, in order, filled up with blank rows of weight 0.
 
+        What cannot be decoded becomes such a row, too: an image of one pixel with an empty text, which a model can take.
+
         The images are written into `images`, uint8 of `shape`, if it is given.
 
         Whatever goes wrong with one row's image, or a text of more than `max_tokens` tokens, is an entry of `errors`.
@@ -116,7 +115,7 @@ class Decoder:
         started = time.perf_counter()
         images = np.empty(self.shape(size, picked), np.uint8) if images is None else images
         images.fill(self.policy.background)
-        widths, weights = np.full(size, WIDTH_MULTIPLE, np.int64), np.zeros(size, np.float32)
+        sizes, weights = np.ones((size, 2), np.int64), np.zeros(size, np.float32)
         encoded = [self._token_ids(rows.texts[index]) for rows, index in picked]
         targets = np.full((size, max(map(len, encoded), default=2)), self.tokenizer.pad_id, np.int64)
         targets[:, :2] = self.tokenizer.bos_id, self.tokenizer.eos_id
@@ -132,13 +131,13 @@ class Decoder:
                 errors[rows.ids[index]] = str(reason)
                 continue
             _put(images[place], image)
-            widths[place], weights[place] = image.shape[1], 1
+            sizes[place], weights[place] = image.shape[:2], 1
             targets[place, : len(ids)] = ids
             pixels += image.shape[0] * image.shape[1]
         spent = time.perf_counter() - started
         return Decoded(
             images=images,
-            widths=widths,
+            sizes=sizes,
             targets=targets,
             weights=weights,
             ids=[rows.ids[index] for rows, index in picked],
@@ -192,7 +191,7 @@ def joined(parts: Sequence[Decoded], policy: ImagePolicy, pad_id: int) -> Decode
     costs.padded_pixels = len(images) * images.shape[2] * images.shape[3]
     return Decoded(
         images=images,
-        widths=np.concatenate([part.widths for part in parts]),
+        sizes=np.concatenate([part.sizes for part in parts]),
         targets=targets,
         weights=np.concatenate([part.weights for part in parts]),
         ids=[name for part in parts for name in part.ids],

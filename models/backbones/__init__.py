@@ -1,4 +1,4 @@
-"""Backbones: images (B, C, H, W) in floating point and true widths to features (B, D, h, w).
+"""Backbones: images (B, C, H, W) in floating point and true sizes (B, 2) to features (B, D, h, w).
 
 Each is built from (its config, in_channels, out_channels).
 """

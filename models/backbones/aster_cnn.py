@@ -11,24 +11,23 @@ from models.backbones.base import Backbone
 from models.choices import choose
 from models.config import AsterCnnConfig
 from models.errors import ModelConfigError
-from models.padding import columns_mask, keep, row_mask
+from models.padding import area_mask, columns_mask, divided, keep, mask_of
 
 CHANNELS = 512
 
 
 class HalfPool(nn.Module):
-    """A 2x2 max-pool, two by two; an odd last column is left out."""
+    """A 2x2 max-pool, two by two; an odd last row or column is left out."""
 
     def __init__(self) -> None:
         super().__init__()
         self.pool = nn.MaxPool2d(2)
 
-    def forward(self, x: Tensor, columns: Tensor | None) -> tuple[Tensor, Tensor | None]:
-        """(B, C, H, W) with true `columns` (B,) to (B, C, H / 2, W / 2) with 0 beyond its true columns."""
-        # At least one: of none the border of a tall pool would be all that there is, minus infinity.
-        columns = None if columns is None else (columns // 2).clamp(min=1)
+    def forward(self, x: Tensor, sizes: Tensor | None) -> tuple[Tensor, Tensor | None]:
+        """(B, C, H, W) of true `sizes` (B, 2) to (B, C, H / 2, W / 2) with 0 beyond its true sizes."""
         x = self.pool(x)
-        return keep(x, row_mask(columns, x.shape[-1])), columns
+        sizes = None if sizes is None else divided(sizes, (2, 2))
+        return keep(x, mask_of(sizes, x)), sizes
 
 
 class TallPool(nn.Module):
@@ -38,26 +37,24 @@ class TallPool(nn.Module):
         super().__init__()
         self.pool = nn.MaxPool2d(2, (2, 1), (0, 1))
 
-    def forward(self, x: Tensor, columns: Tensor | None) -> tuple[Tensor, Tensor | None]:
-        """(B, C, H, W) with true `columns` (B,) to (B, C, H / 2, W + 1) with 0 beyond its true columns."""
-        if columns is None:
+    def forward(self, x: Tensor, sizes: Tensor | None) -> tuple[Tensor, Tensor | None]:
+        """(B, C, H, W) of true `sizes` (B, 2) to (B, C, H / 2, W + 1) with 0 beyond its true sizes."""
+        if sizes is None:
             return self.pool(x), None
-        # The last true column meets the border of the pool, which is below every number, not a 0 of the padding.
-        x = self.pool(fill(x, columns, float("-inf")))
-        return fill(x, columns + 1, 0.0), columns + 1
-
-
-def fill(x: Tensor, columns: Tensor, value: float) -> Tensor:
-    """(B, C, H, W) with `value` beyond the true `columns` (B,)."""
-    return x.masked_fill(~columns_mask(columns, x.shape[-1])[:, None, None], value)
+        rows, columns = sizes.unbind(1)
+        # The last true column meets the border of the pool, which is below every number, not a 0 of the padding. The pool
+        # leaves an odd last row out, so that no pair holds a row of the image and one of the padding.
+        x = self.pool(x.masked_fill(~columns_mask(columns, x.shape[-1])[:, None, None], float("-inf")))
+        sizes = torch.stack([rows // 2, columns + 1], 1)
+        return x.masked_fill(~area_mask(sizes, x.shape[-2], x.shape[-1])[:, None], 0.0), sizes
 
 
 class NoPool(nn.Module):
     """What stands where there is no pool."""
 
-    def forward(self, x: Tensor, columns: Tensor | None) -> tuple[Tensor, Tensor | None]:
-        """(B, C, H, W) with true `columns` (B,) to the same with 0 beyond them."""
-        return keep(x, row_mask(columns, x.shape[-1])), columns
+    def forward(self, x: Tensor, sizes: Tensor | None) -> tuple[Tensor, Tensor | None]:
+        """(B, C, H, W) of true `sizes` (B, 2) to the same with 0 beyond them."""
+        return keep(x, mask_of(sizes, x)), sizes
 
 
 class ConvStage(nn.Module):
@@ -70,16 +67,15 @@ class ConvStage(nn.Module):
         self.activation = activation
         self.pool = pool
 
-    def forward(self, x: Tensor, columns: Tensor | None) -> tuple[Tensor, Tensor | None]:
-        """(B, C, H, W), 0 beyond the true `columns` (B,), to (B, C', h, w) and its true columns, with 0 beyond them."""
-        return self.pool(self.activation(self.norm(self.conv(x))), columns)
+    def forward(self, x: Tensor, sizes: Tensor | None) -> tuple[Tensor, Tensor | None]:
+        """(B, C, H, W), 0 beyond its true `sizes` (B, 2), to (B, C', h, w) and its true sizes, with 0 beyond them."""
+        return self.pool(self.activation(self.norm(self.conv(x))), sizes)
 
 
 class AsterCnn(Backbone):
     """Seven convolutions, four pools: a quarter of the width and a sixteenth of the height, nearly.
 
-    Padding beyond an image's width is set to 0 before each convolution: in evaluation an image in a padded batch has the
-    features that it has alone.
+    Padding is set to 0 before each convolution: in evaluation an image in a padded batch has the features that it has alone.
     """
 
     min_size = (32, 4)
@@ -106,14 +102,14 @@ class AsterCnn(Backbone):
         self.last = nn.Sequential(nn.Conv2d(512, 512, 2), nn.BatchNorm2d(512), activation())
         self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
-    def forward(self, images: Tensor, widths: Tensor | None = None) -> Tensor:
-        """Images (B, C, H, W), true widths (B,) in pixels or None, to features (B, 512, h, w)."""
-        columns = widths
-        x = keep(images, row_mask(columns, images.shape[-1]))
+    def features(self, images: Tensor, sizes: Tensor | None) -> Tensor:
+        """Images (B, C, H, W), 0 beyond their `sizes` (B, 2), to features (B, 512, h, w)."""
+        x = images
         for stage in self.stages:
-            x, columns = stage(x, columns)
+            x, sizes = stage(x, sizes)
         return self.last(x)
 
-    def columns(self, widths: Tensor) -> Tensor:
-        """A column for every 4 pixels, rounded down, and one more."""
-        return widths // 4 + 1
+    def cells_of(self, sizes: Tensor) -> Tensor:
+        """A row for every 16 pixels less one, a column for every 4 and one more, rounded down."""
+        rows, columns = divided(sizes, (16, 4)).unbind(1)
+        return torch.stack([rows - 1, columns + 1], 1)

@@ -3,20 +3,40 @@
 Legend: B batch, C channels, H W height and width in pixels.
 """
 
-from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Protocol
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from models.errors import ModelConfigError
+from models.padding import divided_up
 
-Canvas = Callable[[Tensor], Tensor]
+
+class Canvas(Protocol):
+    """Images (B, C, H, W) to such as a network takes."""
+
+    def __call__(self, images: Tensor) -> Tensor:
+        """The images, widened at the right and the bottom with 0."""
+        raise NotImplementedError
+
+    def covered(self, sizes: Tensor) -> Tensor | None:
+        """What images of true `sizes` (B, 2) take up when they are widened alone; None: as much as every other."""
+        raise NotImplementedError
 
 
-def as_it_is(images: Tensor) -> Tensor:
-    """For a network of any image size."""
-    return images
+@dataclass(frozen=True)
+class AsItIs:
+    """Images as they are, for a network of any image size."""
+
+    def __call__(self, images: Tensor) -> Tensor:
+        """The images."""
+        return images
+
+    def covered(self, sizes: Tensor) -> Tensor:
+        """`sizes` (B, 2)."""
+        return sizes
 
 
 @dataclass(frozen=True)
@@ -32,6 +52,11 @@ class Multiple:
     def __call__(self, images: Tensor) -> Tensor:
         """The widened images."""
         return F.pad(images, (0, -images.shape[-1] % self.width, 0, -images.shape[-2] % self.height))
+
+    def covered(self, sizes: Tensor) -> Tensor:
+        """`sizes` (B, 2) as multiples."""
+        rows, columns = divided_up(sizes, (self.height, self.width)).unbind(1)
+        return torch.stack([rows * self.height, columns * self.width], 1)
 
 
 @dataclass(frozen=True)
@@ -52,3 +77,7 @@ class Fixed:
                 "is built for; enlarge img_size or use another network",
             )
         return F.pad(images, (0, self.width - width, 0, self.height - height))
+
+    def covered(self, sizes: Tensor) -> None:
+        """All images take up all of it."""
+        return None

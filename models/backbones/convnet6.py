@@ -16,7 +16,7 @@ from models.backbones.separable import CONVOLUTIONS
 from models.checks import check_numbers
 from models.choices import choose
 from models.config import ConvNet6Config, ConvNorm, PoolingPlan
-from models.padding import keep, row_mask
+from models.padding import divided, keep, mask_of
 
 Size = tuple[int, int]
 
@@ -47,22 +47,22 @@ class ConvStage(nn.Module):
         self.norm = norm
         self.pool = nn.Identity() if pool == OFF else nn.MaxPool2d(pool)
         self.relu = nn.ReLU()
-        self.narrows = pool[1]
+        self.shrinks = pool
 
-    def forward(self, x: Tensor, columns: Tensor | None) -> tuple[Tensor, Tensor | None]:
-        """(B, C, H, W), 0 beyond the true `columns` (B,), to (B, C', h, w) and its true columns, with 0 beyond them."""
-        normed = self.norm(self.conv(x), row_mask(columns, x.shape[-1]))
-        x = self.relu(self.pool(normed))
-        columns = None if columns is None else columns // self.narrows
-        return keep(x, row_mask(columns, x.shape[-1])), columns
+    def forward(self, x: Tensor, sizes: Tensor | None, mask: Tensor | None) -> tuple[Tensor, Tensor | None, Tensor | None]:
+        """(B, C, H, W), 0 beyond its true `sizes` (B, 2) and `mask` (B, H, W), to the same of (B, C', h, w)."""
+        x = self.relu(self.pool(self.norm(self.conv(x), mask)))
+        if self.shrinks != OFF and sizes is not None:
+            sizes = divided(sizes, self.shrinks)
+            mask = mask_of(sizes, x)
+        return keep(x, mask), sizes, mask
 
 
 class ConvNet6(Backbone):
     """Convolutions of 5x5, 3x3 and 1x1, each with a norm and most with a max-pool, then dropout and gates.
 
-    A height other than the plan's is fine and leaves another number of rows. Padding beyond an image's width is 0 for each
-    convolution and no part of the statistics of instance norms: in evaluation an image in a padded batch has the features
-    that it has alone.
+    A height other than the plan's is fine and leaves another number of rows. Padding is 0 for each convolution and no part of
+    the statistics of instance norms: in evaluation an image in a padded batch has the features that it has alone.
     """
 
     key = "model.backbone.convnet6"
@@ -77,26 +77,26 @@ class ConvNet6(Backbone):
         self.stages = nn.ModuleList(_stages(conv, norm, pools, (in_channels, *CHANNELS, out_channels), config.multiplier))
         self.drop = nn.Dropout(config.drop_rate)
         self.gates = nn.ModuleList(Gate(out_channels, norm, config.gate_drop_rate) for _ in range(config.gates))
-        self.stride = math.prod(width for _, width in pools)
+        self.strides = math.prod(height for height, _ in pools), math.prod(width for _, width in pools)
         self.shrinks = Gate.shrinks * config.gates
-        self.min_size = (math.prod(height for height, _ in pools), self.stride * (self.shrinks + 1))
+        self.min_size = (self.strides[0], self.strides[1] * (self.shrinks + 1))
         self.to(memory_format=LAYOUTS[config.norm])  # type: ignore[call-overload]
 
-    def forward(self, images: Tensor, widths: Tensor | None = None) -> Tensor:
-        """Images (B, C, H, W), true widths (B,) in pixels or None, to features (B, D, h, w)."""
-        columns = widths
-        x = keep(images, row_mask(columns, images.shape[-1]))
+    def features(self, images: Tensor, sizes: Tensor | None) -> Tensor:
+        """Images (B, C, H, W), 0 beyond their `sizes` (B, 2), to features (B, D, h, w)."""
+        x, mask = images, mask_of(sizes, images)
         for stage in self.stages:
-            x, columns = stage(x, columns)
+            x, sizes, mask = stage(x, sizes, mask)
         x = self.drop(x)
         for gate in self.gates:
-            columns = None if columns is None else columns - Gate.shrinks
-            x = gate(x, row_mask(columns, x.shape[-1] - Gate.shrinks))
+            mask = None if mask is None else mask[..., Gate.shrinks :]  # a rectangle, and as many columns narrower
+            x = gate(x, mask)
         return x
 
-    def columns(self, widths: Tensor) -> Tensor:
-        """A column for every whole `stride` of pixels, less 8 for each gate."""
-        return (widths // self.stride - self.shrinks).clamp(min=1)
+    def cells_of(self, sizes: Tensor) -> Tensor:
+        """A cell for every whole stride of pixels, less 8 columns for each gate."""
+        rows, columns = divided(sizes, self.strides).unbind(1)
+        return torch.stack([rows, columns - self.shrinks], 1)
 
 
 def _stages(

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from models.backbones.base import Backbone
 from models.checks import check_numbers
 from models.config import DenseNetConfig
-from models.padding import keep, row_mask
+from models.padding import divided, divided_up, keep, mask_of
 
 
 class NormConv(nn.Sequential):
@@ -33,7 +33,7 @@ class Bottleneck(nn.Module):
         self.drop = nn.Dropout(config.drop_rate)
 
     def forward(self, x: Tensor, mask: Tensor | None) -> Tensor:
-        """(B, C, h, w) and the mask (B, 1, w) of true columns to (B, C + growth, h, w)."""
+        """(B, C, h, w) and the mask (B, h, w) of true positions to (B, C + growth, h, w)."""
         inner = keep(self.relu(self.norm(self.reduce(x))), mask)
         return torch.cat([x, self.drop(self.conv(inner))], 1)
 
@@ -47,7 +47,7 @@ class DenseBlock(nn.ModuleList):
         self.out_channels = out_channels
 
     def forward(self, x: Tensor, mask: Tensor | None) -> Tensor:
-        """(B, C, h, w) and the mask (B, 1, w) of true columns to (B, C + depth * growth, h, w)."""
+        """(B, C, h, w) and the mask (B, h, w) of true positions to (B, C + depth * growth, h, w)."""
         for bottleneck in self:
             x = bottleneck(x, mask)
         return x
@@ -56,8 +56,8 @@ class DenseBlock(nn.ModuleList):
 class DenseNetBackbone(Backbone):
     """A 7x7 stem, then dense blocks; between two blocks a 1x1 convolution halves the channels and a mean-pool the map.
 
-    Padding beyond an image's width is set to 0 before each convolution that looks sideways: in evaluation an image in a
-    padded batch has the features that it has alone.
+    Padding is set to 0 before each convolution that looks at neighbours: in evaluation an image in a padded batch has the
+    features that it has alone.
     """
 
     key = "model.backbone.densenet"
@@ -82,16 +82,17 @@ class DenseNetBackbone(Backbone):
             self.transitions.append(NormConv(block.out_channels, channels))
         self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
-    def forward(self, images: Tensor, widths: Tensor | None = None) -> Tensor:
-        """Images (B, C, H, W), true widths (B,) in pixels or None, to features (B, D, h, w)."""
-        x = self.stem(keep(images, row_mask(widths, images.shape[-1])))
-        columns = None if widths is None else (widths + 1) // 2
+    def features(self, images: Tensor, sizes: Tensor | None) -> Tensor:
+        """Images (B, C, H, W), 0 beyond their `sizes` (B, 2), to features (B, D, h, w)."""
+        x = self.stem(images)
+        sizes = None if sizes is None else divided_up(sizes, (2, 2))
         for pool, block, transition in zip(self.pools, self.blocks, self.transitions, strict=True):
             x = pool(x)
-            columns = None if columns is None else columns // 2
-            x = transition(block(x, row_mask(columns, x.shape[-1])))
+            sizes = None if sizes is None else divided(sizes, (2, 2))
+            x = transition(block(x, mask_of(sizes, x)))
         return x
 
-    def columns(self, widths: Tensor) -> Tensor:
+    def cells_of(self, sizes: Tensor) -> Tensor:
         """Half the pixels, rounded up, halved once for each block, rounded down."""
-        return ((widths + 1) // 2 // 2 ** len(self.blocks)).clamp(min=1)
+        shrinks = 2 ** len(self.blocks)
+        return divided(divided_up(sizes, (2, 2)), (shrinks, shrinks))

@@ -29,6 +29,6 @@ class Gate(nn.Module):
         self.drop = nn.Dropout(drop_rate)
 
     def forward(self, x: Tensor, mask: Tensor | None) -> Tensor:
-        """(B, C, h, w) and the mask (B, 1, w - 8) of the true columns of the output, or None, to (B, C, h, w - 8)."""
+        """(B, C, h, w) and the mask (B, h, w - 8) of the true positions of the output, or None, to (B, C, h, w - 8)."""
         content, gate = self.conv(x).chunk(2, 1)
         return self.drop(self.content_norm(torch.tanh(content), mask) * self.gate_norm(torch.sigmoid(gate), mask))

@@ -1,4 +1,4 @@
-"""Normalisations of feature maps (B, C, H, W) whose padding a mask (B, 1, W) tells, True on image."""
+"""Normalisations of feature maps (B, C, H, W) whose padding a mask (B, H, W) tells, True on image."""
 
 from collections.abc import Callable
 

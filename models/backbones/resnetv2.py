@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from models.backbones.base import Backbone
 from models.config import ResNetV2Config
 from models.errors import ModelConfigError
+from models.padding import divided_up
 
 STAGES = 4  # the widths of further ones are not known
 
@@ -20,10 +21,11 @@ class ResNetV2Backbone(Backbone):
     """Bottleneck stages with weight-standardised convolutions and group norm after each (BiT, Kolesnikov et al. 2020).
 
     As Dosovitskiy et al. 2021 put them before a ViT. Group norm looks at the whole map, padding included, which is paper to it:
-    batch images of one width where results must not depend on the company that an image keeps.
+    batch images of one size where results must not depend on the company that an image keeps.
     """
 
     key = "model.backbone.resnetv2"
+    masks_padding = False
 
     def __init__(self, config: ResNetV2Config, in_channels: int, out_channels: int) -> None:
         super().__init__()
@@ -43,16 +45,16 @@ class ResNetV2Backbone(Backbone):
             stem_type="same",
             conv_layer=partial(StdConv2dSame, eps=1e-8),
         )
-        self.stride = 2 ** (len(config.depths) + 1)
-        self.min_size = (self.stride, self.stride)
+        stride = 2 ** (len(config.depths) + 1)
+        self.min_size = (stride, stride)
         self.out_channels = out_channels
         self.project = nn.Conv2d(self.net.num_features, out_channels, 1)
         self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
-    def forward(self, images: Tensor, widths: Tensor | None = None) -> Tensor:
-        """Images (B, C, H, W) to features (B, D, h, w); `widths` has no effect."""
+    def features(self, images: Tensor, sizes: Tensor | None) -> Tensor:
+        """Images (B, C, H, W) to features (B, D, h, w)."""
         return self.project(self.net.forward_features(images))
 
-    def columns(self, widths: Tensor) -> Tensor:
-        """A column for every `stride` pixels, the last ones may be fewer."""
-        return ((widths + self.stride - 1) // self.stride).clamp(min=1)
+    def cells_of(self, sizes: Tensor) -> Tensor:
+        """A cell for every stride of pixels, the last ones may be fewer."""
+        return divided_up(sizes, self.min_size)

@@ -11,7 +11,7 @@ from models.backbones.base import Backbone
 from models.checks import check_numbers
 from models.config import SmallCnnConfig
 from models.errors import ModelConfigError
-from models.padding import keep, row_mask
+from models.padding import divided_up, keep, mask_of
 
 
 class ConvNorm(nn.Sequential):
@@ -43,9 +43,11 @@ class Stage(nn.Module):
         self.down = ConvNorm(in_channels, out_channels, stride)
         self.blocks = nn.ModuleList(ResidualBlock(out_channels) for _ in range(depth))
 
-    def forward(self, x: Tensor, mask: Tensor | None) -> Tensor:
-        """(B, C, h, w) and the mask (B, 1, w / s) of the true columns of the output to (B, C', h / s, w / s), s the stride."""
-        x = keep(F.relu(self.down(x)), mask)
+    def forward(self, x: Tensor, sizes: Tensor | None) -> Tensor:
+        """(B, C, h, w) and the true `sizes` (B, 2) of the output, or None, to (B, C', h / s, w / s), s the stride."""
+        x = F.relu(self.down(x))
+        mask = mask_of(sizes, x)
+        x = keep(x, mask)
         for block in self.blocks:
             x = block(x, mask)
         return x
@@ -54,8 +56,8 @@ class Stage(nn.Module):
 class SmallCnn(Backbone):
     """Three stages and a projection; the full resolution meets one convolution only, from the image's channels.
 
-    Padding beyond an image's width is set to 0 before each convolution, as if the image ended there: in evaluation an
-    image in a padded batch has the features that it has alone.
+    Padding is set to 0 before each convolution, as if the image ended there: in evaluation an image in a padded batch has
+    the features that it has alone.
     """
 
     key = "model.backbone.small_cnn"
@@ -84,15 +86,14 @@ class SmallCnn(Backbone):
         # A quarter faster on CPUs than the default layout, and what tensor cores want; only the strides change.
         self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
-    def forward(self, images: Tensor, widths: Tensor | None = None) -> Tensor:
-        """Images (B, C, H, W), true widths (B,) in pixels or None, to features (B, D, h, w)."""
-        columns = widths
-        x = keep(images, row_mask(columns, images.shape[-1]))
+    def features(self, images: Tensor, sizes: Tensor | None) -> Tensor:
+        """Images (B, C, H, W), 0 beyond their `sizes` (B, 2), to features (B, D, h, w)."""
+        x = images
         for stage, stride in zip(self.stages, self.strides, strict=True):
-            columns = None if columns is None else -(-columns // stride)
-            x = stage(x, row_mask(columns, -(-x.shape[-1] // stride)))
+            sizes = None if sizes is None else divided_up(sizes, (stride, stride))
+            x = stage(x, sizes)
         return self.project(x)
 
-    def columns(self, widths: Tensor) -> Tensor:
-        """A column for every 8 (or 4) pixels, the last ones may be fewer."""
-        return (-(-widths // self.stride)).clamp(min=1)
+    def cells_of(self, sizes: Tensor) -> Tensor:
+        """A cell for every 8x8 (or 4x4) pixels, the last ones may be fewer."""
+        return divided_up(sizes, (self.stride, self.stride))

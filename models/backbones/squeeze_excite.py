@@ -15,6 +15,8 @@ from timm.layers import SEModule
 from timm.models._efficientnet_blocks import SqueezeExcite
 from torch import Tensor, nn
 
+from models.backbones.timm_masks import PaddingMasks
+
 
 class _GlobalMean(torch.autograd.Function):
     @staticmethod
@@ -27,26 +29,34 @@ class _GlobalMean(torch.autograd.Function):
         return (grad / (ctx.shape[2] * ctx.shape[3])).expand(ctx.shape)
 
 
-def global_mean(x: Tensor) -> Tensor:
-    """(B, C, h, w) to the mean of each map, (B, C, 1, 1)."""
-    mean: Tensor = _GlobalMean.apply(x)
-    return mean
+def global_mean(x: Tensor, masks: PaddingMasks | None = None) -> Tensor:
+    """(B, C, h, w) to the mean of each map, (B, C, 1, 1), over what `masks` say is image."""
+    mask = None if masks is None else masks.of(x)
+    if mask is None:
+        mean: Tensor = _GlobalMean.apply(x)
+        return mean
+    count = mask.sum((2, 3), keepdim=True, dtype=torch.float)
+    return ((x * mask).sum((2, 3), keepdim=True, dtype=torch.float) / count).to(x.dtype)
 
 
 class LeanSEModule(SEModule):
     """Of ResNets."""
 
+    masks: PaddingMasks | None = None
+
     def forward(self, x: Tensor) -> Tensor:
         """(B, C, h, w), each channel weighted by what all of them are on average."""
-        return x * self.gate(self.fc2(self.act(self.bn(self.fc1(global_mean(x))))))
+        return x * self.gate(self.fc2(self.act(self.bn(self.fc1(global_mean(x, self.masks))))))
 
 
 class LeanSqueezeExcite(SqueezeExcite):
     """Of EfficientNets."""
 
+    masks: PaddingMasks | None = None
+
     def forward(self, x: Tensor) -> Tensor:
         """(B, C, h, w), each channel weighted by what all of them are on average."""
-        return x * self.gate(self.conv_expand(self.act1(self.conv_reduce(global_mean(x)))))
+        return x * self.gate(self.conv_expand(self.act1(self.conv_reduce(global_mean(x, self.masks)))))
 
 
 def make_lean(net: nn.Module) -> None:

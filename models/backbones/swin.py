@@ -13,6 +13,7 @@ from models.backbones.canvas import Multiple
 from models.backbones.timm_networks import create_network, refuse_taken, unknown_name
 from models.checks import check_numbers
 from models.config import SwinConfig
+from models.padding import divided_up
 
 PATCH = 4
 STRIDE = 32
@@ -22,11 +23,12 @@ class SwinBackbone(Backbone):
     """The stages of a Swin transformer (Liu et al. 2021), then a linear map and a layer norm.
 
     Windows shift at every stage, however small the map: it has no size of its own, so no stage is one window for all
-    images. Attention within a window sees padding as paper: batch images of one width where results must not depend on the
+    images. Attention within a window sees padding as paper: batch images of one size where results must not depend on the
     company that an image keeps.
     """
 
     key = "model.backbone.swin"
+    masks_padding = False
     min_size = (STRIDE, STRIDE)
 
     def __init__(self, config: SwinConfig, in_channels: int, out_channels: int) -> None:
@@ -47,11 +49,11 @@ class SwinBackbone(Backbone):
         self.project = nn.Sequential(nn.Linear(self.net.num_features, out_channels), nn.LayerNorm(out_channels))
         self.out_channels = out_channels
 
-    def forward(self, images: Tensor, widths: Tensor | None = None) -> Tensor:
-        """Images (B, C, H, W) to features (B, D, h, w); `widths` has no effect."""
+    def features(self, images: Tensor, sizes: Tensor | None) -> Tensor:
+        """Images (B, C, H, W) to features (B, D, h, w)."""
         features = self.net.forward_features(self.canvas(images))  # (B, h, w, F)
         return self.project(features).permute(0, 3, 1, 2)
 
-    def columns(self, widths: Tensor) -> Tensor:
-        """A column for every 32 pixels, the last ones may be fewer."""
-        return ((widths + STRIDE - 1) // STRIDE).clamp(min=1)
+    def cells_of(self, sizes: Tensor) -> Tensor:
+        """A cell for every 32x32 pixels, the last ones may be fewer."""
+        return divided_up(sizes, self.min_size)

@@ -12,11 +12,14 @@ import torch
 from torch import Tensor, nn
 
 from models.backbones.base import Backbone
+from models.backbones.canvas import AsItIs, Fixed, Multiple
+from models.backbones.timm_masks import PaddingMasks, hide_padding, needs_whole_strides
 from models.backbones.timm_networks import create_network
 from models.backbones.timm_survey import Tap, survey
 from models.checks import check_numbers
 from models.config import TimmConfig
 from models.errors import ModelConfigError
+from models.padding import divided_up
 
 KEY = "model.backbone.timm"
 
@@ -24,8 +27,11 @@ KEY = "model.backbone.timm"
 class TimmFeatures(Backbone):
     """A headless timm network, whole or up to a stage, then BatchNorm-ReLU-1x1 convolutions to the width of the encoder.
 
-    Its convolutions, pooled gates and attention see padding as paper: batch images of one width where results must not
-    depend on the company that an image keeps.
+    An image in a padded batch has the features that it has alone if the network belongs to a family of convolutional networks
+    in `timm_masks.FAMILIES` and no norm of it looks at a whole map (ResNets, RegNets, EfficientNets, MobileNets, ConvNeXts), or
+    if it is built for images of one size, to which all are widened. `masks_padding` tells. To any other (group norm, windows or
+    attention over positions) padding is paper: batch images of one size where results must not depend on the company that an
+    image keeps.
     """
 
     key = KEY
@@ -38,6 +44,10 @@ class TimmFeatures(Backbone):
         seen = survey(KEY, config.name, self.net, taps, in_channels, config.options.get("img_size"))
         self.tap, self.canvas, self.min_size = seen.tap, seen.canvas, seen.strides
         self.stride = seen.strides[1]
+        self.masks = PaddingMasks()
+        self.masks_padding = isinstance(self.canvas, Fixed) or hide_padding(self.net, self.masks)
+        if self.canvas == AsItIs() and self.masks_padding and needs_whole_strides(self.net):
+            self.canvas = Multiple(*seen.strides)
         self.out_channels = out_channels
         widths = [seen.channels, *([] if config.neck_channels is None else [config.neck_channels]), out_channels]
         layers: list[nn.Module] = []
@@ -47,15 +57,17 @@ class TimmFeatures(Backbone):
         # On CPUs ResNetRS152 is a fifth faster forwards than in the default layout, and it is what tensor cores want.
         self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
-    def forward(self, images: Tensor, widths: Tensor | None = None) -> Tensor:
-        """Images (B, C, H, W) to features (B, D, h, w); `widths` has no effect."""
-        features = self.project(self.tap(self.net, self.canvas(images)))
+    def features(self, images: Tensor, sizes: Tensor | None) -> Tensor:
+        """Images (B, C, H, W), 0 beyond their `sizes` (B, 2), to features (B, D, h, w)."""
+        widened = self.canvas(images)
+        self.masks.begin(widened, None if sizes is None else self.canvas.covered(sizes))
+        features = self.project(self.tap(self.net, widened))
         (height, width), (down, right) = images.shape[-2:], self.min_size
         return features[..., : -(-height // down), : -(-width // right)]
 
-    def columns(self, widths: Tensor) -> Tensor:
-        """A column for every `stride` pixels, the last ones may be fewer."""
-        return ((widths + self.stride - 1) // self.stride).clamp(min=1)
+    def cells_of(self, sizes: Tensor) -> Tensor:
+        """A cell for every stride of pixels, the last ones may be fewer."""
+        return divided_up(sizes, self.min_size)
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from models.backbones.canvas import Canvas, Fixed, Multiple, as_it_is
+from models.backbones.canvas import AsItIs, Canvas, Fixed, Multiple
 from models.backbones.timm_networks import drop_unused
 from models.errors import ModelConfigError
 
@@ -92,7 +92,7 @@ def _canvas(
             return None
 
     if columns(height + down, 2 * width + 1) == 2 * width // right + 1:
-        return as_it_is
+        return AsItIs()
     for steps in strides, (_coarsest(net), _coarsest(net)):  # stages behind the map may be computed, too
         if columns(height + steps[0], 2 * width) == 2 * width // right:
             return Multiple(*steps)

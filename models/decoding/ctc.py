@@ -16,14 +16,16 @@ from torch.nn import functional as F
 
 from models.decoding.grammar import OpenGroups, check_groups, without_groups
 from models.decoding.settings import Candidates, Decoding, Generation, length_limit
+from models.memory import Memory
 from models.padding import columns_mask
 from models.spec import OutputSpec
 
 
-def best_path(logits: Tensor, columns: Tensor, height: int, decoding: Decoding, spec: OutputSpec) -> Generation:
-    """The text of the likeliest path through the first `columns` (B,) of `logits` (B, w, V).
+def best_path(logits: Tensor, columns: Tensor, memory: Memory, decoding: Decoding, spec: OutputSpec) -> Generation:
+    """The text of the likeliest path through the first `columns` (B,) of `logits` (B, w, V), which are of `memory`.
 
-    The attention of a token is spread evenly over the columns that name it; EOS, which no column names, has none.
+    The attention of a token is spread evenly over what is image in the columns that name it; EOS, which no column names,
+    has none.
     """
     limit = length_limit(decoding, spec)
     mask = columns_mask(columns, logits.shape[1])
@@ -39,8 +41,10 @@ def best_path(logits: Tensor, columns: Tensor, height: int, decoding: Decoding, 
     attention = None
     if decoding.return_attention:
         named_by = F.one_hot(places, limit + 1)[..., : token_ids.shape[1]].transpose(1, 2).float()
-        evenly = named_by / named_by.sum(-1, keepdim=True).clamp(min=1) / height
-        attention = evenly[:, :, None].expand(-1, -1, height, -1)
+        evenly = named_by / named_by.sum(-1, keepdim=True).clamp(min=1)
+        area = memory.area()
+        rows = named_by.new_ones(1, memory.size[0]) if area is None else area[:, :, 0].float()
+        attention = evenly[:, :, None] * (rows / rows.sum(1, keepdim=True))[:, None, :, None]
     return Generation(token_ids, lengths, best.masked_fill(~mask, 0.0).sum(1), attention)
 
 

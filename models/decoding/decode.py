@@ -43,7 +43,7 @@ def read_with_ctc(model: "Recognizer", memory: Memory, decoding: Decoding) -> Ge
     logits, columns = model.ctc(memory)
     if decoding.method == "beam":
         return prefix_beam_search(logits, columns, decoding, model.output_spec)
-    return best_path(logits, columns, memory.size[0], decoding, model.output_spec)
+    return best_path(logits, columns, memory, decoding, model.output_spec)
 
 
 def check_decoding(model: "Recognizer", decoding: Decoding) -> None:

@@ -1,4 +1,4 @@
-"""Rectifiers: normalised images (B, C, H, W) and true widths to images of the same size.
+"""Rectifiers: normalised images (B, C, H, W) and true sizes (B, 2) to images of the same size.
 
 Each is built from (RectifierConfig, in_channels).
 """
@@ -19,7 +19,7 @@ class NoRectifier(nn.Module):
     def __init__(self, config: RectifierConfig, in_channels: int) -> None:
         super().__init__()
 
-    def forward(self, images: Tensor, widths: Tensor | None = None) -> Tensor:
+    def forward(self, images: Tensor, sizes: Tensor | None = None) -> Tensor:
         """The images as they are."""
         return images
 

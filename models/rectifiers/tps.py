@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from models.config import RectifierConfig
 from models.errors import ModelConfigError
-from models.padding import columns_mask
+from models.padding import area_mask
 from models.precision import no_autocast
 
 KEY = "model.rectifier"
@@ -26,7 +26,7 @@ class TpsRectifier(nn.Module):
     A small network finds K points along the upper and the lower edge of the text; the image is resampled so that they come
     to lie on its own edges. Before training that changes nothing, to within a tenth of a pixel or so.
 
-    Each image is rectified within its true width and as if it went on beyond its border like at it; the padding stays what
+    Each image is rectified within its true area and as if it went on beyond its border like at it; the padding stays what
     it was. All is computed in single precision, also under autocast: a place has more digits than half precision holds.
     """
 
@@ -43,33 +43,36 @@ class TpsRectifier(nn.Module):
     nodes: Tensor
     spline: Tensor
 
-    def forward(self, images: Tensor, widths: Tensor | None = None) -> Tensor:
-        """Images (B, C, H, W), true widths (B,) in pixels or None, to straightened images of the same size."""
+    def forward(self, images: Tensor, sizes: Tensor | None = None) -> Tensor:
+        """Images (B, C, H, W), true sizes (B, 2) in pixels or None, to straightened images of the same size."""
         batch, _, height, width = images.shape
-        widths = torch.full((batch,), width, device=images.device) if widths is None else widths
+        if sizes is None:
+            sizes = torch.stack([torch.full((batch,), side, device=images.device) for side in (height, width)], 1)
         with no_autocast(images.device):
             pixels = images.float()
-            shifts = self.localise(self._view(pixels, widths))
+            shifts = self.localise(self._view(pixels, sizes))
             # The spline is linear in its points and leaves all in place where they are: rounding touches the shifts alone.
             places = (self.nodes + self.spline @ shifts).view(batch, *self.size, 2)
-            straight = sample(pixels, self._everywhere(places, height, width, widths), widths)
-        return torch.where(columns_mask(widths, width)[:, None, None], straight.to(images.dtype), images)
+            straight = sample(pixels, self._everywhere(places, height, width, sizes), sizes)
+        return torch.where(area_mask(sizes, height, width)[:, None], straight.to(images.dtype), images)
 
-    def _view(self, images: Tensor, widths: Tensor) -> Tensor:
+    def _view(self, images: Tensor, sizes: Tensor) -> Tensor:
         """The true area of each image at (n, m), each value the mean of four samples, lest thin strokes be missed."""
         rows, columns = (2 * side for side in self.size)
         y, x = torch.meshgrid(_middles(rows, images), _middles(columns, images), indexing="ij")
         places = torch.stack([x, y], -1).expand(len(images), -1, -1, -1)
-        return F.avg_pool2d(sample(images, places, widths), 2)
+        return F.avg_pool2d(sample(images, places, sizes), 2)
 
-    def _everywhere(self, places: Tensor, height: int, width: int, widths: Tensor) -> Tensor:
+    def _everywhere(self, places: Tensor, height: int, width: int, sizes: Tensor) -> Tensor:
         """Places (B, n, m, 2) at the nodes to places (B, H, W, 2) at the pixels, linear between the nodes.
 
         The spline bends little between nodes: this is exact to a hundredth of a pixel in the mean, to a pixel at most close
         to control points that scatter, and spares K logarithms for each pixel of each image.
         """
-        y = _middles(height, places).expand(len(places), -1)
-        x = ((torch.arange(width, device=places.device) + 0.5) / widths[:, None]).clamp(max=1)
+        y, x = (
+            ((torch.arange(side, device=places.device) + 0.5) / true[:, None]).clamp(max=1)
+            for side, true in zip((height, width), sizes.unbind(1), strict=True)
+        )
         at = torch.stack([x[:, None].expand(-1, height, -1), y[..., None].expand(-1, -1, width)], -1)
         # With align_corners the outermost nodes are at -1 and 1.
         return F.grid_sample(places.permute(0, 3, 1, 2), 2 * at - 1, align_corners=True).permute(0, 2, 3, 1)
@@ -122,15 +125,17 @@ def spline_matrix(points: Tensor, nodes: Tensor) -> Tensor:
     return torch.cat([_radial(nodes, points), ones, nodes], 1) @ weights
 
 
-def sample(images: Tensor, places: Tensor, widths: Tensor) -> Tensor:
-    """Images (B, C, H, W) of true `widths` (B,) at places (B, h, w, 2), bilinear, to (B, C, h, w).
+def sample(images: Tensor, places: Tensor, sizes: Tensor) -> Tensor:
+    """Images (B, C, H, W) of true `sizes` (B, 2) at places (B, h, w, 2), bilinear, to (B, C, h, w).
 
     Beyond the border, and in the padding, is what is at the border.
     """
     height, width = images.shape[-2:]
     # In pixels; the middle of the first one is at 0.5.
-    x = torch.minimum((places[..., 0] * widths[:, None, None]).clamp(min=0.5), widths[:, None, None] - 0.5)
-    y = (places[..., 1] * height).clamp(0.5, height - 0.5)
+    y, x = (
+        torch.minimum((places[..., axis] * true[:, None, None]).clamp(min=0.5), true[:, None, None] - 0.5)
+        for axis, true in zip((1, 0), sizes.unbind(1), strict=True)
+    )
     return F.grid_sample(images, torch.stack([2 * x / width - 1, 2 * y / height - 1], -1), align_corners=False)
 
 

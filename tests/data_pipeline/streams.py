@@ -42,5 +42,5 @@ def of_all_ranks(dataset: Dataset, world_size: int, config: StreamConfig, start:
 
 def digests(batch: Batch) -> list[str]:
     """Id and pixels of each real sample, without what pads the batch."""
-    images = [image[:, :, :width].tobytes() for image, width in zip(batch.images, batch.widths, strict=True)]
+    images = [image[:, :h, :w].tobytes() for image, (h, w) in zip(batch.images, batch.sizes, strict=True)]
     return [f"{name} {hashlib.sha256(pixels).hexdigest()}" for name, pixels in zip(batch.ids, images, strict=False)]

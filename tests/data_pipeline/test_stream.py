@@ -67,9 +67,10 @@ def test_batches_are_what_they_say(dataset: Dataset, two_epochs: list[Batch]) ->
     tokenizer = Tokenizer(dataset.manifest.charset)
     for batch in two_epochs[:3]:
         assert batch.images.dtype == np.uint8 and batch.images.shape[:3] == (BATCH, 1, 64)
-        assert batch.images.shape[3] % 32 == 0 and batch.images.shape[3] - batch.widths.max() < 32
+        assert batch.images.shape[3] % 32 == 0 and batch.images.shape[3] - batch.sizes[:, 1].max() < 32
         assert [tokenizer.decode(row) for row in batch.targets] == batch.texts
-        for image, width in zip(batch.images, batch.widths, strict=True):
+        assert (batch.sizes[:, 0] == 64).all()
+        for image, width in zip(batch.images, batch.sizes[:, 1], strict=True):
             assert (image[:, :, width:] == dataset.manifest.image.background).all()
 
 
@@ -241,10 +242,10 @@ def test_a_task_is_given_its_own_window_alone(dataset: Dataset, monkeypatch: pyt
     assert largest[1] < 1.2 * largest[0]
 
 
-def test_images_are_padded_to_one_width() -> None:
+def test_images_are_padded_to_one_size() -> None:
     policy = ImagePolicy(4, 64, background=9)
-    batch, widths = pad_images([np.full((4, 40), 1, np.uint8), np.full((4, 3, 1), 2, np.uint8)], policy)
-    assert batch.shape == (2, 1, 4, 64) and widths.tolist() == [40, 3]
+    batch, sizes = pad_images([np.full((4, 40), 1, np.uint8), np.full((4, 3, 1), 2, np.uint8)], policy)
+    assert batch.shape == (2, 1, 4, 64) and sizes.tolist() == [[4, 40], [4, 3]]
     assert (batch[0, 0, :, :40] == 1).all() and (batch[0, 0, :, 40:] == 9).all() and (batch[1, 0, :, 3:] == 9).all()
     coloured = np.arange(4 * 5 * 3, dtype=np.uint8).reshape(4, 5, 3)
     batch, _ = pad_images([coloured], ImagePolicy(4, 64, "rgb"))

@@ -46,11 +46,12 @@ def test_batches_of_mixed_sizes_keep_to_their_pixels(ray_cluster: None, tmp_path
     for batch in batches:
         count, _, height, width = batch.images.shape
         assert count * height * width <= 300_000 and height % 16 == width % 32 == 0
-        for image, name, true_width in zip(batch.images[:, 0], batch.ids, batch.widths, strict=True):
+        for image, name, (true_height, true_width) in zip(batch.images[:, 0], batch.ids, batch.sizes, strict=True):
             ink = int(name.removeprefix("mixed-")) % 250
             rows, columns = np.nonzero(image == ink)
-            assert columns.max() + 1 == true_width and (image[: rows.max() + 1, :true_width] == ink).all()
-            assert (image[rows.max() + 1 :] == 255).all() and (image[:, true_width:] == 255).all()
+            assert (rows.max() + 1, columns.max() + 1) == (true_height, true_width)
+            assert (image[:true_height, :true_width] == ink).all()
+            assert (image[true_height:] == 255).all() and (image[:, true_width:] == 255).all()
     threads = list(train_stream(dataset, config=replace(config, execution="threads")).batches(Position(), 2))
     assert [digests(batch) for batch in batches] == [digests(batch) for batch in threads]
     total = sum((batch.costs for batch in batches), Costs())

@@ -154,15 +154,18 @@ def test_shapes(make: Make, size: tuple[int, int], shape: tuple[int, ...]) -> No
 
 
 @cases
-def test_columns_are_those_of_an_image_alone(case: str) -> None:
-    make, height = CASES[case]
+def test_cells_are_those_of_an_image_alone(case: str) -> None:
+    make, _ = CASES[case]
     backbone = make().eval()
-    least = backbone.min_size[1]
-    for width in [*range(least, least + 9), least + 31]:
+    low, narrow = backbone.min_size
+    heights = [*range(low, low + 9), low + 31, *range(1, low, 5)]
+    widths = [*range(narrow, narrow + 9), narrow + 31, *range(1, narrow, 5)]
+    for place in range(max(len(heights), len(widths))):
+        height, width = heights[place % len(heights)], widths[place % len(widths)]
         with torch.inference_mode():
             features = backbone(images(1, height, width))
         assert features.shape[:2] == (1, backbone.out_channels)
-        assert features.shape[-1] == backbone.columns(torch.tensor([width])).item(), width
+        assert list(features.shape[2:]) == backbone.cells(torch.tensor([[height, width]]))[0].tolist(), (height, width)
 
 
 @cases
@@ -173,35 +176,42 @@ def test_smallest_image(case: str) -> None:
         assert backbone(images(2, height, width)).isfinite().all()
         for smaller in [(height - 1, width), (height, width - 1)]:
             with pytest.raises(RuntimeError):
-                backbone(images(1, *smaller))
+                backbone.features(images(1, *smaller), None)
 
 
 @cases
 @pytest.mark.parametrize("filler", [0, 127, 255])
 def test_padded_batch_equals_members_alone(case: str, filler: int) -> None:
-    make, height = CASES[case]
-    backbone = settled(make, height)
-    least = backbone.min_size[1]
-    widths = torch.tensor([least + 37, least, least + 1, least + 18])
-    batch = images(len(widths), height, least + 40, seed=filler)
-    for row, width in enumerate(widths):
-        batch[row, :, :, width:] = (filler / 255 - 1) / -0.3
+    make, _ = CASES[case]
+    backbone = settled(make, CASES[case][1])
+    low, narrow = backbone.min_size
+    sizes = [(low + 37, narrow), (low, narrow + 37), (low + 1, narrow + 1), (low + 18, narrow + 23), (1, 1), (2, narrow + 9)]
+    batch = images(len(sizes), low + 40, narrow + 40, seed=filler)
+    for row, (height, width) in enumerate(sizes):
+        batch[row, :, height:] = batch[row, :, :, width:] = (filler / 255 - 1) / -0.3
     with torch.inference_mode():
-        together, columns = backbone(batch, widths), backbone.columns(widths)
-        for row, width in enumerate(widths):
-            alone = backbone(batch[row : row + 1, :, :, :width])[0]
-            assert alone.shape[-1] == columns[row]
-            torch.testing.assert_close(together[row, :, :, : columns[row]], alone, rtol=1e-3, atol=1e-3)
+        together, cells = backbone(batch, torch.tensor(sizes)), backbone.cells(torch.tensor(sizes)).tolist()
+        for row, (height, width) in enumerate(sizes):
+            alone = backbone(batch[row : row + 1, :, :height, :width])[0]
+            rows, columns = cells[row]
+            assert alone.shape[1:] == (rows, columns)
+            torch.testing.assert_close(together[row, :, :rows, :columns], alone, rtol=1e-3, atol=1e-3)
 
 
 @cases
-def test_full_widths_equal_none(case: str) -> None:
+def test_full_sizes_equal_none(case: str) -> None:
     make, height = CASES[case]
     backbone = settled(make, height)
     width = backbone.min_size[1] + 24
     batch = images(2, height, width)
     with torch.inference_mode():
-        torch.testing.assert_close(backbone(batch, torch.full((2,), width)), backbone(batch), rtol=1e-3, atol=1e-3)
+        full = torch.tensor([[height, width]] * 2)
+        torch.testing.assert_close(backbone(batch, full), backbone(batch), rtol=1e-3, atol=1e-3)
+
+
+def two_sizes(height: int, width: int, padded: bool) -> Tensor | None:
+    """An image as large as the batch and a smaller one."""
+    return torch.tensor([(height, width), (height - 5, width - 15)]) if padded else None
 
 
 @cases
@@ -211,7 +221,7 @@ def test_every_parameter_gets_a_gradient(case: str, padded: bool) -> None:
     torch.manual_seed(0)
     backbone = make().train()
     width = backbone.min_size[1] + 24
-    features = backbone(images(2, height, width), torch.tensor([width, width - 15]) if padded else None)
+    features = backbone(images(2, height, width), two_sizes(height, width, padded))
     (features * torch.randn_like(features)).sum().backward()
     for name, parameter in backbone.named_parameters():
         assert parameter.grad is not None and parameter.grad.isfinite().all(), name
@@ -226,7 +236,7 @@ def test_autocast(case: str, padded: bool) -> None:
     backbone = make().train()
     width = backbone.min_size[1] + 24
     with torch.autocast("cpu", torch.bfloat16):
-        features = backbone(images(2, height, width), torch.tensor([width, width - 15]) if padded else None)
+        features = backbone(images(2, height, width), two_sizes(height, width, padded))
     features.float().square().mean().backward()
     assert features.isfinite().all()
     assert all(parameter.grad is not None and parameter.grad.isfinite().all() for parameter in backbone.parameters())
@@ -235,15 +245,15 @@ def test_autocast(case: str, padded: bool) -> None:
 @pytest.mark.parametrize("norm", ["batch", "instance", "layer"])
 def test_blank_images_are_no_nan(norm: ConvNorm) -> None:
     backbone = convnet(norm=norm, gates=1)().train()
-    features = backbone(torch.zeros(2, 1, 64, 64), torch.tensor([64, 40]))
+    features = backbone(torch.zeros(2, 1, 64, 64), torch.tensor([[64, 64], [33, 40]]))
     features.sum().backward()
     assert features.isfinite().all()
     assert all(parameter.grad is not None and parameter.grad.isfinite().all() for parameter in backbone.parameters())
 
 
-def test_a_width_too_small_for_the_gates_is_no_nan_in_a_batch() -> None:
+def test_a_size_too_small_for_the_gates_is_no_nan_in_a_batch() -> None:
     with torch.inference_mode():
-        assert convnet(gates=1)().eval()(images(2, 64, 64), torch.tensor([64, 5])).isfinite().all()
+        assert convnet(gates=1)().eval()(images(2, 64, 64), torch.tensor([[64, 64], [3, 5]])).isfinite().all()
 
 
 @pytest.mark.parametrize(

@@ -132,19 +132,20 @@ def images(*shape: int) -> Tensor:
 
 
 @pytest.mark.parametrize(
-    ("pictures", "targets", "widths", "key"),
+    ("pictures", "targets", "sizes", "key"),
     [
         (images(1, 64, 128), None, None, "images"),
         (images(1, 1, 1, 64, 128), None, None, "images"),
         (images(0, 1, 64, 128), None, None, "images"),
         (images(2, 0, 64, 128), None, None, "model.in_channels"),
         (images(2, 2, 64, 128), None, None, "model.in_channels"),
-        (images(2, 1, 64, 0), None, None, "backbone"),
-        (images(2, 1, 1, 1), None, None, "backbone"),
-        (images(2, 1, 64, 128), None, [64, 128], "widths"),
-        (images(2, 1, 64, 128), None, torch.tensor([64]), "widths"),
-        (images(2, 1, 64, 128), None, torch.tensor([[64], [128]]), "widths"),
-        (images(2, 1, 64, 128), None, torch.tensor([64.0, 128.0]), "widths"),
+        (images(2, 1, 64, 0), None, None, "images"),
+        (images(2, 1, 0, 64), None, None, "images"),
+        (images(2, 1, 64, 128), None, [[64, 128], [64, 128]], "sizes"),
+        (images(2, 1, 64, 128), None, torch.tensor([[64, 128]]), "sizes"),
+        (images(2, 1, 64, 128), None, torch.tensor([64, 128]), "sizes"),
+        (images(2, 1, 64, 128), None, torch.tensor([[64], [128]]), "sizes"),
+        (images(2, 1, 64, 128), None, torch.tensor([[64.0, 128.0], [64.0, 128.0]]), "sizes"),
         (images(2, 1, 64, 128), random_targets(3, 4), None, "tgt_in"),
         (images(2, 1, 64, 128), random_targets(2, 4)[0], None, "tgt_in"),
         (images(2, 1, 64, 128), random_targets(2, 4)[:, :0], None, "tgt_in"),
@@ -155,12 +156,11 @@ def images(*shape: int) -> Tensor:
     ],
 )
 @pytest.mark.parametrize("structure", ["small", "aster_blstm", "ctc"])
-def test_input(structure: str, pictures: Tensor, targets: Tensor | None, widths: Any, key: str) -> None:
+def test_input(structure: str, pictures: Tensor, targets: Tensor | None, sizes: Any, key: str) -> None:
     model = build_model(tiny(structure), SPEC)
-    key = model.backbone.key if key == "backbone" else key
-    refused(lambda: model(pictures, random_targets(2, 4) if targets is None else targets, widths), key)
+    refused(lambda: model(pictures, random_targets(2, 4) if targets is None else targets, sizes), key)
     if targets is None:
-        refused(lambda: model.generate(pictures, widths=widths), key)
+        refused(lambda: model.generate(pictures, sizes=sizes), key)
 
 
 @pytest.mark.parametrize("pictures", [[1, 2], torch.zeros(2, 1, 64, 128).numpy(), torch.zeros(2, 1, 64, 128)])
@@ -186,19 +186,19 @@ def test_decoding(decoding: Decoding, key: str) -> None:
 
 
 @pytest.mark.parametrize("structure", STRUCTURES)
-@pytest.mark.parametrize("widths", [[0, 128], [-5, 1], [3, 9999], [0, 0]])
-def test_a_width_that_no_image_has_counts_as_the_nearest(structure: str, widths: list[int]) -> None:
+@pytest.mark.parametrize("sizes", [[(0, 0), (64, 128)], [(-9, -5), (1, 1)], [(999, 3), (2, 9999)], [(0, 0), (0, 0)]])
+def test_a_size_that_no_image_has_counts_as_the_nearest(structure: str, sizes: list[tuple[int, int]]) -> None:
     model = build_model(tiny(structure), SPEC).train()
     pictures = random_images(model, 2)
-    output = model(pictures, random_targets(2, 4), torch.tensor(widths))
+    output = model(pictures, random_targets(2, 4), torch.tensor(sizes))
     assert output.logits is not None
     output.logits.sum().backward()
     assert all(p.grad is None or p.grad.isfinite().all() for p in model.parameters())
     assert all(b.isfinite().all() for b in model.buffers()), "running statistics would never recover"
     model.eval()
-    nearest = torch.tensor(widths).clamp(1, 128)
+    nearest = torch.tensor([(min(max(height, 1), 64), min(max(width, 1), 128)) for height, width in sizes])
     torch.testing.assert_close(
-        model.encode(pictures, torch.tensor(widths)).tokens, model.encode(pictures, nearest).tokens, rtol=0, atol=0
+        model.encode(pictures, torch.tensor(sizes)).tokens, model.encode(pictures, nearest).tokens, rtol=0, atol=0
     )
 
 
@@ -207,7 +207,7 @@ def test_odd_sizes_and_the_least_of_everything(structure: str) -> None:
     spec = OutputSpec(4, bos_id=0, eos_id=1, pad_id=2, max_length=1)
     model = build_model(tiny(structure), spec).eval()
     smallest = model.backbone.min_size
-    for height, width in ((65, 131), smallest, (smallest[0] + 1, smallest[1] + 1)):
+    for height, width in ((65, 131), smallest, (smallest[0] + 1, smallest[1] + 1), (1, 1), (1, 131), (65, 1)):
         pictures = images(2, model.in_channels, height, width)
         output = model(pictures, torch.zeros(2, 1, dtype=torch.long))
         assert output.logits is not None and output.logits.isfinite().all()

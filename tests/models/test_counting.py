@@ -65,14 +65,14 @@ def test_counts_of_padded_images_are_those_of_each_alone_and_of_float32() -> Non
     config = replace(tiny_small(), counting=CountingConfig("linear"))
     torch.manual_seed(0)
     model = build_model(config, MODEL_SPEC).eval()
-    images, tgt_in, widths = random_images(model, 2), random_targets(2, 5), torch.tensor([128, 88])
+    images, tgt_in, sizes = random_images(model, 2), random_targets(2, 5), torch.tensor([[64, 128], [39, 88]])
     with torch.inference_mode():
-        counts = model(images, tgt_in, widths).counts
-        for row, width in enumerate(widths.tolist()):
-            alone = model(images[row : row + 1, :, :, :width], tgt_in[row : row + 1]).counts
+        counts = model(images, tgt_in, sizes).counts
+        for row, (height, width) in enumerate(sizes.tolist()):
+            alone = model(images[row : row + 1, :, :height, :width], tgt_in[row : row + 1]).counts
             torch.testing.assert_close(counts[row], alone[0], rtol=1e-4, atol=1e-5)
         with torch.autocast("cpu", torch.bfloat16):
-            assert model(images, tgt_in, widths).counts.dtype == torch.float32
+            assert model(images, tgt_in, sizes).counts.dtype == torch.float32
     assert build_model(tiny_small(), MODEL_SPEC)(images, tgt_in).counts is None
 
 

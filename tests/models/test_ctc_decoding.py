@@ -26,12 +26,18 @@ from models import (
     check_decoding,
 )
 from models.decoding.ctc import best_path, prefix_beam_search
+from models.memory import Memory
 from tests.models.test_grammar import is_balanced
 
 BLANK, EOS, PAD = 3, 1, 0
 LETTERS = OutputSpec(num_classes=5, bos_id=BLANK, eos_id=EOS, pad_id=PAD, max_length=8)  # two letters: 2 and 4
 PAIRS = replace(LETTERS, open_ids=(2,), close_ids=(4,))
 seeds = st.integers(0, 10_000)
+
+
+def memory_of(size: tuple[int, int]) -> Memory:
+    """A memory of maps of that size."""
+    return Memory(torch.zeros(1, size[0] * size[1], 1), None, size)
 
 
 def random_logits(batch: int, columns: int, seed: int, vocabulary: int = 5) -> Tensor:
@@ -146,7 +152,7 @@ def test_best_unbalanced_text_where_there_is_no_other() -> None:
 def test_best_path(seed: int, limit: int, columns: int) -> None:
     logits, lengths = random_logits(3, columns, seed), [columns, max(1, columns - 1), max(1, columns - 3)]
     decoding = Decoding(max_length=limit, return_attention=True)
-    generation = best_path(logits, torch.tensor(lengths), 2, decoding, LETTERS)
+    generation = best_path(logits, torch.tensor(lengths), memory_of((2, columns)), decoding, LETTERS)
     assert generation.candidates is None and generation.attention is not None
     steps = generation.token_ids.shape[1]
     assert steps == min(limit, int(generation.lengths.max()) + 1)
@@ -192,7 +198,7 @@ def test_repeats_need_a_blank() -> None:
     def spelled(path: list[int]) -> list[list[int]]:
         logits = 20 * F.one_hot(torch.tensor([path]), 5).float()
         columns = torch.tensor([len(path)])
-        greedy = best_path(logits, columns, 1, Decoding(), LETTERS).token_ids.tolist()
+        greedy = best_path(logits, columns, memory_of((1, len(path))), Decoding(), LETTERS).token_ids.tolist()
         assert prefix_beam_search(logits, columns, Decoding("beam"), LETTERS).token_ids.tolist() == greedy
         return greedy
 
@@ -215,14 +221,15 @@ def test_a_recognizer_without_decoder_reads_with_its_head() -> None:
         for parameter in model.parameters():
             if parameter.dim() > 1:
                 parameter.normal_(std=0.4)
-    images, widths = torch.randint(0, 256, (3, 1, 64, 96), dtype=torch.uint8), torch.tensor([96, 48, 72])
+    images = torch.randint(0, 256, (3, 1, 64, 96), dtype=torch.uint8)
+    sizes = torch.tensor([[64, 96], [64, 48], [33, 72]])
     for decoding in [Decoding(return_attention=True), Decoding("beam", num_best=3), Decoding("beam", balanced=True)]:
-        together = model.generate(images, decoding, widths)
+        together = model.generate(images, decoding, sizes)
         assert (together.attention is not None) == decoding.return_attention
         with torch.autocast("cpu", torch.bfloat16):
-            assert model.generate(images, decoding, widths).log_probs.dtype == torch.float32
-        for image, width in enumerate(widths.tolist()):
-            alone = model.generate(images[image : image + 1, :, :, :width], decoding)
+            assert model.generate(images, decoding, sizes).log_probs.dtype == torch.float32
+        for image, (height, width) in enumerate(sizes.tolist()):
+            alone = model.generate(images[image : image + 1, :, :height, :width], decoding)
             assert text_of(alone.token_ids[0], alone.lengths[0]) == text_of(together.token_ids[image], together.lengths[image])
             torch.testing.assert_close(alone.log_probs[0], together.log_probs[image], rtol=1e-4, atol=1e-4)
     for wrong in [Decoding(two_way=True), Decoding("beam", ctc_weight=0.5)]:

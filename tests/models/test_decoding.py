@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from models import Decoding, Generation, ModelConfigError, Recognizer
-from tests.models.configurations import SPEC, TINY, WIDTH, random_images, random_targets, tiny_model
+from tests.models.configurations import HEIGHT, SPEC, TINY, WIDTH, random_images, random_targets, tiny_model
 
 
 def decode_uncached(model: Recognizer, images: Tensor, max_length: int) -> tuple[Tensor, Tensor]:
@@ -48,10 +48,11 @@ def test_greedy_equals_uncached(structure: str, batch: int) -> None:
 def test_step_logits_equal_teacher_forced(structure: str, batch: int, seed: int) -> None:
     model = tiny_model(structure, seed)
     images, tgt_in = random_images(model, batch, seed), random_targets(batch, SPEC.max_length, seed)
-    widths = torch.randint(40, WIDTH + 1, (batch,), generator=torch.Generator().manual_seed(seed))
+    generator = torch.Generator().manual_seed(seed)
+    sizes = torch.stack([torch.randint(24, side + 1, (batch,), generator=generator) for side in (HEIGHT, WIDTH)], 1)
     with torch.inference_mode():
-        expected = model(images, tgt_in, widths).logits
-        cache = model.decoder.start(model.encode(images, widths), SPEC.max_length)
+        expected = model(images, tgt_in, sizes).logits
+        cache = model.decoder.start(model.encode(images, sizes), SPEC.max_length)
         stepped = torch.stack([model.decoder.step(tgt_in[:, t], cache) for t in range(SPEC.max_length)], dim=1)
     torch.testing.assert_close(stepped, expected, rtol=1e-4, atol=1e-4)
 
@@ -109,13 +110,13 @@ def test_batch_equals_its_members(structure: str) -> None:
 @pytest.mark.parametrize("structure", TINY)
 def test_attention_is_that_of_the_last_layer(structure: str) -> None:
     model = tiny_model(structure)
-    images, widths = random_images(model, 2), torch.tensor([WIDTH, 64])
-    generation = model.generate(images, Decoding(return_attention=True), widths)
-    plain = model.generate(images, widths=widths)
+    images, sizes = random_images(model, 2), torch.tensor([[HEIGHT, WIDTH], [HEIGHT // 2, 64]])
+    generation = model.generate(images, Decoding(return_attention=True), sizes)
+    plain = model.generate(images, sizes=sizes)
     assert plain.attention is None
     assert torch.equal(plain.token_ids, generation.token_ids)
     assert generation.attention is not None
-    memory = model.encode(images, widths)
+    memory = model.encode(images, sizes)
     steps = generation.token_ids.shape[1]
     assert generation.attention.shape == (2, steps, *memory.size)
     emitted = torch.arange(steps)[None] <= generation.lengths[:, None]
@@ -123,9 +124,9 @@ def test_attention_is_that_of_the_last_layer(structure: str) -> None:
     # What looks at a class token, looks at no place.
     assert (looked[emitted] > 0).all() if memory.prefix else torch.allclose(looked[emitted], torch.ones(1))
     assert looked[~emitted].abs().sum() == 0
-    padding_start = int(model.backbone.columns(widths)[1])
-    assert padding_start < memory.size[1]
-    assert generation.attention[1, :, :, padding_start:].abs().sum() == 0
+    rows, columns = model.backbone.cells(sizes)[1].tolist()
+    assert columns < memory.size[1] and (rows < memory.size[0] or memory.size[0] == 1)
+    assert generation.attention[1, :, rows:].abs().sum() == generation.attention[1, :, :, columns:].abs().sum() == 0
 
 
 def test_length_limit() -> None:

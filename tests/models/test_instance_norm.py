@@ -1,4 +1,4 @@
-"""The instance norm is its written-out definition, forward and backward, over the true columns of a map."""
+"""The instance norm is its written-out definition, forward and backward, over the true positions of a map."""
 
 import pytest
 import torch
@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from models.backbones.instance_norm import InstanceNorm, standardize
-from models.padding import row_mask
+from models.padding import area_mask
 
 EPSILON = 1e-5
 
@@ -34,29 +34,36 @@ def test_it_is_not_torchs() -> None:
     assert not torch.allclose(standardize(x), torch.nn.functional.instance_norm(x), atol=1e-2)
 
 
+def corners(columns: list[int] | None, height: int, width: int) -> Tensor | None:
+    """Masks of maps, each one row lower than the one before, and so many columns wide."""
+    if columns is None:
+        return None
+    sizes = [(max(height - place, 1), count) for place, count in enumerate(columns)]
+    return area_mask(torch.tensor(sizes), height, width)
+
+
 @given(
-    widths=st.lists(st.integers(1, 12), min_size=1, max_size=4),
-    height=st.integers(1, 4),
+    sizes=st.lists(st.tuples(st.integers(1, 4), st.integers(1, 12)), min_size=1, max_size=4),
     filler=st.sampled_from([0.0, -7.0, 255.0]),
 )
 @settings(max_examples=60, deadline=None)
-def test_true_columns_alone_count(widths: list[int], height: int, filler: float) -> None:
-    x = noise(len(widths), 3, height, 12, dtype=torch.float64)
-    for row, width in enumerate(widths):
-        x[row, :, :, width:] = filler
-    result = standardize(x, row_mask(torch.tensor(widths), 12))
-    for row, width in enumerate(widths):
-        alone = x[row : row + 1, :, :, :width]
+def test_true_positions_alone_count(sizes: list[tuple[int, int]], filler: float) -> None:
+    x = noise(len(sizes), 3, 4, 12, dtype=torch.float64)
+    mask = area_mask(torch.tensor(sizes), 4, 12)
+    x = x.masked_fill(~mask[:, None], filler)
+    result = standardize(x, mask)
+    for row, (height, width) in enumerate(sizes):
+        alone = x[row : row + 1, :, :height, :width]
         expected = definition(alone) if height * width > 1 else torch.zeros_like(alone)
-        torch.testing.assert_close(result[row : row + 1, :, :, :width], expected)
-        assert result[row, :, :, width:].count_nonzero() == 0
+        torch.testing.assert_close(result[row : row + 1, :, :height, :width], expected)
+    assert result.masked_fill(mask[:, None], 0.0).count_nonzero() == 0
 
 
 @pytest.mark.parametrize("widths", [None, [5, 2, 1], [5, 5, 5]])
 @pytest.mark.parametrize("height", [1, 4])
 def test_gradient(widths: list[int] | None, height: int) -> None:
     x = noise(3, 2, height, 5, dtype=torch.float64).requires_grad_()
-    mask = row_mask(None if widths is None else torch.tensor(widths), 5)
+    mask = corners(widths, height, 5)
     if height == 1 and widths is not None:  # a map of one position is constant 0, its neighbourhood too
         assert torch.autograd.grad(standardize(x, mask).sum(), x)[0].isfinite().all()
     assert torch.autograd.gradcheck(lambda value: standardize(value, mask), (x,))
@@ -64,7 +71,7 @@ def test_gradient(widths: list[int] | None, height: int) -> None:
 
 @pytest.mark.parametrize("widths", [None, [6, 3]])
 def test_gradient_in_single_precision_and_another_layout(widths: list[int] | None) -> None:
-    mask = row_mask(None if widths is None else torch.tensor(widths), 6)
+    mask = corners(widths, 4, 6)
     x, grad = noise(2, 5, 4, 6) + 2, noise(2, 5, 4, 6, seed=1)
     results = []
     for value, outer in [
@@ -83,16 +90,16 @@ def test_gradient_in_single_precision_and_another_layout(widths: list[int] | Non
 @pytest.mark.parametrize("masked", [False, True])
 def test_constant_maps_come_out_as_zero(shape: tuple[int, ...], value: float, masked: bool) -> None:
     x = torch.full(shape, value, requires_grad=True)
-    mask = row_mask(torch.tensor([shape[3], max(shape[3] // 2, 1)]), shape[3]) if masked else None
+    mask = corners([shape[3], max(shape[3] // 2, 1)], *shape[2:]) if masked else None
     result = standardize(x, mask)
     assert result.count_nonzero() == 0
     gradient = torch.autograd.grad(result, x, noise(*shape))[0]
     assert gradient.count_nonzero() == 0
 
 
-def test_no_true_column_is_no_nan() -> None:
+def test_no_true_position_is_no_nan() -> None:
     x = noise(2, 3, 4, 5).requires_grad_()
-    result = standardize(x, row_mask(torch.tensor([0, 5]), 5))
+    result = standardize(x, corners([0, 5], 4, 5))
     assert result[0].count_nonzero() == 0
     assert torch.autograd.grad(result.sum(), x)[0].isfinite().all()
 
@@ -100,7 +107,7 @@ def test_no_true_column_is_no_nan() -> None:
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
 @pytest.mark.parametrize("widths", [None, [16, 9]])
 def test_half_precision(dtype: torch.dtype, widths: list[int] | None) -> None:
-    mask = row_mask(None if widths is None else torch.tensor(widths), 16)
+    mask = corners(widths, 8, 16)
     x = (noise(2, 3, 8, 16) * 300).to(dtype).requires_grad_()  # squares beyond float16
     with torch.autocast("cpu", dtype):
         result = InstanceNorm(3)(x, mask)

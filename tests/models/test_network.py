@@ -17,15 +17,15 @@ def test_autocast(structure: str, dtype: torch.dtype) -> None:
     torch.manual_seed(0)
     model = build_model(TINY[structure](), SPEC).eval()
     images, tgt = random_images(model, 2), random_targets(2, 6)
-    widths = torch.tensor([128, 72])
-    exact = model(images, tgt, widths).logits
+    sizes = torch.tensor([[64, 128], [40, 72]])
+    exact = model(images, tgt, sizes).logits
     with torch.autocast("cpu", dtype=dtype):
-        logits = model(images, tgt, widths).logits
-        generation = model.generate(images, widths=widths)
+        logits = model(images, tgt, sizes).logits
+        generation = model.generate(images, sizes=sizes)
     assert logits.isfinite().all() and generation.log_probs.isfinite().all()
     torch.testing.assert_close(logits.float(), exact, rtol=0.1, atol=0.1)
     with torch.autocast("cpu", dtype=dtype):
-        total_loss(model.train()(images, tgt, widths), tgt).backward()
+        total_loss(model.train()(images, tgt, sizes), tgt).backward()
     assert all(p.grad is not None and p.grad.isfinite().all() for p in model.parameters())
 
 

@@ -118,13 +118,13 @@ def recognizer(structure: str, direction: str) -> Recognizer:
 @pytest.mark.parametrize("direction", ["forward", "both"])
 def test_recognizers_read_their_own_in_each_direction(structure: str, direction: str) -> None:
     model = recognizer(structure, direction)
-    images, widths = random_images(model, 3), torch.tensor([128, 90, 104])
+    images, sizes = random_images(model, 3), torch.tensor([[64, 128], [64, 90], [48, 104]])
     tgt_in = random_targets(3, 8)
     tgt_in[1, 5:] = torch.tensor([SPEC.eos_id, SPEC.pad_id, SPEC.pad_id])
     mask = torch.ones_like(tgt_in, dtype=torch.bool)
     with torch.inference_mode():
-        output = model(images, tgt_in, widths, OwnTokens(mask, passes=8))
-        memory = model.encode(images, widths)
+        output = model(images, tgt_in, sizes, OwnTokens(mask, passes=8))
+        memory = model.encode(images, sizes)
         read, logits = step_by_step(model.decoder, memory, tgt_in, mask, SPEC.pad_id)
         torch.testing.assert_close(output.logits, logits, rtol=1e-4, atol=1e-4)
         if direction == "both":

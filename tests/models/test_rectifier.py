@@ -71,12 +71,12 @@ def test_sample_at_the_pixels_gives_the_image() -> None:
     images = torch.rand(2, 3, 4, 6)
     y, x = torch.meshgrid((torch.arange(4) + 0.5) / 4, (torch.arange(6) + 0.5) / 6, indexing="ij")
     places = torch.stack([x, y], -1).expand(2, -1, -1, -1)
-    torch.testing.assert_close(sample(images, places, torch.tensor([6, 6])), images)
-    narrow = sample(images, places[:, :, :3] * torch.tensor([2.0, 1.0]), torch.tensor([3, 3]))  # the left half
-    torch.testing.assert_close(narrow, images[..., :3])
-    beyond = sample(images, places + 5, torch.tensor([4, 6]))
+    torch.testing.assert_close(sample(images, places, torch.tensor([[4, 6], [4, 6]])), images)
+    corner = sample(images, places[:, :2, :3] * 2, torch.tensor([[2, 3], [2, 3]]))  # the upper left quarter
+    torch.testing.assert_close(corner, images[:, :, :2, :3])
+    beyond = sample(images, places + 5, torch.tensor([[2, 4], [4, 6]]))
     torch.testing.assert_close(
-        beyond, torch.stack([images[0, :, -1, 3], images[1, :, -1, 5]])[:, :, None, None].expand_as(images)
+        beyond, torch.stack([images[0, :, 1, 3], images[1, :, -1, 5]])[:, :, None, None].expand_as(images)
     )
 
 
@@ -85,7 +85,7 @@ def test_sample_at_the_pixels_gives_the_image() -> None:
 def test_starts_as_the_identity(in_channels: int, mode: bool) -> None:
     module = rectifier(RectifierConfig("tps"), in_channels).train(mode)
     images = lines(4, 64, 256).expand(-1, in_channels, -1, -1)
-    straight = module(images, torch.tensor([256, 200, 31, 3]))
+    straight = module(images, torch.tensor([[64, 256], [50, 200], [64, 31], [2, 3]]))
     assert straight.shape == images.shape
     assert (straight - images).abs().max() < 0.05  # of strokes whose edges rise by up to 0.5 in a pixel
     assert (straight - images).abs().mean() < 1e-3
@@ -102,15 +102,16 @@ def test_every_parameter_gets_a_gradient() -> None:
 
 def test_padded_batch_equals_members_alone() -> None:
     module = moved(rectifier()).eval()
-    widths = [96, 60, 17, 1]
+    sizes = [(32, 96), (21, 60), (32, 17), (1, 1)]
     images = torch.rand(4, 1, 32, 96)
     with torch.inference_mode():
-        together = module(images, torch.tensor(widths))
+        together = module(images, torch.tensor(sizes))
         assert (together - images)[..., :1].abs().max() > 1e-3
-        for row, width in enumerate(widths):
-            alone = module(images[row : row + 1, ..., :width])
-            torch.testing.assert_close(together[row, ..., :width], alone[0], rtol=1e-4, atol=1e-4)
+        for row, (height, width) in enumerate(sizes):
+            alone = module(images[row : row + 1, :, :height, :width])
+            torch.testing.assert_close(together[row, :, :height, :width], alone[0], rtol=1e-4, atol=1e-4)
             assert torch.equal(together[row, ..., width:], images[row, ..., width:])
+            assert torch.equal(together[row, :, height:], images[row, :, height:])
 
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
@@ -130,7 +131,7 @@ def test_learns_to_undo_a_warp() -> None:
     # Waves of either sign: what undoes one makes the other worse, so the places must come from the image.
     signs = torch.tensor([1.0, -1.0] * 8)[:, None, None]
     places = torch.stack([x.expand(16, -1, -1), y + signs * 0.15 * torch.sin(2 * math.pi * x)], -1)
-    warped = sample(straight, places, torch.full((16,), 96))
+    warped = sample(straight, places, torch.tensor([[32, 96]]).expand(16, -1))
     module = rectifier()
     optimizer = torch.optim.Adam(module.parameters(), lr=2e-3)
     losses = []

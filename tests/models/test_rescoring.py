@@ -241,14 +241,14 @@ def test_of_a_recognizer(seed: int) -> None:
     """The score of the best text is made of what `forward` answers for it; images of a batch are read as if alone."""
     model = tiny_recognizer(seed)
     images = torch.randint(0, 256, (3, 1, 64, 96), dtype=torch.uint8, generator=torch.Generator().manual_seed(seed))
-    widths = torch.tensor([96, 48, 72])
+    sizes = torch.tensor([[64, 96], [64, 48], [40, 72]])
     decoding = Decoding("beam", beam_size=3, num_best=2, two_way=True, ctc_weight=0.25, balanced=True)
-    generation = model.generate(images, decoding, widths)
+    generation = model.generate(images, decoding, sizes)
     candidates = candidates_of(generation)
     tgt_in = torch.cat([torch.full((3, 1), SPEC.bos_id), generation.token_ids[:, :-1]], 1)
     tgt_in = tgt_in.masked_fill(tgt_in == SPEC.eos_id, SPEC.pad_id)
     with torch.inference_mode():
-        output = model(images, tgt_in, widths)
+        output = model(images, tgt_in, sizes)
     _, reverse_out = reverse_targets(tgt_in, SPEC)
     assert output.logits is not None and output.reverse_logits is not None and output.ctc_logits is not None
     forward = -F.cross_entropy(output.logits.transpose(1, 2), generation.token_ids, ignore_index=SPEC.pad_id, reduction="none")
@@ -264,8 +264,8 @@ def test_of_a_recognizer(seed: int) -> None:
     scores = (0.75 * (forward.sum(1) + backward.sum(1)) / 2 + 0.25 * by_ctc) / (generation.lengths + 1)
     torch.testing.assert_close(generation.log_probs, forward.sum(1), rtol=1e-4, atol=1e-4)
     torch.testing.assert_close(candidates.scores[:, 0], scores, rtol=1e-4, atol=1e-4)
-    for image, width in enumerate(widths.tolist()):
-        alone = model.generate(images[image : image + 1, :, :, :width], decoding)
+    for image, (height, width) in enumerate(sizes.tolist()):
+        alone = model.generate(images[image : image + 1, :, :height, :width], decoding)
         assert text_of(alone.token_ids[0]) == text_of(generation.token_ids[image])
 
 

@@ -55,13 +55,13 @@ def timm_features(name: str, stride: int | None = None, options: dict[str, Any] 
 
 
 def check_maps(backbone: Backbone, down: int, right: int) -> None:
-    """The size of the map is what `columns` and `min_size` say, whether the stride divides the image or not."""
+    """The size of the map is what `cells` and `min_size` say, whether the stride divides the image or not."""
     backbone.eval()
-    for height, width in ((64, 160), (64, 101), (37, 97), backbone.min_size):
+    for height, width in ((64, 160), (64, 101), (37, 97), backbone.min_size, (1, 40)):
         with torch.no_grad():
             features = backbone(torch.rand(1, 1, height, width))
         assert features.shape == (1, 12, -(-height // down), -(-width // right))
-        assert backbone.columns(torch.tensor([width, 1])).tolist() == [features.shape[3], 1]
+        assert backbone.cells(torch.tensor([[height, width], [1, 1]])).tolist() == [list(features.shape[2:]), [1, 1]]
 
 
 def check_gradients(backbone: Backbone) -> None:

@@ -67,8 +67,8 @@ def test_every_kind_of_recognizer_reads_the_same_after_loading(kind: str, tmp_pa
     assert loaded.config.model == load_config(None, [*SMALL, *KINDS[kind]]).model
     assert (loaded.task.decoding.length_penalty, loaded.task.loss.label_smoothing) == (0.5, 0.1)
     images = torch.randint(0, 256, (2, 1, 64, 128), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
-    widths, tgt_in = torch.tensor([128, 60]), torch.tensor([[0, 3, 4], [0, 4, 1]])
-    for one, other in zip(model(images, tgt_in, widths), loaded.model(images, tgt_in, widths), strict=True):
+    sizes, tgt_in = torch.tensor([[64, 128], [41, 60]]), torch.tensor([[0, 3, 4], [0, 4, 1]])
+    for one, other in zip(model(images, tgt_in, sizes), loaded.model(images, tgt_in, sizes), strict=True):
         assert (one is None and other is None) or torch.equal(one, other)
 
 

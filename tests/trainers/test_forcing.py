@@ -184,7 +184,7 @@ def uneven(rows: slice) -> DeviceBatch:
     batch, _ = batch_of(["a b { a } b", "a b", "b b a"], [1.0, 1.0, 1.0])
     targets = batch.targets[rows]
     targets = targets[:, : int((targets != TOKENIZER.pad_id).sum(1).max())]
-    part = dataclasses.replace(batch, images=batch.images[rows], widths=batch.widths[rows], targets=targets)
+    part = dataclasses.replace(batch, images=batch.images[rows], sizes=batch.sizes[rows], targets=targets)
     return to_device(dataclasses.replace(part, weights=batch.weights[rows]), torch.device("cpu"))
 
 
@@ -254,7 +254,7 @@ def test_no_value_is_asked_of_the_device(mode: ForcingMode) -> None:
     # Tensors on the meta device have no values: to ask for one, as bool() and item() do, is an error there.
     meta = torch.device("meta")
     whole = uneven(slice(0, 3))
-    batch = DeviceBatch(*(getattr(whole, field.name).to(meta) for field in dataclasses.fields(DeviceBatch)))
+    batch = dataclasses.replace(whole, **{name: tensor.to(meta) for name, tensor in vars(whole).items() if tensor is not None})
     own = own_tokens(ForcingConfig(mode, 0.0), 0, 4, batch.targets, 0)
     assert own is not None and own.mask.is_meta
     for loss in (LossConfig("focal_cosine", normalize_logits=True), LossConfig("cosine", "counted"), LossConfig()):

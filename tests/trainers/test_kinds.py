@@ -62,8 +62,8 @@ def test_attention_is_one_map_of_the_image_for_each_token(kind: str, tmp_path: P
     image = np.random.default_rng(0).integers(0, 256, (64, 150), dtype=np.uint8)  # in a batch of 160 columns
     example = attention_of(predictor, image)
     assert len(example.tokens) == len(example.maps) and set(example.tokens) <= {"a", "b"}
-    columns = int(predictor.loaded.model.backbone.columns(predictor.to_tensors([image])[1])[0])
-    assert example.maps.shape[2] == columns
+    cells = predictor.loaded.model.backbone.cells(predictor.to_tensors([image])[1])[0]
+    assert list(example.maps.shape[1:]) == cells.tolist()
     prefix = predictor.loaded.config.model.encoder.class_token  # it takes its share of the attention
     for token in example.maps:
         assert token.sum() == pytest.approx(1, abs=1e-4) or (prefix and 0 < token.sum() < 1)
@@ -116,7 +116,6 @@ def dataset_of(formulas: str, folder: Path, **image: int) -> str:
         (["model.ctc.head=linear", "decoding.ctc_weight=0.3"], {}, ["decoding.ctc_weight", "beam"]),
         (["decoding.max_length=10000"], {}, ["decoding.max_length", "10000"]),
         ([*KINDS["vit"], "model.encoder.position_columns=4"], {}, ["model.encoder.position_columns"]),
-        (KINDS["ctc"], {"height": 32}, ["model.backbone.convnet6", "32x"]),
         (["model.decoder.name=none"], {}, ["model.decoder.name", "model.ctc.head"]),
     ],
 )
@@ -127,6 +126,10 @@ def test_what_a_network_cannot_serve_is_said_before_anything_starts(
     with pytest.raises(UserError) as caught:
         check_run(small_config(dataset, tmp_path, *overrides))
     assert all(part in str(caught.value) for part in parts), str(caught.value)
+
+
+def test_a_dataset_lower_than_a_network_is_served(formulas: str, tmp_path: Path) -> None:
+    check_run(small_config(dataset_of(formulas, tmp_path / "data", height=9), tmp_path, *KINDS["ctc"]))
 
 
 def test_pretrained_weights_that_are_not_there_stop_a_fresh_run_alone(

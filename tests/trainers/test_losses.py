@@ -178,7 +178,7 @@ def all_heads() -> Recognizer:
 def test_the_loss_of_a_batch_is_the_sum_of_the_losses_of_its_parts(config: LossConfig) -> None:
     model = all_heads()
     images = torch.randint(0, 256, (5, 1, 32, 96), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
-    widths = torch.tensor([96, 40, 96, 64, 32])
+    sizes = torch.tensor([[32, 96], [32, 40], [17, 96], [25, 64], [9, 32]])
     truth = targets([A, B, C], [C], [B, B], [C, A], [A, C])
     weights = torch.tensor([1.0, 1.0, 1.0, 0.0, 1.0])
     truth = truth._replace(counted=counted_positions(truth.tgt_out, weights, PAD, config.pad))
@@ -188,7 +188,7 @@ def test_the_loss_of_a_batch_is_the_sum_of_the_losses_of_its_parts(config: LossC
         total = 0.0
         for part in parts:
             some = Targets(truth.tgt_in[part], truth.tgt_out[part], truth.counted[part])
-            loss = sequence_loss(model(images[part], some.tgt_in, widths[part]), some, model.output_spec, config)
+            loss = sequence_loss(model(images[part], some.tgt_in, sizes[part]), some, model.output_spec, config)
             loss.backward()
             total += value(loss)
         return total, [p.grad.clone() for p in model.parameters() if p.grad is not None]

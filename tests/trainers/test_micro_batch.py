@@ -11,9 +11,14 @@ import torch
 from torch import nn
 
 from cluster.errors import UserError
+from data_pipeline.manifest import open_dataset
 from data_pipeline.storage import open_storage
+from data_pipeline.stream import StreamConfig, TrainStream
+from data_pipeline.stream.plan import Position
+from data_pipeline.tokenizer import Tokenizer
 from tests.trainers.test_step import CPU, TOKENIZER, _frozen, batch_of, tiny_model
 from trainers.device_batch import to_device
+from trainers.find_micro_batch import largest_batch
 from trainers.micro_batch import MemoryFull, MicroBatch, largest_that_fits, unchanged
 from trainers.optim import OptimConfig
 from trainers.scaling import ScalingConfig
@@ -93,10 +98,10 @@ def test_a_run_whose_memory_is_full_goes_on_with_smaller_parts(
         network = build(*args, **kwargs)
         encode = network.encode
 
-        def limited(images: torch.Tensor, widths: torch.Tensor | None = None) -> Any:
+        def limited(images: torch.Tensor, sizes: torch.Tensor | None = None) -> Any:
             if network.training and len(images) > 6:
                 raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB")
-            return encode(images, widths)
+            return encode(images, sizes)
 
         network.encode = limited  # type: ignore[method-assign]
         return network
@@ -110,3 +115,15 @@ def test_a_run_whose_memory_is_full_goes_on_with_smaller_parts(
     config = small_config(formulas, tmp_path, "scaling.num_train_workers=1", "epochs=1")
     with pytest.raises(UserError, match=r"20 images at once .*scaling\.micro_batch_size=10"):
         solo.train_alone(config, new_run(config), place)
+
+
+def test_what_is_tried_is_as_long_as_the_longest_batch(formulas_dataset: str) -> None:
+    dataset = open_dataset(formulas_dataset)
+    tokenizer = Tokenizer(dataset.manifest.charset)
+    stream = TrainStream(dataset, "train", tokenizer, StreamConfig(augmentation="none"), seed=0, global_batch_size=20)
+    step = TrainStep(tiny_model(), SequenceTask(tokenizer), OptimConfig(), 4, CPU)
+    tried = largest_batch(3, step, stream.plan, dataset, "train")
+    batches = list(stream.batches(Position(), 1))
+    assert tried.targets.shape == (3, max(batch.targets.shape[1] for batch in batches))
+    assert tried.images.shape[1:] == (1, 64, max(batch.images.shape[3] for batch in batches))
+    assert tried.sizes.tolist() == [list(tried.images.shape[2:])] * 3

@@ -23,7 +23,7 @@ def test_recomputed_activations_give_the_same_steps(kind: str) -> None:
     assert recompute_activations(recomputed) >= 1
     batch = to_device(batch_of(["a b c d", "b"]), CPU)
     images = torch.randint(0, 256, (2, 1, 64, 128), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
-    batch = DeviceBatch(images, torch.tensor([128, 90]), batch.targets, batch.weights)
+    batch = DeviceBatch(images, torch.tensor([[64, 128], [49, 90]]), batch.targets, batch.weights)
     averaging = StepConfig(averaging=AveragingConfig("ema", decay=0.5))
     steps = [TrainStep(network, task, OptimConfig(), 4, CPU, averaging) for network in (plain, recomputed)]
     for _ in range(3):  # dropout draws the same again in the backward pass
@@ -34,7 +34,7 @@ def test_recomputed_activations_give_the_same_steps(kind: str) -> None:
         # BatchNorm counts the pass that is made again: its running statistics alone may differ.
         if "running" not in name and "num_batches" not in name:
             torch.testing.assert_close(recomputed.state_dict()[name], value, rtol=1e-3, atol=1e-5, msg=name)
-    texts = [task.predict(step.averaging.network.eval(), images, batch.widths) for step in steps]  # type: ignore[arg-type]
+    texts = [task.predict(step.averaging.network.eval(), images, batch.sizes) for step in steps]  # type: ignore[arg-type]
     assert len(texts[0]) == len(texts[1]) == 2
 
 
@@ -54,7 +54,7 @@ def test_fewer_activations_are_kept() -> None:
 
         images = torch.zeros((4, 1, 64, 256), dtype=torch.uint8)
         batch = to_device(batch_of(["a", "b", "c", "d"]), CPU)
-        batch = DeviceBatch(images, torch.full((4,), 256), batch.targets, batch.weights)
+        batch = DeviceBatch(images, torch.tensor([[64, 256]]).expand(4, -1), batch.targets, batch.weights)
         with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
             task.loss_sum(model.train(), batch)
         return total

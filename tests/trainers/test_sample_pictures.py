@@ -54,12 +54,12 @@ def drawn(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
 def padded_batch() -> Batch:
     """Four rows: one that cannot be used, two samples of which one is narrow, and one row of padding."""
     batch = batch_of(["a", "b c", "d"], [0.0, 1.0, 1.0])
-    batch.widths[2] = 40
+    batch.sizes[2] = 24, 40
     blank = np.full_like(batch.images[:1], 255)
     return replace(
         batch,
         images=np.concatenate([batch.images, blank]).repeat(2, axis=2),
-        widths=np.append(batch.widths, 8),
+        sizes=np.append(batch.sizes * [2, 1], [[8, 8]], 0),
         targets=np.concatenate([batch.targets, batch.targets[:1]]),
         weights=np.append(batch.weights, np.float32(0)),
     )
@@ -75,9 +75,9 @@ def test_the_sheets_show_what_validation_reads(kind: str, drawn: dict[str, Any])
     for picture in pictures.values():
         assert picture.dtype == np.uint8 and picture.ndim == 3 and picture.shape[2] == 3 and picture.std() > 0
     examples: list[Example] = drawn["draw_sample_sheet"]
-    assert [(e.id, e.truth, e.image.shape) for e in examples] == [("1", "b c", (64, 64)), ("2", "d", (64, 40))]
-    assert np.array_equal(examples[1].image, batch.images[2, 0, :, :40])
-    read = TASK.predict(model, tensors.images[1:3], tensors.widths[1:3])
+    assert [(e.id, e.truth, e.image.shape) for e in examples] == [("1", "b c", (64, 64)), ("2", "d", (48, 40))]
+    assert np.array_equal(examples[1].image, batch.images[2, 0, :48, :40])
+    read = TASK.predict(model, tensors.images[1:3], tensors.sizes[1:3])
     assert [e.prediction for e in examples] == read
     attention: AttentionExample = drawn["draw_attention_sheet"]
     assert list(attention.tokens) == read[0].split() and len(attention.maps) == len(attention.tokens)
@@ -87,14 +87,15 @@ def test_the_sheets_show_what_validation_reads(kind: str, drawn: dict[str, Any])
 def test_the_longest_text_that_was_read_right_has_its_attention_shown(drawn: dict[str, Any]) -> None:
     batch, model = padded_batch(), network(*KINDS["rnn"])
     tensors = to_device(batch, CPU)
-    read = TASK.predict(model, tensors.images[1:3], tensors.widths[1:3])
+    read = TASK.predict(model, tensors.images[1:3], tensors.sizes[1:3])
     assert read[1], "the network says something of the narrow image"
     sample_pictures(model, TASK, replace(batch, texts=["a", "not this", read[1]]), tensors, 8)
     attention: AttentionExample = drawn["draw_attention_sheet"]
-    assert attention.image.shape == (64, 40) and list(attention.tokens) == read[1].split()
-    # As many columns as the narrow image has, not those of its padding.
-    assert attention.maps.shape[2] == int(model.backbone.columns(torch.tensor([40]))[0])
-    assert attention.maps.shape[2] < int(model.backbone.columns(torch.tensor([64]))[0])
+    assert attention.image.shape == (48, 40) and list(attention.tokens) == read[1].split()
+    # As many rows and columns as the small image has, not those of its padding.
+    small, large = model.backbone.cells(torch.tensor([[48, 40], [64, 64]])).tolist()
+    assert list(attention.maps.shape[1:]) == small
+    assert small[0] < large[0] and small[1] < large[1]
 
 
 def test_colour_stays_colour_and_no_more_than_asked_are_shown(drawn: dict[str, Any]) -> None:

@@ -55,7 +55,7 @@ def batch_of(texts: list[str], weights: list[float] | None = None, seed: int = 0
         row[: len(ids)] = ids
     return Batch(
         images=rng.integers(0, 256, (len(texts), 1, 32, 64), dtype=np.uint8),
-        widths=np.full(len(texts), 64, np.int64),
+        sizes=np.tile([32, 64], (len(texts), 1)),
         targets=targets,
         weights=np.array(weights or [1.0] * len(texts), np.float32),
         ids=[str(i) for i in range(len(texts))],
@@ -68,7 +68,7 @@ def batch_of(texts: list[str], weights: list[float] | None = None, seed: int = 0
 
 def part(batch: Batch, rows: slice) -> Batch:
     return Batch(
-        batch.images[rows], batch.widths[rows], batch.targets[rows], batch.weights[rows], batch.ids[rows], batch.texts[rows],
+        batch.images[rows], batch.sizes[rows], batch.targets[rows], batch.weights[rows], batch.ids[rows], batch.texts[rows],
         batch.sources[rows], batch.position, batch.global_size,
     )  # fmt: skip
 
@@ -108,7 +108,7 @@ def test_rows_of_weight_zero_add_nothing_to_the_loss() -> None:
     whole = to_device(batch, CPU)
     kept = to_device(batch_of(["a b", "c d a", "b"]), CPU)
     rows = torch.tensor([0, 2])
-    logits = model(kept.images[rows], kept.targets[rows, :-1], kept.widths[rows]).logits.log_softmax(-1)
+    logits = model(kept.images[rows], kept.targets[rows, :-1], kept.sizes[rows]).logits.log_softmax(-1)
     labels = kept.targets[rows, 1:]
     expected = -logits.gather(-1, labels[..., None])[..., 0][labels != TOKENIZER.pad_id].sum()
     assert float(task.loss_sum(model, whole).detach()) == pytest.approx(float(expected.detach()), rel=1e-5)
@@ -182,7 +182,7 @@ def kind_of(kind: str) -> tuple[nn.Module, SequenceTask]:
 def wide_batch(width: int, texts: list[str]) -> Batch:
     batch = batch_of(texts)
     images = np.random.default_rng(0).integers(0, 256, (len(texts), 1, 64, width), dtype=np.uint8)
-    return dataclasses.replace(batch, images=images, widths=np.full(len(texts), width, np.int64))
+    return dataclasses.replace(batch, images=images, sizes=np.tile([64, width], (len(texts), 1)))
 
 
 def _rank_of_each_kind(rank: int, port: int, results: Any) -> None:
@@ -233,12 +233,12 @@ def test_validation_is_greedy_and_its_loss_neither_smoothed_nor_repelled() -> No
     plain = SequenceTask(TOKENIZER, LossConfig(repulsion_weight=0.0))
     assert sums.total.loss == pytest.approx(float(plain.loss_sum(model, tensors).detach()), rel=1e-6)
     assert float(task.loss_sum(model, tensors).detach()) != pytest.approx(sums.total.loss, rel=1e-4)
-    greedy = plain.predict(model, tensors.images, tensors.widths)  # type: ignore[arg-type]
+    greedy = plain.predict(model, tensors.images, tensors.sizes)  # type: ignore[arg-type]
     expected = GroupedSums()
     for text, truth in zip(greedy, batch.texts, strict=True):
         expected.add(text, truth)
     assert (sums.total.edits, sums.total.exact) == (expected.total.edits, expected.total.exact)
-    short = task.predict(model, tensors.images, tensors.widths)  # type: ignore[arg-type]
+    short = task.predict(model, tensors.images, tensors.sizes)  # type: ignore[arg-type]
     assert all(len(text.split()) <= 1 for text in short), "prediction decodes as configured"
 
 

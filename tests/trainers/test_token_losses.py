@@ -156,7 +156,7 @@ def batch_of(texts: list[str], weights: list[float]) -> tuple[Batch, DeviceBatch
     images = np.random.default_rng(0).integers(0, 256, (len(texts), 1, 64, 64), dtype=np.uint8)
     batch = Batch(
         images=images,
-        widths=np.full(len(texts), 64, np.int64),
+        sizes=np.full((len(texts), 2), 64, np.int64),
         targets=targets,
         weights=np.array(weights, np.float32),
         ids=[str(i) for i in range(len(texts))],
@@ -178,7 +178,7 @@ def test_rows_of_weight_zero_never_count_and_pad_counts_if_it_should(pad: str, e
     two = replace(two, images=tensors.images[:2])
     total = float(task.loss_sum(model, tensors).detach())
     assert total == pytest.approx(float(task.loss_sum(model, two).detach()), rel=1e-5)
-    log_probs = model(two.images, two.targets[:, :-1], two.widths).logits.log_softmax(-1)
+    log_probs = model(two.images, two.targets[:, :-1], two.sizes).logits.log_softmax(-1)
     labels = two.targets[:, 1:]
     by_hand = -log_probs.gather(2, labels[..., None])[..., 0][(labels != PAD) | (pad == "counted")].sum()
     assert total == pytest.approx(float(by_hand.detach()), rel=1e-5)
@@ -190,7 +190,7 @@ def test_validation_reports_one_loss_whatever_is_trained() -> None:
     torch.manual_seed(0)
     model = build_model(config, SequenceTask(TOKENIZER).output_spec(8)).eval()
     batch, tensors = batch_of(["a b { a }", "a", "b b"], [1.0, 1.0, 0.0])
-    output = model(tensors.images[:2], tensors.targets[:2, :-1], tensors.widths[:2])
+    output = model(tensors.images[:2], tensors.targets[:2, :-1], tensors.sizes[:2])
     labels = tensors.targets[:2, 1:]
     plain = F.cross_entropy(output.logits.flatten(0, 1), labels.flatten(), ignore_index=PAD, reduction="sum")
     for arm in (LossConfig(label_smoothing=0.1), LossConfig("focal_cosine", "counted"), LossConfig("cosine", "counted")):
