@@ -21,11 +21,13 @@ def predict_with_pool(
     batch_size: int,
     decoding: Decoding | None = None,
     actors: int | None = None,
+    digest: str = "",
 ) -> ray.data.Dataset:
     """Rows with `image` (encoded bytes) become rows with `prediction` and `error`; order is not kept, so carry an id.
 
     The checkpoint decodes as it is configured unless `decoding` says otherwise. One actor for each GPU; on CPUs two, which
-    share the cores, or one where there are only two cores. `actors` says otherwise.
+    share the cores, or one where there are only two cores. `actors` says otherwise. With a `digest` an actor refuses a
+    checkpoint that has another.
     """
     there = ray.cluster_resources()
     gpus = int(there.get("GPU", 0))
@@ -33,7 +35,7 @@ def predict_with_pool(
     threads = max(1, (os.cpu_count() or 1) // size) if not gpus else None
     return images.map_batches(
         Predictor,
-        fn_constructor_kwargs={"checkpoint": checkpoint, "threads": threads, "decoding": decoding},
+        fn_constructor_kwargs={"checkpoint": checkpoint, "threads": threads, "decoding": decoding, "digest": digest},
         batch_size=batch_size,
         num_cpus=PREDICTOR_CPUS,
         num_gpus=1 if gpus else 0,
