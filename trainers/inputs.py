@@ -7,11 +7,10 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import cached_property
 from typing import Any
 
-import numpy as np
 import pyarrow.fs as pafs
 import ray.data
 
@@ -167,9 +166,20 @@ class FileInputs(Inputs):
 
     def read(self, wanted: set[str]) -> ray.data.Dataset:
         """Rows (id, image, problem)."""
+        items = self.items(wanted)
+        blocks = max(1, min(len(items) // 64, 1000))
+        return ray.data.from_items(items, override_num_blocks=blocks).map_batches(self.reader(), num_cpus=0.5)
+
+    def items(self, wanted: set[str]) -> list[dict[str, Any]]:
+        """What `reader` takes, of the `wanted` ids."""
+        files = (file for file in self._listing.files if file.id in wanted)
+        return [{"id": file.id, "path": file.path, "at": file.at, "problem": file.problem} for file in files]
+
+    def reader(self) -> Callable[[dict[str, Any]], dict[str, Any]]:
+        """The function that reads a batch of `items`; it runs on any machine."""
         filesystems = self._listing.filesystems
 
-        def read_bytes(batch: dict[str, np.ndarray]) -> dict[str, Any]:
+        def read_bytes(batch: dict[str, Any]) -> dict[str, Any]:
             images, problems = [], []
             for path, at, known in zip(batch["path"], batch["at"], batch["problem"], strict=True):
                 data, problem = (b"", known) if known else read_or_problem(filesystems[int(at)], bytes(path))
@@ -177,13 +187,7 @@ class FileInputs(Inputs):
                 problems.append(problem)
             return {"id": batch["id"], "image": images, "problem": problems}
 
-        items = [
-            {"id": file.id, "path": file.path, "at": file.at, "problem": file.problem}
-            for file in self._listing.files
-            if file.id in wanted
-        ]
-        blocks = max(1, min(len(items) // 64, 1000))
-        return ray.data.from_items(items, override_num_blocks=blocks).map_batches(read_bytes, num_cpus=0.5)
+        return read_bytes
 
 
 __all__ = ["DEFAULT_SPLIT", "DatasetInputs", "FileInputs", "Inputs", "open_inputs"]

@@ -32,13 +32,14 @@ _HEADERS = {
     *("file", "files", "filename", "filenames", "filepath", "path", "paths", "image", "images", "imagename", "imagefile"),
     *("imagepath", "img", "name", "id", "imageid", "key", "uri", "url", "document"),
 }
+_NO_TABLE = ("none", "none, quoted")
 _SEPARATORS = {"tabs": "\t", "commas": ",", "semicolons": ";"}
 
 
 class Spelling(NamedTuple):
-    """One way to read a line: how its columns are separated, the path as it is written, and as it is looked for."""
+    """One way to read a line: the kind of table, the path as it is written, and as it is looked for."""
 
-    columns: str
+    table: str
     written: str
     path: str
 
@@ -82,12 +83,12 @@ def read_list(file: Storage) -> Listing:
             f"Nothing that '{file.uri}' lists is a file. The first of {len(lines)} lines is '{shown(lines[0])[:200]}'; they "
             f"are looked for below {places.described()}. Write one path a line, relative to one of these, or absolute."
         )
-    usual = Counter(spelling.columns for spelling, _ in hits).most_common(1)[0][0]
+    usual = Counter(spelling.table for spelling, _ in hits).most_common(1)[0][0]
     listing = Listing([], places.filesystems)
     for i, hit in enumerate(found):
         if hit is None:
-            spelling = next((way for way in spellings[i] if way.columns == usual), spellings[i][0])
-            if i == 0 and _is_header(spelling.written, lines[0] if usual != "none" else ""):
+            spelling = next((way for way in spellings[i] if way.table == usual), spellings[i][0])
+            if i == 0 and _is_header(spelling.written, lines[0] if usual not in _NO_TABLE else ""):
                 listing.notes.append(
                     f"The first line of '{file.uri}' names no file and is taken as a header: {shown(lines[0])[:100]}"
                 )
@@ -125,13 +126,14 @@ def read_bytes(file: Storage) -> bytes:
 def _spellings(line: str) -> list[Spelling]:
     """The ways to read a line, the likeliest first."""
     first = line.split("\t")[0]
-    columns = "tabs" if "\t" in line else "none"
-    ways = [(columns, first), (columns, first.strip())]
+    plain = "tabs" if "\t" in line else "none"
+    ways = [(plain, first), (plain, first.strip())]
     for name, separator in _SEPARATORS.items():
         if separator in line or '"' in line:
-            ways.append((name if separator in line else "none", _first_cell(line.strip(), separator)))
+            table = f"{name}, quoted" if separator in line else "none, quoted"
+            ways.append((table, _first_cell(line.strip(), separator)))
     ways.append(("none", line))
-    spellings = [Spelling(columns, text, text) for columns, text in ways if text]
+    spellings = [Spelling(table, text, text) for table, text in ways if text]
     spellings += [way._replace(path=way.path.replace("\\", "/")) for way in spellings if "\\" in way.path]
     spellings += [way._replace(path=path_of(way.path)) for way in spellings if path_of(way.path) != way.path]
     return list(dict.fromkeys(spellings))
