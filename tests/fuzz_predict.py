@@ -40,18 +40,8 @@ from trainers.predictor import Predictor
 
 MODES = ["1", "L", "LA", "La", "P", "PA", "RGB", "RGBA", "RGBX", "CMYK", "YCbCr", "LAB", "HSV", "I", "F", "I;16"]
 SIZES = [(1, 1), (1, 90), (90, 1), (3, 2), (40, 24)]
-# Of PDF and such the writer makes documents; what they are called says nothing.
-ODD_NAMES = [
-    b"caf\xe9",
-    "naïve".encode(),
-    "数式".encode(),
-    b"a#page=2",
-    b"a\\xe9",
-    b" lead",
-    b"new\nline",
-    b"esc\x1b[31m",
-    b"q?%41",
-]
+ODD_NAMES = [b"caf\xe9", "数式".encode(), b"a#page=2", b"a\\xe9", b" lead", b"new\nline", b"esc\x1b[31m", b"q?%41"]
+Results = collections.Counter[tuple[str, str]]  # how many inputs of a kind came out so
 SUFFIXES = ["", ".png", ".jpg", ".tif", ".gif", ".txt", ".json", ".PNG", ".dat"]
 
 
