@@ -35,7 +35,7 @@ for library in Path(PIL.__file__).parents[1].glob("pillow.libs/libtiff*.so*"):  
         ctypes.CDLL(str(library)).TIFFSetErrorHandler(None)
 
 MAX_PIXELS = 64_000_000  # an image from outside may claim any size: decoding stops here
-MAX_PAGES = 10_000  # of a TIFF: beyond this it is damaged, or made to keep us busy
+MAX_PAGES = 1_000  # of a TIFF: beyond this it is damaged, or made to keep us busy
 
 # As Pillow calls them; MPO is among JPEG. Without EPS, which runs another program, and what no scanner or camera writes.
 FORMATS = ["PNG", "JPEG", "GIF", "TIFF", "WEBP", "BMP", "DIB", "JPEG2000", "AVIF", "PPM", "PCX", "QOI", "SGI", "SUN"]
@@ -106,15 +106,15 @@ def page_count(data: bytes | memoryview) -> int:
     Raises:
         BadImage: not an image, or a TIFF of more than `MAX_PAGES` pages.
     """
-    pages = _pages(data)
-    if not pages or not _is_tiff(data):
+    pages = len(_pages(data))
+    if pages == 1:
         try:
             _opened(data).close()
         except BadImage:
             raise
         except Exception as error:
             raise BadImage(f"cannot be decoded: truncated or corrupt ({type(error).__name__})") from None
-    return max(1, len(pages))
+    return pages
 
 
 def _opened(data: bytes | memoryview, most: int = MAX_PIXELS) -> Image.Image:
@@ -154,7 +154,7 @@ def _frame(data: bytes | memoryview, page: int | None) -> int:
     Raises:
         BadImage: there is no such page, or several to choose from.
     """
-    pages = _pages(data) or [0]
+    pages = _pages(data)
     if page is None and len(pages) > 1:
         raise BadImage(f"has {len(pages)} pages; split them, one file each")
     if not 0 <= (page or 0) < len(pages):
@@ -192,8 +192,8 @@ def _pages(data: bytes | memoryview) -> list[int]:
             seen[offset] = None
             offset = following
     except (struct.error, OverflowError):
-        pass  # cut off: what is left of it may be whole, and what is not says so when it is decoded
-    return pages or [0] * bool(seen)
+        pages.append(len(seen))  # cut off: something was to be there, and its decoding says so
+    return pages or [0]
 
 
 def _is_page(entries: bytes, order: str, size: int) -> bool:

@@ -13,6 +13,8 @@ from trainers.checkpoint import build_recognizer, find_checkpoint, read_descript
 from trainers.config import merge_overrides
 from trainers.task import SequenceTask
 
+MAX_BATCH_SIZE = 65_536
+
 
 def add_decoding_options(parser: argparse.ArgumentParser) -> None:
     """Positional `key=value` arguments, after all others."""
@@ -41,3 +43,14 @@ def decoding_of(checkpoint: str, overrides: Sequence[str]) -> Decoding:
     with torch.device("meta"):  # a way of decoding that the network has no head for is known before a worker starts
         build_recognizer(config, SequenceTask(tokenizer), data)
     return config.decoding
+
+
+def batch_size_of(value: int) -> int:
+    """The `--batch-size` of a command.
+
+    Raises:
+        UserError: it is less than 1, or more than any memory holds.
+    """
+    if not 1 <= value <= MAX_BATCH_SIZE:
+        raise UserError(f"--batch-size is {value}: it is the number of images read at once, from 1 to {MAX_BATCH_SIZE:,}.")
+    return value

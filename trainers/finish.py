@@ -101,7 +101,7 @@ def _pictures(
     images = {}
     for row in read_rows(dataset, dataset.manifest.split(split), ["id", "image"]).iter_rows():
         if row["id"] in chosen:
-            images[row["id"]] = predictor.prepare(row["image"])
+            images[row["id"]] = predictor.prepare(row["image"]).pixels
     examples = [
         Example(name, images[name], row["text"], row["prediction"], row["source"])
         for name, row in chosen.items()

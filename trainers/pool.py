@@ -23,11 +23,13 @@ def predict_with_pool(
     decoding: Decoding | None = None,
     actors: int | None = None,
     image: ImagePolicy | None = None,
+    digest: str = "",
 ) -> ray.data.Dataset:
     """Rows with `image` (encoded bytes) become rows with what `Predictor` gives; order is not kept, so carry an id.
 
     The checkpoint decodes as it is configured unless `decoding` says otherwise, and prepares images if `image` says how.
     One actor for each GPU; on CPUs two, which share the cores, or one where there are only two cores. `actors` says otherwise.
+    With a `digest` an actor refuses a checkpoint that has another.
     """
     there = ray.cluster_resources()
     gpus = int(there.get("GPU", 0))

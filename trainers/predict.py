@@ -1,46 +1,55 @@
 """`python -m trainers.predict CHECKPOINT IMAGES OUT`: read images in an actor pool, one row per input, exactly once.
 
-IMAGES is a folder, a dataset, or a file that lists images (a path a line). OUT becomes a folder of
-`predictions-00000.parquet` ... with columns id, prediction, error. Each part appears whole or not at all; the same command
-started again makes the parts that are missing.
+IMAGES is a folder, a dataset, an image, or a list of images (a path a line, or the first column of a table). Files are images
+by what is in them: whatever lies in a folder is a row, a row with an error, or counted and named as no image (with all names in
+OUT's `left_out.json`). Each page of a TIFF is a row, the second with the id `scan.tif#page=2`; of an animation the first frame
+is read, which the column warning says. A byte of a name that is not UTF-8 is written `\\xNN` in the id.
+
+OUT becomes a folder of `predictions-00000.parquet` ... with columns id, prediction, error, warning. Each part appears whole or
+not at all. The same command started again predicts what is missing, the files that have changed since, and those that had an
+error. Its `job.json` says what was predicted (checkpoint, images, decoding; by content); another job is refused there, and so
+is a second one at the same time.
 
 `image.invert=auto|never|always` inverts light ink on dark paper (default: auto, of a dataset never). `image.scale=none|ink|fit`
 makes the writing as large as that of the training data (ink), or images as large as the network takes them (fit).
+
+Exit status: 0 when all inputs have their rows, those with an error included; 2 for a mistake of yours, said in one line; 130
+when interrupted (Ctrl-C); anything else is a fault of Inkray.
 """
 
 from __future__ import annotations
 
 import argparse
-import io
 import json
 from collections.abc import Sequence
-from dataclasses import asdict
-from typing import Any
+from typing import NamedTuple
 
-import pyarrow as pa
-import pyarrow.parquet as pq
-
-from cluster.errors import UserError, run_command
+from cluster.errors import run_command
 from cluster.progress import progress
-from cluster.redaction import redact, redacted
 from cluster.session import ray_session
+from data_pipeline.claim import claim
 from data_pipeline.ink import inverted_line
 from data_pipeline.storage import Storage, open_storage
 from models import Decoding
 from trainers.checkpoint import find_checkpoint
-from trainers.decoding_options import add_decoding_options, decoding_of
+from trainers.decoding_options import add_decoding_options, batch_size_of, decoding_of
 from trainers.image_options import PREFIX, image_policy_of
 from trainers.inputs import Inputs, open_inputs
 from trainers.pool import predict_with_pool
+from trainers.prediction.job import JOB, Job
+from trainers.prediction.output import require_writable
+from trainers.prediction.parts import Parts, is_part, part_name
 
 ROWS_PER_PART = 1024
-JOB = "job.json"
-SCHEMA = pa.schema([("id", pa.string()), ("prediction", pa.string()), ("error", pa.string())])
+LEFT_OUT = "left_out.json"
 
 
-def part_name(number: int) -> str:
-    """The file of a part."""
-    return f"predictions-{number:05d}.parquet"
+class Predicted(NamedTuple):
+    """What a job's parts hold."""
+
+    rows: int
+    errors: int
+    warnings: int
 
 
 def predict(
@@ -51,66 +60,55 @@ def predict(
     decoding: Decoding | None = None,
     rows_per_part: int = ROWS_PER_PART,
     image: Sequence[str] = (),
-) -> int:
-    """Predict all `inputs` into parts below `out`, those that are there already excepted. Returns the inputs with an error.
+) -> Predicted:
+    """Predict all `inputs` into parts below `out`, but for those rows that are there, without an error and of the same content.
 
     The checkpoint decodes as it is configured unless `decoding` says otherwise. `image` are `image.key=value` overrides of how
     images are prepared; how many were inverted is printed.
 
     Raises:
-        UserError: `out` holds predictions of other images, of another checkpoint, or decoded in another way.
+        UserError: `out` holds predictions of other images, of another checkpoint, or decoded in another way; or another job
+            writes into it.
     """
-    uri = find_checkpoint(checkpoint).uri
-    decoding = decoding or decoding_of(uri, [])
-    policy = image_policy_of(uri, image, inputs.prepared)
-    job = {"checkpoint": uri, "images": inputs.digest, "decoding": asdict(decoding), "rows_per_part": rows_per_part}
-    job["image"] = {"invert": policy.invert, "scale": policy.scale}
-    _claim(out, job)
-    there = set(out.names())
-    ids = list(inputs.ids)
-    parts = {number: ids[first : first + rows_per_part] for number, first in enumerate(range(0, len(ids), rows_per_part))}
-    part_of = {name: number for number, members in parts.items() if part_name(number) not in there for name in members}
-    waiting: dict[int, list[dict[str, Any]]] = {}
-    inverted = read = 0
-    with progress(len(ids), "images", "predict", len(ids) - len(part_of)) as bar:
-        if part_of:
-            for row in predict_with_pool(inputs.read(set(part_of)), uri, batch_size, decoding, image=policy).iter_rows():
-                number = part_of.pop(row["id"])
-                inverted, read = inverted + row["inverted"], read + (row["error"] == "")
-                rows = waiting.setdefault(number, [])
-                rows.append(row)
+    found = find_checkpoint(checkpoint)
+    decoding = decoding or decoding_of(found.uri, [])
+    policy = image_policy_of(found.uri, image, inputs.prepared)
+    with claim(out, "prediction") as own:
+        if own.taken_over:
+            print(own.taken_over, flush=True)
+        job = Job.of(found, policy, decoding, inputs.identity, rows_per_part)
+        job.enter(out, is_part)
+        _write_left_out(out, inputs)
+        ids = inputs.ids
+        parts = Parts(out, job.digest, ids, inputs.stamps, rows_per_part)
+        wanted = parts.look()
+        if parts.changed or parts.retried:
+            print(f"Again: {parts.changed:,} inputs that have changed, {parts.retried:,} that had an error", flush=True)
+        inverted = read = 0
+        with progress(len(ids), "images", "predict", len(ids) - len(wanted)) as bar:
+            for name in wanted & inputs.problems.keys():
+                parts.add({"id": name, "error": inputs.problems[name]})
                 bar.update()
-                if len(rows) == len(parts[number]):
-                    _write_part(out.child(part_name(number)), parts[number], waiting.pop(number))
-    if inverted:
-        print(inverted_line(inverted, read, policy.invert))
-    if part_of or waiting:
-        raise RuntimeError(f"{len(part_of)} inputs were not predicted")
-    return sum(
-        row["error"] != ""
-        for number in parts
-        for row in pq.read_table(io.BytesIO(out.child(part_name(number)).read_bytes()), columns=["error"]).to_pylist()
-    )
+            wanted -= inputs.problems.keys()
+            if wanted:
+                digest, images = job.content["checkpoint"]["digest"], inputs.read(wanted)
+                pool = predict_with_pool(images, found.uri, batch_size, decoding, image=policy, digest=digest)
+                for row in pool.iter_rows():
+                    own.check()
+                    inverted, read = inverted + row["inverted"], read + (row["error"] == "")
+                    bar.update(parts.add(row))
+        if inverted:
+            print(inverted_line(inverted, read, policy.invert))
+        parts.require_complete()
+    return Predicted(parts.rows, parts.errors, parts.warnings)
 
 
-def _claim(out: Storage, job: dict[str, Any]) -> None:
-    file = out.child(JOB)
-    if file.exists():
-        if json.loads(file.read_bytes()) != redacted(job):
-            raise UserError(
-                f"'{out.uri}' holds predictions of other images, of another checkpoint or decoded in another way "
-                f"(see its {JOB}). Choose another place."
-            )
-        return
-    file.write_bytes(redact(json.dumps(job, indent=1)).encode())
-
-
-def _write_part(file: Storage, ids: list[str], rows: list[dict[str, Any]]) -> None:
-    by_id = {row["id"]: row for row in rows}
-    columns = {name: [by_id[key][name] for key in ids] for name in SCHEMA.names}
-    buffer = io.BytesIO()
-    pq.write_table(pa.table(columns, schema=SCHEMA), buffer)
-    file.write_bytes(buffer.getvalue())
+def _write_left_out(out: Storage, inputs: Inputs) -> None:
+    file = out.child(LEFT_OUT)
+    if inputs.left_out:
+        file.write_bytes(json.dumps([one._asdict() for one in inputs.left_out], indent=0).encode())
+    else:
+        file.delete()
 
 
 def main() -> int:
@@ -119,22 +117,30 @@ def main() -> int:
         prog="python -m trainers.predict", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("checkpoint", help="folder or URI of a checkpoint, or of a run (its best)")
-    parser.add_argument("images", help="folder, dataset or list of images; any URI")
+    parser.add_argument("images", help="folder, dataset, image or list of images; any URI")
     parser.add_argument("out", help="folder or URI for the predictions")
-    parser.add_argument("--split", default="test", help="of a dataset (default %(default)s)")
+    parser.add_argument("--split", default="", help="of a dataset (default test)")
     parser.add_argument("--batch-size", type=int, default=64)
     add_decoding_options(parser)
     args = parser.parse_intermixed_args()
-    if args.batch_size < 1:
-        raise UserError("--batch-size is at least 1.")
+    batch_size = batch_size_of(args.batch_size)
     image = [value for value in args.decoding if value.startswith(PREFIX)]
     image_policy_of(args.checkpoint, image, prepared=False)  # what is wrong with them is known before a session starts
     decoding = decoding_of(args.checkpoint, [value for value in args.decoding if value not in image])
+    inputs = open_inputs(args.images, args.split)
+    out = open_storage(args.out)
+    require_writable(out.child(JOB))
+    for note in inputs.notes:
+        print(note, flush=True)
     with ray_session(min_cpus=2):
-        inputs = open_inputs(args.images, args.split)
-        errors = predict(args.checkpoint, inputs, open_storage(args.out), args.batch_size, decoding, image=image)
-    print(f"{args.out}: {len(inputs.ids):,} predictions, {errors} of them images that could not be read (column error)")
+        done = predict(args.checkpoint, inputs, out, batch_size, decoding, image=image)
+    print(f"{args.out}: {done.rows:,} predictions, {done.errors:,} of them images that could not be read (column error)")
+    if done.warnings:
+        print(f"{done.warnings:,} were read in part (column warning)")
     return 0
+
+
+__all__ = ["JOB", "LEFT_OUT", "ROWS_PER_PART", "Predicted", "part_name", "predict"]
 
 
 if __name__ == "__main__":

@@ -149,15 +149,20 @@ def test_a_full_disk_stops_a_run_with_one_message(formulas_dataset: str, tmp_pat
         ("trainers.evaluate", "decoding.two_way=true", ["decoding.two_way", "model.decoder.direction=both"]),
         ("trainers.evaluate", "optim.lr=1", ["optim.lr=1", "only decoding.*"]),
         ("trainers.predict", "decoding.method=beem", ["decoding.method", "beem", "greedy", "beam"]),
+        ("trainers.predict", "--batch-size=0", ["--batch-size", "0"]),
+        ("trainers.predict", "--split=nope", ["nope", "test"]),
+        ("trainers.evaluate", "--batch-size=99999999999", ["--batch-size", "99999999999"]),
+        ("trainers.evaluate", "--split=nope", ["nope", "test"]),
+        ("trainers.evaluate", "--json=/proc/new/figures.json", ["Cannot write to '/proc/new/figures.json'"]),
     ],
 )
-def test_a_way_of_decoding_that_cannot_be_is_refused_before_a_session_starts(
+def test_what_cannot_be_done_is_refused_before_a_session_starts(
     module: str, argument: str, parts: list[str], formulas_dataset: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     write(tmp_path / "checkpoint")
     monkeypatch.setenv("RAY_ADDRESS", "127.0.0.1:9")  # to start a session would be another error
     out = [str(tmp_path / "out")] if module == "trainers.predict" else []
-    message = only_message(command(module, str(tmp_path / "checkpoint"), formulas_dataset, *out, argument))
+    message = only_message(command_here(module, str(tmp_path / "checkpoint"), formulas_dataset, *out, argument))
     assert all(part in message for part in parts), message
     assert not (tmp_path / "out").exists()
 
@@ -165,7 +170,7 @@ def test_a_way_of_decoding_that_cannot_be_is_refused_before_a_session_starts(
 def test_evaluate_and_predict_decode_as_the_command_line_says(formulas: str, tmp_path: Path) -> None:
     manifest = open_dataset(formulas).manifest
     write(tmp_path / "checkpoint", tokenizer=Tokenizer(manifest.charset), data=DataInfo.of(manifest))
-    checkpoint, file, out = str(tmp_path / "checkpoint"), tmp_path / "figures.json", tmp_path / "out"
+    checkpoint, file, out = str(tmp_path / "checkpoint"), tmp_path / "new" / "figures.json", tmp_path / "out"
     beam = ["decoding.method=beam", "decoding.beam_size=3", "decoding.max_length=1"]
     result = command("trainers.evaluate", checkpoint, formulas, *beam, "--json", str(file))
     assert result.returncode == 0, result.stderr

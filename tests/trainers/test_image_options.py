@@ -38,7 +38,7 @@ def test_light_ink_on_dark_paper_is_read_as_its_negative(tmp_path: Path) -> None
     assert plain["inverted"] == [False] * 6 and negative["inverted"] == [True] * 6
     assert plain["prediction"] == negative["prediction"]
     for one in FORMULAS:
-        pair = [predictor.prepare(encode_png(image)).astype(int) for image in (one, 255 - one)]
+        pair = [predictor.prepare(encode_png(image)).pixels.astype(int) for image in (one, 255 - one)]
         assert np.abs(pair[0] - pair[1]).max() <= 1  # gray of a color is rounded down
     assert Predictor(str(tmp_path))(batch([255 - FORMULAS[0]]))["inverted"] == [False], "images of a dataset are prepared"
 
@@ -47,7 +47,7 @@ def test_an_image_of_another_resolution_is_brought_to_the_size_of_the_training_d
     write(tmp_path, data=replace(INK, image=ImagePolicy(400, 1000, fixed_height=False, ink_size=20.0)))
     predictor = Predictor(str(tmp_path), image=image_policy_of(str(tmp_path), ["image.scale=ink"], prepared=False))
     half = cv2.resize(FORMULAS[0], None, fx=0.5, fy=0.5, interpolation=cv2.INTER_AREA)
-    heights = [predictor.prepare(encode_png(image)).shape[0] for image in (FORMULAS[0], half)]
+    heights = [predictor.prepare(encode_png(image)).pixels.shape[0] for image in (FORMULAS[0], half)]
     assert abs(heights[0] / heights[1] - 1) < 0.25
 
 
