@@ -22,6 +22,7 @@ from data_pipeline.lease import Lease
 from data_pipeline.storage import Storage, storage_errors
 
 INFO, LOCK = ".claim", ".claim.lock"  # of a folder on a disk: who holds it, and the lock itself
+AGAIN_S = 0.5  # between two attempts of one who waits
 _WITHOUT_LOCKS = {errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOTSUP, errno.ENOSYS}  # network disks that are mounted without
 
 
@@ -49,22 +50,41 @@ class Claim:
 
 
 @contextlib.contextmanager
-def claim(storage: Storage, what: str) -> Iterator[Claim]:
+def claim(storage: Storage, what: str, wait_s: float = 0.0) -> Iterator[Claim]:
     """Own the folder `storage` inside a `with`; `what` names the use in the message to others: `training run`, say.
 
     Claims exclude each other only, not readers. They exclude within a process, too, and are given back at the end of the
-    block; that of a process that dies is taken over by the next, which hears of it from `Claim.taken_over`.
+    block; that of a process that dies is taken over by the next, which hears of it from `Claim.taken_over`. One that is
+    about to end is waited for if `wait_s` allows it.
 
     Raises:
         InUse: a living process has it: who, since when, and what to do.
         StorageError: the storage cannot be written.
     """
     holder = Holder.this(what)
-    lock = _lock(storage)
-    if lock is not None:
-        with _held(lock, storage.child(INFO), holder) as dead:
+    taken = _taken(storage, holder, time.monotonic() + wait_s)
+    if isinstance(taken, FileLock):
+        with _held(taken, storage.child(INFO), holder) as dead:
             yield Claim(storage, _taken_over(storage, dead))
         return
+    try:
+        yield Claim(storage, _taken_over(storage, taken.dead), taken)
+    finally:
+        taken.release()
+
+
+def _taken(storage: Storage, holder: Holder, deadline: float) -> FileLock | Lease:
+    """The lock or the lease of a folder, tried for until `deadline`."""
+    while True:
+        try:
+            return _lock(storage) or _lease(storage, holder)
+        except InUse:
+            if time.monotonic() >= deadline:
+                raise
+        time.sleep(AGAIN_S)
+
+
+def _lease(storage: Storage, holder: Holder) -> Lease:
     lease = Lease(storage, holder)
     rival, age_s = lease.acquire()
     if rival is not None:
@@ -72,10 +92,7 @@ def claim(storage: Storage, what: str) -> Iterator[Claim]:
             f"{_in_use(storage, rival)} Its last sign of life is {age_s:.0f} s old. Wait for its end, or stop it there. "
             f"If it is gone already, start again in {max(1.0, lease.dead_after_s - age_s):.0f} s."
         )
-    try:
-        yield Claim(storage, _taken_over(storage, lease.dead), lease)
-    finally:
-        lease.release()
+    return lease
 
 
 def _lock(storage: Storage) -> FileLock | None:

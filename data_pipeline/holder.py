@@ -66,7 +66,7 @@ def _machine() -> str:
     parts = [socket.gethostname()]
     for file, read in ((Path("/proc/sys/kernel/random/boot_id"), Path.read_text), (Path("/proc/self/ns/pid"), os.readlink)):
         try:
-            parts.append(str(read(file)).strip())  # type: ignore[operator]
+            parts.append(str(read(file)).strip())
         except OSError:
             parts.append("")
     return "/".join(parts)

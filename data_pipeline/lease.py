@@ -39,7 +39,9 @@ class _Entry:
 
 
 class Lease:
-    """A claim that is renewed by a thread. `lost` names who took it over, once somebody has; `dead` are those it was taken from."""
+    """A claim that is renewed by a thread. `lost` names who took it over, once somebody has; `dead` are those it was taken
+    from.
+    """
 
     def __init__(self, folder: Storage, holder: Holder, renew_s: float = RENEW_S, dead_after_s: float = DEAD_AFTER_S) -> None:
         self._folder, self._holder, self._token = folder.child(FOLDER), holder, uuid.uuid4().hex

@@ -36,9 +36,9 @@ def folder(request: pytest.FixtureRequest, tmp_path: Path) -> Storage:
 def test_a_second_holder_is_refused_with_the_first_ones_name(folder: Storage) -> None:
     with claim(folder, "training run") as first:
         assert not first.taken_over
-        with pytest.raises(InUse, match=rf"'{folder.uri}' is in use by a training run \(process \d+ on .*, since 20"):
-            with claim(folder, "study"):
-                raise AssertionError("held twice")
+        message = rf"'{folder.uri}' is in use by a training run \(process \d+ on .*, since 20"
+        with pytest.raises(InUse, match=message), claim(folder, "study"):
+            raise AssertionError("held twice")
         first.check()
     with claim(folder, "study") as second:
         assert not second.taken_over, "the first gave it back"
