@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import pickle
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -15,6 +16,7 @@ import ray.data
 from cluster.errors import UserError
 from cluster.progress import progress
 from cluster.redaction import printable
+from data_pipeline.claim import claim
 from data_pipeline.images import BadImage, decode
 from data_pipeline.ink import ink_size, inverted_line
 from data_pipeline.manifest import MANIFEST, MAX_TOKENS, REJECTED, SCHEMA_VERSION, DatasetError, Manifest, Shard, Split
@@ -64,25 +66,42 @@ def build_dataset(
 ) -> Manifest:
     """Build every chunk into a shard below `out` and write the manifest last: a dataset is there whole or not at all.
 
-    A dataset that `overwrite` replaces is removed first: none of its shards stays behind. A row whose text has more than
-    `max_tokens` tokens is rejected. How large the ink of the images is, at the median, becomes part of the image policy.
+    A row whose text has more than `max_tokens` tokens is rejected. How large the ink of the images is, at the median, becomes
+    part of the image policy.
+
+    Nothing is written to a file that a dataset in this place has: one that `overwrite` replaces can be read until the new
+    manifest takes the place of the old one; only then its shards are removed. Of two builds into one place, one is refused.
 
     `manifest` brings name, image policy, charset (empty: the sorted tokens that occur) and preparation; splits, digest and the
     number of rejected inputs come from what was built, which is returned.
 
     Raises:
-        UserError: there is a dataset already and `overwrite` is off, or nothing usable came out.
+        UserError: there is a dataset already and `overwrite` is off, nothing usable came out, or another process builds here.
         StorageError: `out` cannot be written.
     """
-    if out.child(MANIFEST).exists():
-        if not overwrite:
-            raise UserError(f"'{out.uri}' holds a dataset already. Choose another place, or pass --overwrite.")
-        _remove_dataset(out)
+    _require_free(out, overwrite)
+    with claim(out, "preparation of a dataset"):
+        _require_free(out, overwrite)  # another process may have finished one in the meantime
+        old = _files_of(out)
+        finished = _build(out, manifest, chunks, functools.partial(_within, max_tokens, builder), unit, _suffix(old))
+        new = {shard.file for split in finished.splits.values() for shard in split.shards}
+        for file in old:
+            if file not in new:
+                out.child(file).delete()
+    return finished
+
+
+def _require_free(out: Storage, overwrite: bool) -> None:
+    if not overwrite and out.child(MANIFEST).exists():
+        raise UserError(f"'{out.shown}' holds a dataset already. Choose another place, or pass --overwrite.")
+
+
+def _build(out: Storage, manifest: Manifest, chunks: Sequence[Chunk], builder: Builder, unit: str, suffix: str) -> Manifest:
     built: list[BuiltShard] = []
     total = sum(chunk.inputs for chunk in chunks)
     sizes = {(chunk.split, chunk.number): chunk.inputs for chunk in chunks}
     with progress(total, unit, manifest.name) as bar:
-        for shard in _run(out, chunks, functools.partial(_within, max_tokens, builder)):
+        for shard in _run(out, chunks, builder, suffix):
             bar.update(sizes[shard.split, shard.number])
             built.append(shard)
     built.sort(key=lambda shard: (list(dict.fromkeys(c.split for c in chunks)).index(shard.split), shard.number))
@@ -114,35 +133,36 @@ def build_dataset(
     return finished
 
 
-def _remove_dataset(out: Storage) -> None:
-    """Remove a dataset's manifest, then the files that it lists, and nothing else; of a damaged one the manifest alone."""
-    file = out.child(MANIFEST)
+def _files_of(out: Storage) -> list[str]:
+    """The shards of the dataset that is there; none of a damaged one, which cannot be read anyway."""
+    if not out.child(MANIFEST).exists():
+        return []
     try:
-        splits = Manifest.from_json(file.read_bytes(), out.uri).splits
+        splits = Manifest.from_json(out.child(MANIFEST).read_bytes(), out.uri).splits
     except DatasetError:
-        splits = {}
-    file.delete()
-    for shard in (shard for split in splits.values() for shard in split.shards):
-        # A manifest is a file that anyone may have written: what lies elsewhere is not its own.
-        if shard.file.endswith(".parquet") and not shard.file.startswith("/") and ".." not in shard.file.split("/"):
-            out.child(shard.file).delete()
-    if splits:
-        out.child(REJECTED).delete()
+        return []
+    return [shard.file for split in splits.values() for shard in split.shards]
 
 
-def _run(out: Storage, chunks: Sequence[Chunk], builder: Builder) -> Any:
-    task = functools.partial(_build_shard, out, builder)
+def _suffix(old: Sequence[str]) -> str:
+    """What tells the names of new shards from those of `old` ones: nothing, then `-1`, `-2`, ..."""
+    numbers = [int(match[1] or 0) for file in old if (match := re.search(r"part-\d{5}(?:-(\d+))?\.parquet$", file))]
+    return f"-{max(numbers) + 1}" if numbers else ""
+
+
+def _run(out: Storage, chunks: Sequence[Chunk], builder: Builder, suffix: str) -> Any:
+    task = functools.partial(_build_shard, out, builder, suffix)
     items = [{"chunk": pickle.dumps(chunk)} for chunk in chunks]
     results = ray.data.from_items(items, override_num_blocks=len(items)).map(task)
     for row in results.iter_rows():
         yield pickle.loads(row["built"])  # made by our own task a moment ago, never read from storage
 
 
-def _build_shard(out: Storage, builder: Builder, row: dict[str, Any]) -> dict[str, Any]:
+def _build_shard(out: Storage, builder: Builder, suffix: str, row: dict[str, Any]) -> dict[str, Any]:
     chunk: Chunk = pickle.loads(row["chunk"])
     rows, rejected = builder(chunk)
     lengths = [row.text.split() for row in rows]
-    file = f"{chunk.split}/part-{chunk.number:05d}.parquet"
+    file = f"{chunk.split}/part-{chunk.number:05d}{suffix}.parquet"
     built = BuiltShard(
         split=chunk.split,
         number=chunk.number,

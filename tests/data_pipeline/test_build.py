@@ -12,16 +12,17 @@ from types import SimpleNamespace
 import pyarrow.parquet as pq
 import pytest
 
-from cluster.errors import UserError
+from cluster.errors import UserError, user_error_in
 from data_pipeline import explore, synthesize
 from data_pipeline.build import Chunk, build_dataset
+from data_pipeline.claim import claim
 from data_pipeline.explore import describe
 from data_pipeline.formulas.grammar import FormulaConfig
 from data_pipeline.images import ImagePolicy, decode
 from data_pipeline.manifest import DatasetError, Manifest, open_dataset
 from data_pipeline.prepare import find_splits, prepare_crohme
 from data_pipeline.shards import ROWS_PER_GROUP, Rejected, Row, read_split
-from data_pipeline.storage import open_storage
+from data_pipeline.storage import StorageError, open_storage
 from data_pipeline.stream import EvaluationStream, StreamConfig
 from data_pipeline.tokenizer import Tokenizer
 from tests.crohme.ink_document import inkml
@@ -32,7 +33,8 @@ EMPTY = Manifest("made up", "sequence", [], ImagePolicy(32, 64), {}, 0, {})
 
 
 def files(folder: str | Path) -> dict[str, bytes]:
-    return {str(path.relative_to(folder)): path.read_bytes() for path in Path(folder).rglob("*") if path.is_file()}
+    found = {str(path.relative_to(folder)): path.read_bytes() for path in Path(folder).rglob("*") if path.is_file()}
+    return {name: data for name, data in found.items() if not name.startswith(".claim")}
 
 
 def synthesized(out: Path, seed: int = 0) -> Manifest:
@@ -43,7 +45,7 @@ def synthesized(out: Path, seed: int = 0) -> Manifest:
 def test_one_task_at_a_time_makes_the_bytes_of_many(ray_cluster: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(synthesize, "SAMPLES_PER_SHARD", 8)  # several shards of a small dataset
     synthesized(tmp_path / "parallel")
-    monkeypatch.setattr("data_pipeline.build._run", lambda out, chunks, builder: _one_by_one(out, chunks[::-1], builder))
+    monkeypatch.setattr("data_pipeline.build._run", lambda out, chunks, builder, _: _one_by_one(out, chunks[::-1], builder))
     synthesized(tmp_path / "serial")
     parallel = files(tmp_path / "parallel")
     assert parallel == files(tmp_path / "serial")
@@ -56,7 +58,7 @@ def _one_by_one(out, chunks, builder):  # type: ignore[no-untyped-def]
     from data_pipeline.build import _build_shard
 
     for chunk in chunks:
-        yield pickle.loads(_build_shard(out, builder, {"chunk": pickle.dumps(chunk)})["built"])
+        yield pickle.loads(_build_shard(out, builder, "", {"chunk": pickle.dumps(chunk)})["built"])
 
 
 def test_another_seed_makes_other_formulas(ray_cluster: None, tmp_path: Path) -> None:
@@ -197,14 +199,49 @@ def test_what_is_replaced_leaves_no_shard_behind(ray_cluster: None, tmp_path: Pa
     made = build_dataset(out, EMPTY, chunks, half)
     (folder / "notes.txt").write_text("kept")
     (folder / "train" / "mine.parquet").write_text("kept")
+    build_dataset(out, EMPTY, chunks[:1], half, overwrite=True)
+    kept = {"dataset.json", "notes.txt", "rejected.parquet", "train/mine.parquet", "train/part-00000-1.parquet"}
+    assert files(folder).keys() == kept
+    # A manifest may be anybody's: it cannot have files outside read or removed.
     (tmp_path / "outside.parquet").write_text("kept")
-    # A manifest may be anybody's: it cannot have files outside removed.
     train = made.split("train")
     train.shards.append(replace(train.shards[0], file="../outside.parquet"))
     (folder / "dataset.json").write_bytes(made.to_json())
+    with pytest.raises(DatasetError, match=r"shard '../outside.parquet': '..' leads elsewhere"):
+        open_dataset(str(folder))
     build_dataset(out, EMPTY, chunks[:1], half, overwrite=True)
-    kept = {"dataset.json", "notes.txt", "rejected.parquet", "train/mine.parquet", "train/part-00000.parquet"}
-    assert files(folder).keys() == kept and (tmp_path / "outside.parquet").exists()
+    assert (tmp_path / "outside.parquet").exists()
+
+
+def test_a_dataset_can_be_read_until_another_takes_its_place(ray_cluster: None, tmp_path: Path) -> None:
+    out, chunks = open_storage(tmp_path), [Chunk("train", 0, 4, 0), Chunk("train", 1, 4, 4)]
+    build_dataset(out, EMPTY, chunks, half)
+    old = open_dataset(str(tmp_path))
+    rows = read_split(old, "train", ["id"])
+    before = files(tmp_path)
+
+    def broken(chunk: Chunk) -> tuple[list[Row], list[Rejected]]:
+        if chunk.number == 1:
+            raise UserError("no more")
+        return [Row("other", b"y", 1, 1, "t1")] * 4, []
+
+    with pytest.raises(Exception) as raised:
+        build_dataset(out, EMPTY, chunks, broken, overwrite=True)
+    assert "no more" in str(user_error_in(raised.value))
+    assert before.items() <= files(tmp_path).items() and read_split(open_dataset(str(tmp_path)), "train", ["id"]) == rows
+    third = build_dataset(out, EMPTY, chunks, half, overwrite=True)
+    assert [shard.file for shard in third.split("train").shards] == ["train/part-00000-1.parquet", "train/part-00001-1.parquet"]
+    assert not (tmp_path / "train" / "part-00000.parquet").exists()
+    with pytest.raises(StorageError, match=r"part-00000\.parquet' does not exist"):
+        read_split(old, "train", ["id"])
+
+
+def test_of_two_builds_into_one_place_one_is_refused(ray_cluster: None, tmp_path: Path) -> None:
+    out, chunks = open_storage(tmp_path), [Chunk("train", 0, 4, 0)]
+    with claim(out, "preparation of a dataset"), pytest.raises(UserError, match="is in use by preparation of a dataset"):
+        build_dataset(out, EMPTY, chunks, half)
+    assert files(tmp_path) == {}
+    assert build_dataset(out, EMPTY, chunks, half).split("train").rows == 2
 
 
 def test_a_damaged_dataset_is_overwritten_and_no_more(ray_cluster: None, tmp_path: Path) -> None:

@@ -253,7 +253,8 @@ def batch_of(*images: bytes) -> dict[str, np.ndarray]:
 def test_the_reason_becomes_the_error_of_the_prediction() -> None:
     batch = batch_of(b"", PNG, b"junk", b"")
     out = Blind()(batch | {"problem": np.array(["does not exist", "", "", ""], object)})
-    assert out.keys() == {"id", "prediction", "error", "inverted", "warning", "page", "pages"} and list(out["id"]) == [
+    assert out.keys() == {"id", "prediction", "error", "inverted", "warning", "page", "pages"}
+    assert list(out["id"]) == [
         "0",
         "1",
         "2",
