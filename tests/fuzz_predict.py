@@ -75,7 +75,8 @@ def variants(form: str, mode: str) -> list[dict[str, Any]]:
     if form in ("PNG", "GIF") and mode in ("L", "P", "RGB", "1"):
         ways.append({"transparency": (1, 2, 3) if mode == "RGB" else 0})
     if form == "TIFF":
-        ways += [{"compression": name} for name in ("tiff_lzw", "tiff_deflate", "packbits", "group4", "jpeg")]
+        ways += [{"compression": name} for name in ("tiff_lzw", "tiff_deflate", "packbits")]
+        ways += [{"compression": "group4"}] * (mode == "1") + [{"compression": "jpeg"}] * (mode in ("L", "RGB"))
         ways.append({"big_tiff": True})
     return ways
 

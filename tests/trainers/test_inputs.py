@@ -101,7 +101,7 @@ def test_whatever_is_in_a_folder_is_a_row_or_named(tmp_path: Path) -> None:
     files = {"a.png": PNG, "jfif": encoded("JPEG"), "html.png": b"<html>", "empty.png": b"", ".DS_Store": b"\0\0\0\1Bud1"}
     for name, data in (files | {"a.json": b"{}", "b.txt": b"notes", "empty": b"", "._a.png": b"\0\5\x16\7 mac"}).items():
         (photos / name).write_bytes(data)
-    for link, target in {"link.png": elsewhere, "broken.png": "nowhere", "turn.png": "turn.png", "twin": "sub"}.items():
+    for link, target in {"link.png": str(elsewhere), "broken.png": "nowhere", "turn.png": "turn.png", "twin": "sub"}.items():
         os.symlink(target, photos / link)
     os.symlink("..", photos / "sub" / "up")
     os.symlink(tmp_path, photos / "z" / "far_up")

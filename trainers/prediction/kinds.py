@@ -21,6 +21,7 @@ _MAGIC = (
     *(b"II*\0", b"MM\0*", b"II+\0", b"MM\0+"),  # TIFF, BigTIFF
     *(b"\0\0\0\x0cjP  ", b"\xff\x4f\xff\x51", b"\0\0\0\x0cJXL "),  # JPEG 2000, its bare code stream, JPEG XL
     *(b"8BPS", b"DDS ", b"qoif", b"v/1\x01", b"#?RADIANCE", b"#?RGBE", b"icns"),
+    *(b"BLP1", b"BLP2", b"DanM", b"LinS", b"Image type: "),
     *(b"\x59\xa6\x6a\x95", b"\xb1\x68\xde\x3a"),  # Sun raster, DCX
 )
 # Two bytes tell too little: here the header has to make sense, too.
