@@ -32,7 +32,7 @@ class RankEvents:
     def push(self, event: dict[str, Any]) -> None:
         """Leave an event for rank 0. Where the store is gone, so is the run: then it is lost."""
         with contextlib.suppress(RuntimeError):  # what torch raises for a store that has been closed is one
-            self._store.set(f"{self._rank}/{self._sent}", pickle.dumps(event))
+            self._store.set(f"{self._rank}/{self._sent}", pickle.dumps(event))  # type: ignore[arg-type]  # it takes bytes
             self._sent += 1
             self._store.add("sent", 1)
 
@@ -58,7 +58,7 @@ class RankEvents:
     def done(self) -> None:
         """Say that this rank pushes nothing more."""
         with contextlib.suppress(RuntimeError):
-            self._store.set(f"done/{self._rank}", b"")
+            self._store.set(f"done/{self._rank}", b"")  # type: ignore[arg-type]
 
     def rest(self, wait_s: float) -> list[dict[str, Any]]:
         """On rank 0: all events that are still to come, of ranks that are done within `wait_s`."""
