@@ -101,10 +101,12 @@ def test_hub_that_does_not_answer(monkeypatch: pytest.MonkeyPatch) -> None:
         build_model(timm_backbone(name="test_resnet", pretrained=True), SPEC)
 
 
-def test_image_smaller_than_the_stride() -> None:
+def test_an_image_smaller_than_the_stride_is_read() -> None:
     model = tiny_model("final")
-    with pytest.raises(ModelConfigError, match=r"model\.backbone\.timm: images of 64x16 pixels .* 32x32 that the backbone"):
-        model.generate(random_images(model, 1, width=16))
+    for height, width in ((64, 16), (1, 70), (1, 1)):
+        image = random_images(model, 1, width=width)[:, :, :height]
+        assert model.generate(image).token_ids.shape[0] == 1
+        assert model.encode(image).size == (-(-height // 32), -(-width // 32))
 
 
 def test_images_of_another_kind() -> None:

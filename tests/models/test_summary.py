@@ -50,7 +50,7 @@ def test_a_file_with_a_base_and_other_sizes(tmp_path: Path) -> None:
     ("args", "message"),
     [
         (["satrn_finl"], "error: model: 'satrn_finl' is neither .* nearest are satrn_final"),
-        (["satrn_small", "--height", "4"], "error: model.backbone.small_cnn: images of 4x256 pixels"),
+        (["vit", "--width", "4096"], "error: model.encoder.position_columns: a learned table"),
     ],
 )
 def test_mistakes(args: list[str], message: str) -> None:
