@@ -38,7 +38,7 @@ from trainers.line import Wishes
 from trainers.micro_batch import MemoryFull
 from trainers.place import Place
 from trainers.rank_events import CRASH_WAIT_S, LAST_WAIT_S, RankEvents, join_rank_events
-from trainers.ranks import from_rank_zero
+from trainers.ranks import first_on_rank_zero
 from trainers.resume import change_config, keep_config, open_run
 from trainers.run_log import RunLog
 from trainers.tracking import Console
@@ -124,18 +124,24 @@ def main() -> int:
     else:
         kept = config = load_config(args.config, [*args.overrides, *here])
         place = own_place(config.scaling.use_gpu)
-        if place.rank == 0:
-            check_run(config)  # before there is a folder
-        run = from_rank_zero(new_run(config) if place.rank == 0 else None)
+        run = first_on_rank_zero(lambda: _checked_run(config))
     if place.rank == 0:
         say_when_interrupted(f"Interrupted. Resume with: python -m trainers.solo --resume {run.uri}")
         print(f"Run {run.uri}", flush=True)
     try:
-        with claim(run, "training run") if place.rank == 0 else contextlib.nullcontext() as own:
-            return train_alone(config, run, place, own, kept)
+        with contextlib.ExitStack() as held:
+            claims: list[Claim] = []
+            first_on_rank_zero(lambda: claims.append(held.enter_context(claim(run, "training run"))))
+            return train_alone(config, run, place, claims[0] if claims else None, kept)
     finally:
         if dist.is_initialized():
             dist.destroy_process_group()
+
+
+def _checked_run(config: TrainConfig) -> Storage:
+    """The folder of a fresh run; there is none before all is checked."""
+    check_run(config)
+    return new_run(config)
 
 
 def own_place(use_gpu: bool | None) -> Place:
@@ -165,16 +171,18 @@ def train_alone(
     `own` is rank 0's claim of the folder `run`. Its configuration becomes `kept`, which may be meant for another number of
     workers, once nothing speaks against it.
     """
-    log = None
-    if place.rank == 0:
+    logs: list[RunLog] = []
+
+    def begin() -> None:
         dataset = begin_run(config, run, lambda text: Console().line(f"warning: {text}"))
         if kept is not None:
             keep_config(run, kept)
-        log = RunLog(config, run, dataset)
+        logs.append(RunLog(config, run, dataset))
         if own is not None and own.taken_over:
-            log.warn(own.taken_over)
-    if place.world_size > 1:
-        dist.barrier()
+            logs[0].warn(own.taken_over)
+
+    first_on_rank_zero(begin)
+    log = logs[0] if logs else None
     started = time.monotonic()
     events = join_rank_events(place.rank, place.world_size)
     line: DirectLine | None = None
