@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 from cluster.errors import UserError
+from cluster.redaction import printable
 
 MAX_FILE_BYTES = 16 * 2**20
 """A larger InkML file is not read: the largest real one is a hundredth of that."""
@@ -65,19 +66,20 @@ def _each_once(files: Iterator[InkmlFile], source: Path, skipped: Counter[str]) 
     for file in files:
         if file.id in seen:
             raise UserError(
-                f"two InkML files are named {file.id!r} in {source}: {seen[file.id]} and {file.path}. "
+                f"two InkML files are named {file.id!r} in {source}: {printable(seen[file.id])} and "
+                f"{printable(file.path)}. "
                 "A file's name is its identity: rename one, or prepare the two apart"
             )
         seen[file.id] = file.path
         yield file
     if not seen:
-        others = ", ".join(f"{count} {suffix}" for suffix, count in skipped.most_common(5))
+        others = ", ".join(f"{count} {printable(suffix)}" for suffix, count in skipped.most_common(5))
         raise UserError(f"no .inkml files in {source}" + (f" (it holds {others})" if others else ""))
 
 
 def _folder_files(folder: Path, skipped: Counter[str]) -> Iterator[InkmlFile]:
     def unreadable(error: OSError) -> None:
-        raise UserError(f"cannot read the folder {error.filename}: {error.strerror}") from error
+        raise UserError(f"cannot read the folder {printable(str(error.filename))}: {error.strerror}") from error
 
     paths = [Path(parent, name) for parent, _, names in os.walk(folder, onerror=unreadable) for name in names]
     for path in sorted(paths, key=lambda path: path.relative_to(folder).as_posix()):
