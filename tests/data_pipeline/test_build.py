@@ -238,7 +238,7 @@ def test_a_dataset_can_be_read_until_another_takes_its_place(ray_cluster: None, 
 
 def test_of_two_builds_into_one_place_one_is_refused(ray_cluster: None, tmp_path: Path) -> None:
     out, chunks = open_storage(tmp_path), [Chunk("train", 0, 4, 0)]
-    with claim(out, "preparation of a dataset"), pytest.raises(UserError, match="is in use by preparation of a dataset"):
+    with claim(out, "preparation of a dataset"), pytest.raises(UserError, match="is in use by a preparation of a dataset"):
         build_dataset(out, EMPTY, chunks, half)
     assert files(tmp_path) == {}
     assert build_dataset(out, EMPTY, chunks, half).split("train").rows == 2
