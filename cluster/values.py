@@ -62,7 +62,7 @@ class Typing:
             return {}
         for name in reversed(names):
             nest = {name: nest}
-        return nest  # type: ignore[no-any-return]
+        return nest
 
     def mapping(self, values: dict[Any, Any], below: str = "", kind: type | None = None) -> dict[str, Any]:
         """`values` for `root`, or for the dataclass `kind` at the key `below`."""
@@ -75,7 +75,7 @@ class Typing:
         if isinstance(value, str):
             return self._text(value, kind, optional, key)
         if isinstance(value, dict):
-            if dataclasses.is_dataclass(kind):
+            if _is_section(kind):
                 return self._dataclass(value, kind, key)
             if kind is not Any and get_origin(kind) is not dict:
                 return self._bad(key, value, "is a mapping", kind)
@@ -191,9 +191,7 @@ def _hints(kind: type) -> dict[str, Any]:
 
 def _kinds(kind: Any) -> dict[str, Any]:
     """The fields of a dataclass and their types; nothing for another type."""
-    return (
-        {field.name: _hints(kind)[field.name] for field in dataclasses.fields(kind)} if dataclasses.is_dataclass(kind) else {}
-    )
+    return {field.name: _hints(kind)[field.name] for field in dataclasses.fields(kind)} if _is_section(kind) else {}
 
 
 def _kinds_at(kind: Any, names: list[str]) -> Any:
@@ -209,6 +207,10 @@ def _without_none(kind: Any) -> tuple[Any, bool]:
         if len(members) == 1:
             return members[0], True
     return kind, False
+
+
+def _is_section(kind: Any) -> bool:
+    return isinstance(kind, type) and dataclasses.is_dataclass(kind)
 
 
 def _is_scalar(kind: Any) -> bool:

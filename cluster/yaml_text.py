@@ -31,7 +31,7 @@ def _scalar(loader: _Loader, node: yaml.ScalarNode) -> str:
     return Plain(node.value) if node.style is None else str(node.value)
 
 
-_Loader.add_constructor("tag:yaml.org,2002:str", _scalar)  # type: ignore[type-var]
+_Loader.add_constructor("tag:yaml.org,2002:str", _scalar)
 
 
 def load_yaml(text: str | bytes) -> Any:
