@@ -75,7 +75,7 @@ class Typing:
         if isinstance(value, str):
             return self._text(value, kind, optional, key)
         if isinstance(value, dict):
-            if isinstance(kind, type) and dataclasses.is_dataclass(kind):
+            if _is_section(kind):
                 return self._dataclass(value, kind, key)
             if kind is not Any and get_origin(kind) is not dict:
                 return self._bad(key, value, "is a mapping", kind)
@@ -191,9 +191,7 @@ def _hints(kind: type) -> dict[str, Any]:
 
 def _kinds(kind: Any) -> dict[str, Any]:
     """The fields of a dataclass and their types; nothing for another type."""
-    if not (isinstance(kind, type) and dataclasses.is_dataclass(kind)):
-        return {}
-    return {field.name: _hints(kind)[field.name] for field in dataclasses.fields(kind)}
+    return {field.name: _hints(kind)[field.name] for field in dataclasses.fields(kind)} if _is_section(kind) else {}
 
 
 def _kinds_at(kind: Any, names: list[str]) -> Any:
@@ -209,6 +207,10 @@ def _without_none(kind: Any) -> tuple[Any, bool]:
         if len(members) == 1:
             return members[0], True
     return kind, False
+
+
+def _is_section(kind: Any) -> bool:
+    return isinstance(kind, type) and dataclasses.is_dataclass(kind)
 
 
 def _is_scalar(kind: Any) -> bool:

@@ -163,8 +163,9 @@ class _Merging:
                     continue
                 kind = get_type_hints(TrainConfig)[section]
                 within = Typing(TrainConfig, f"'{name}'", typing.problems, typing.left_out)
-                self._merged = self._merged.copy()  # what was given stays as it is
-                self._merged[section] = OmegaConf.structured(kind)
+                merged: Any = OmegaConf.merge(self._merged, {})  # a copy: what was given stays as it is
+                merged[section] = OmegaConf.structured(kind)
+                self._merged = merged
                 self._merge({section: within.mapping(content, section, kind)}, within)
         self._merge(values, typing)
         self._problems += [problem for problem in typing.problems if problem not in self._problems]

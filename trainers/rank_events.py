@@ -6,6 +6,7 @@ collective. Rank 0 looks now and then, and once more when all ranks are done or 
 
 from __future__ import annotations
 
+import base64
 import contextlib
 import os
 import pickle
@@ -32,7 +33,7 @@ class RankEvents:
     def push(self, event: dict[str, Any]) -> None:
         """Leave an event for rank 0. Where the store is gone, so is the run: then it is lost."""
         with contextlib.suppress(RuntimeError):  # what torch raises for a store that has been closed is one
-            self._store.set(f"{self._rank}/{self._sent}", pickle.dumps(event))  # type: ignore[arg-type]  # it takes bytes
+            self._store.set(f"{self._rank}/{self._sent}", base64.b64encode(pickle.dumps(event)).decode())
             self._sent += 1
             self._store.add("sent", 1)
 
@@ -49,7 +50,7 @@ class RankEvents:
             for rank in range(1, self._world_size):
                 while self._store.check([f"{rank}/{self._taken[rank]}"]):
                     key = f"{rank}/{self._taken[rank]}"
-                    events.append(pickle.loads(self._store.get(key)))
+                    events.append(pickle.loads(base64.b64decode(self._store.get(key))))
                     self._store.delete_key(key)
                     self._taken[rank] += 1
                     self._seen += 1
@@ -58,7 +59,7 @@ class RankEvents:
     def done(self) -> None:
         """Say that this rank pushes nothing more."""
         with contextlib.suppress(RuntimeError):
-            self._store.set(f"done/{self._rank}", b"")  # type: ignore[arg-type]
+            self._store.set(f"done/{self._rank}", "")
 
     def rest(self, wait_s: float) -> list[dict[str, Any]]:
         """On rank 0: all events that are still to come, of ranks that are done within `wait_s`."""
