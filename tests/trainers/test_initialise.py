@@ -84,7 +84,7 @@ def test_shared_tokens_keep_their_probabilities(kind: str, name: str, tmp_path: 
     outputs = []
     for network_, tokenizer, ids in ((model, OLD, theirs), (network, new, ours)):
         tgt_in = torch.tensor([[*tokenizer.encode(" ".join(text))[:-1], 2, 2][:3] for text in texts])
-        output = network_(image(), tgt_in, torch.tensor([128, 60]))
+        output = network_(image(), tgt_in, torch.tensor([[64, 128], [40, 60]]))
         logits = [head for head in (output.logits, output.reverse_logits, output.ctc_logits) if head is not None]
         outputs.append([head[..., ids].softmax(-1) for head in logits])
     assert len(outputs[0]) == len(outputs[1]) > 0
