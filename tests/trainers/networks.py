@@ -27,7 +27,7 @@ def images(seed: int = 0, count: int = 3) -> Tensor:
 def loss_of(network: Recognizer, seed: int = 0) -> Tensor:
     """Of every head, on random images and the same short text."""
     torch.manual_seed(seed)  # of the dropout
-    output = network(images(seed), torch.tensor([[0, 3, 4, 5]] * 3), torch.tensor([64, 48, 64]))
+    output = network(images(seed), torch.tensor([[0, 3, 4, 5]] * 3), torch.tensor([[64, 64], [40, 48], [64, 64]]))
     heads = [head for head in (output.logits, output.reverse_logits, output.ctc_logits) if head is not None]
     return torch.stack([head.log_softmax(-1)[..., 3].mean().neg() for head in heads]).sum()
 
