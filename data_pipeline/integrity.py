@@ -34,7 +34,7 @@ def difference(table: pa.Table, check: bytes) -> str:
 
     Empty where they are the same.
     """
-    parts = [("texts", REST, check[DIGEST_BYTES:])]
+    parts: list[tuple[str, tuple[str, ...], bytes]] = [("texts", REST, check[DIGEST_BYTES:])]
     if IMAGE in table.column_names:
         parts.append(("images", (IMAGE,), check[:DIGEST_BYTES]))
     for name, columns, expected in parts:
