@@ -141,10 +141,10 @@ def read_split(dataset: Dataset, split: str, columns: list[str]) -> pa.Table:
             require_whole(file, shard.sha256)
         with storage_errors(file), dataset.storage.filesystem.open_input_file(file.path) as source:
             parquet = pq.ParquetFile(source, pre_buffer=True)
+            if parquet.metadata.num_rows != shard.rows:
+                raise _not_as_described(file, f"{parquet.metadata.num_rows} rows instead of {shard.rows}")
             groups = Split([shard], 0).row_groups()
             tables += [read_row_group(parquet, file, group, columns) for group in groups]
-        if parquet.metadata.num_rows != shard.rows:
-            raise _not_as_described(file, f"{parquet.metadata.num_rows} rows instead of {shard.rows}")
     return pa.concat_tables(tables)
 
 

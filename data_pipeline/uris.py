@@ -69,6 +69,12 @@ def invalid_name(name: str) -> str:
     parts = name.split("/")
     if "\0" in name:
         return "it has a zero byte in it"
+    try:
+        text = name.encode("utf-8", "surrogateescape").decode("utf-8", "surrogateescape")
+    except UnicodeError:
+        text = ""
+    if text != name:
+        return "it is no text, and no bytes of a file's name either"
     if not parts[0] or not all(parts):
         return "it is empty, absolute, or has an empty part"
     return f"'{next(part for part in parts if part in ('.', '..'))}' leads elsewhere" if {".", ".."} & set(parts) else ""
