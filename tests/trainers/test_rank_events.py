@@ -3,18 +3,14 @@
 from __future__ import annotations
 
 import datetime
-import hashlib
 import io
-import json
-import shutil
 from pathlib import Path
 
-import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import torch.distributed as dist
 
-from data_pipeline.manifest import MANIFEST, open_dataset
+from tests.trainers.broken_images import copy_with_broken_images
 from tests.trainers.processes import running
 from tests.trainers.runs import SMALL
 from trainers.rank_events import RankEvents
@@ -58,29 +54,8 @@ def test_a_store_that_is_gone_is_no_error() -> None:
     events.done()
 
 
-def with_bad_images(source: str, out: Path) -> None:
-    """A copy of a dataset in which eight images of the training split are none."""
-    shutil.copytree(source, out)
-    dataset = open_dataset(str(out))
-    (shard,) = dataset.manifest.splits["train"].shards
-    file = out / shard.file
-    table = pq.read_table(file)
-    images = [b"\x89PNG broken" if row in BAD else image for row, image in enumerate(table.column("image").to_pylist())]
-    at, field = table.schema.get_field_index("image"), table.schema.field("image")
-    changed, first = table.set_column(at, field, pa.array(images, field.type)), 0
-    with pq.ParquetWriter(file, table.schema) as writer:
-        for group in shard.row_groups:
-            writer.write_table(changed.slice(first, group.rows), row_group_size=group.rows)
-            first += group.rows
-    manifest = json.loads((out / MANIFEST).read_bytes())
-    written = manifest["splits"]["train"]["shards"][0]
-    written["bytes"], written["sha256"] = file.stat().st_size, hashlib.sha256(file.read_bytes()).hexdigest()
-    del written["checks"]  # of the row groups as they were; a dataset may have none
-    (out / MANIFEST).write_text(json.dumps(manifest))
-
-
 def test_images_rejected_on_every_rank_of_torchrun_are_listed(formulas_dataset: str, tmp_path: Path) -> None:
-    with_bad_images(formulas_dataset, tmp_path / "data")
+    copy_with_broken_images(formulas_dataset, tmp_path / "data", {"train": BAD})
     words = ["-m", "torch.distributed.run", "--nproc_per_node=2", "-m", "trainers.solo", *SMALL, "epochs=1", "data.val_split="]
     words += ["data.test_split=", "stream.max_rejected=0.1", f"data.dataset={tmp_path / 'data'}", f"runs_dir={tmp_path}"]
     with running(*words) as command:

@@ -20,6 +20,7 @@ from data_pipeline.manifest import MANIFEST, open_dataset
 from data_pipeline.storage import Storage, open_storage
 from data_pipeline.tokenizer import VocabularyMismatch
 from models import Decoding
+from tests.trainers.broken_images import copy_with_broken_images
 from tests.trainers.processes import running
 from tests.trainers.runs import SMALL, losses, small_config, train
 from trainers.checkpoint import METRICS, PREFIX, WEIGHTS, find_checkpoint, load_checkpoint
@@ -102,19 +103,9 @@ def test_other_data_stops_a_resume(calm: Run, formulas: str, tmp_path: Path) -> 
 
 
 def test_a_corrupt_image_is_reported_and_too_many_end_the_run(formulas: str, tmp_path: Path) -> None:
-    import pyarrow as pa
     import pyarrow.parquet as pq
 
-    shutil.copytree(formulas, tmp_path / "data")
-    manifest = open_dataset(formulas).manifest
-    for split in ("train", "val"):
-        file = tmp_path / "data" / manifest.split(split).shards[0].file
-        table = pq.read_table(file)
-        images = table.column("image").to_pylist()
-        images[3] = b"\x89PNG broken"
-        at = table.schema.get_field_index("image")
-        table = table.set_column(at, table.schema.field("image"), pa.array(images, pa.binary()))
-        pq.write_table(table, file, row_group_size=64, compression="none")
+    copy_with_broken_images(formulas, tmp_path / "data", {"train": [3], "val": [3]})
     one_worker = ("epochs=1", "scaling.num_train_workers=1")
     run, result, printed = train(small_config(str(tmp_path / "data"), tmp_path / "runs", *one_worker))
     assert "is left out: not an image" in printed
