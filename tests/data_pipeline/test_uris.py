@@ -64,6 +64,8 @@ def test_an_open_uri_opens_again(base: str) -> None:
     assert same(open_storage(storage.uri), storage)
 
 
+@example(name="\ud800")
+@example(name="\udcc3\udca9")
 @given(
     name=st.one_of(st.text(st.characters()), st.text(st.sampled_from("a./\0")), st.sampled_from(["..", "/etc", "a/../../b"]))
 )
