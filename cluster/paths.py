@@ -18,6 +18,9 @@ def absolute(text: str, home: bool = True) -> Path:
     """
     try:
         path = Path(text).expanduser() if home else Path(text)
+    except RuntimeError:
+        raise UserError(f"'{printable(text)}' is no path on this machine: there is no such user. Correct it.") from None
+    try:
         return path.resolve() if ".." in path.parts else path.absolute()
     except (RuntimeError, OSError, ValueError) as error:
         raise UserError(f"'{printable(text)}' is no path on this machine: {str(error).rstrip('.')}. Correct it.") from None

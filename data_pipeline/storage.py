@@ -23,6 +23,7 @@ from urllib.parse import parse_qs, urlsplit
 import pyarrow.fs as pafs
 
 from cluster.environment import set_environment_defaults
+from cluster.errors import UserError
 from cluster.paths import absolute
 from cluster.redaction import printable
 from data_pipeline.durable import flush_folder, make_durable_folder, publish_file
@@ -251,7 +252,10 @@ def open_storage(uri: str | os.PathLike[str]) -> Storage:
 def _open_local(text: str, uri: str) -> Storage:
     if "\0" in text:
         raise StorageError(f"'{printable(text)}' is no path: it has a zero byte in it.")
-    path = absolute(text, home=text == uri)
+    try:
+        path = absolute(text, home=text == uri)
+    except UserError as error:
+        raise StorageError(str(error)) from None
     return Storage(str(path) if text == uri else uri, pafs.LocalFileSystem(), str(path))
 
 
