@@ -14,12 +14,14 @@ from data_pipeline.storage import Storage, open_storage
 from data_pipeline.stream.cache import open_cache
 from data_pipeline.tokenizer import Tokenizer
 from models import ModelConfigError
+from trainers.assemble import Source
 from trainers.check_metrics import check_metrics
 from trainers.checkpoint import CONFIG, PREFIX, DataInfo, build_recognizer, without_pretrained
 from trainers.config import TrainConfig, to_yaml
 from trainers.ctc_room import texts_without_room
 from trainers.initialise import initialise
 from trainers.optim import Freezing
+from trainers.place import Place
 from trainers.resume import open_run, require_same_data
 from trainers.resume_notes import resume_notes
 from trainers.task import SequenceTask
@@ -44,6 +46,10 @@ def check_run(config: TrainConfig, fresh: bool = True) -> Dataset:
     dataset = open_dataset(config.data.dataset)
     _require_splits(config, dataset)
     check_metrics(config, dataset)
+    place = Place(0, config.scaling.num_train_workers, torch.device("cpu"))
+    source = Source(config, place, dataset, Tokenizer(dataset.manifest.charset))
+    source.training()  # a window and a batch fit into stream.memory_mb
+    source.evaluation(config.data.val_split)
     policy = dataset.manifest.image
     if policy.channels not in (1, config.model.in_channels):  # gray may stand for all channels
         raise UserError(
@@ -91,7 +97,7 @@ def begin_run(config: TrainConfig, run: Storage, warn: Callable[[str], None]) ->
     """
     dataset = check_run(config, fresh=not any(name.startswith(PREFIX) for name in run.names()))
     require_same_data(run, dataset)
-    for note in resume_notes(run, open_run(run.uri)[1], config):
+    for note in resume_notes(run, open_run(run.uri, missing_variables=True)[1], config):
         warn(note)
     crowded = texts_without_room(config, dataset)
     if crowded:

@@ -59,7 +59,7 @@ def require_metric(section: str, metric: str, mode: Mode, reported: Directions, 
         better = "less" if direction == "min" else "more"
         raise UserError(
             f"{mode_key}={mode} contradicts {key}={metric}, of which {better} is better. "
-            f"Set {mode_key}=auto, or leave it out: the metric's own direction holds then."
+            f"Set {mode_key}=auto: the metric's own direction holds then."
         )
 
 

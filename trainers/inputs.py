@@ -18,7 +18,17 @@ from cluster.errors import UserError
 from data_pipeline.manifest import MANIFEST, Dataset, open_dataset
 from data_pipeline.storage import Storage, open_storage, storage_errors
 from trainers.judge import read_rows
-from trainers.prediction.files import LeftOut, Listing, SourceFile, described, is_local, read_file, read_or_problem, stamp_of
+from trainers.prediction.files import (
+    LeftOut,
+    Listing,
+    SourceFile,
+    described,
+    fsspec_of,
+    is_local,
+    read_file,
+    read_or_problem,
+    stamp_of,
+)
 from trainers.prediction.folder import list_folder
 from trainers.prediction.kinds import HEAD_BYTES, looks_like_image, named_as_image
 from trainers.prediction.lists import is_text, read_list
@@ -109,8 +119,11 @@ def _kind(storage: Storage) -> pafs.FileType:
 
 def _one_image(storage: Storage) -> Listing:
     with storage_errors(storage):
-        local = is_local(storage.filesystem)
-        stamp = stamp_of(os.stat(storage.path) if local else storage.filesystem.get_file_info(storage.path))
+        inner = fsspec_of(storage.filesystem)
+        if is_local(storage.filesystem):
+            stamp = stamp_of(os.stat(storage.path))
+        else:
+            stamp = stamp_of(inner.info(storage.path) if inner else storage.filesystem.get_file_info(storage.path))
     file = SourceFile(id_of(storage.name), storage.path.encode(errors="surrogateescape"), stamp)
     return Listing([file], [storage.filesystem])
 
@@ -155,7 +168,7 @@ class FileInputs(Inputs):
     @property
     def identity(self) -> dict[str, str]:
         """By the ids."""
-        return {"kind": "files", "ids": "sha256:" + hashlib.sha256("\n".join(sorted(self.ids)).encode()).hexdigest()}
+        return {"kind": "files", "ids": "sha256:" + hashlib.sha256("\n".join(self.ids).encode()).hexdigest()}
 
     @cached_property
     def stamps(self) -> dict[str, str]:

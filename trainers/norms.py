@@ -16,7 +16,7 @@ def norms_for(network: nn.Module, samples: int) -> Iterator[None]:
 
     Without a sample, what is computed is a row that was made up (a rank must take part in every step): it is normalised with
     the running statistics, which it does not change. Norms over all ranks count none for it, and still exchange with the
-    others. Of one sample, a norm that would see one value of each channel, which has no variance, uses them, too. Larger
+    others. Of one sample, a BatchNorm that would see one value of each channel, which has no variance, uses them, too. Larger
     batches are left alone.
     """
     if samples > 1:

@@ -37,7 +37,13 @@ def predict_with_pool(
     threads = max(1, (os.cpu_count() or 1) // size) if not gpus else None
     return images.map_batches(
         Predictor,
-        fn_constructor_kwargs={"checkpoint": checkpoint, "threads": threads, "decoding": decoding, "image": image},
+        fn_constructor_kwargs={
+            "checkpoint": checkpoint,
+            "threads": threads,
+            "decoding": decoding,
+            "image": image,
+            "digest": digest,
+        },
         batch_size=batch_size,
         num_cpus=PREDICTOR_CPUS,
         num_gpus=1 if gpus else 0,

@@ -10,7 +10,8 @@ not at all. The same command started again predicts what is missing, the files t
 error. Its `job.json` says what was predicted (checkpoint, images, decoding; by content); another job is refused there, and so
 is a second one at the same time.
 
-`image.invert=auto|never|always` inverts light ink on dark paper (default: auto, of a dataset never). `image.scale=none|ink|fit`
+`image.invert=auto|never|always` inverts light ink on dark paper (default: auto, or as the dataset was prepared;
+never for images of a dataset). `image.scale=none|ink|fit`
 makes the writing as large as that of the training data (ink), or images as large as the network takes them (fit).
 
 Exit status: 0 when all inputs have their rows, those with an error included; 2 for a mistake of yours, said in one line; 130

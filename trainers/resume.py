@@ -29,10 +29,11 @@ FIXED = (
     "stream.window_row_groups",
     "stream.batch_pixels",
     "stream.augmentation",
+    "stream.max_tokens",
 )
 
 
-def open_run(uri: str) -> tuple[Storage, TrainConfig]:
+def open_run(uri: str, missing_variables: bool = False) -> tuple[Storage, TrainConfig]:
     """The folder and the configuration of the run at `uri`.
 
     Raises:
@@ -44,7 +45,7 @@ def open_run(uri: str) -> tuple[Storage, TrainConfig]:
     with scratch_folder("resume") as scratch:
         file = scratch / CONFIG
         file.write_bytes(run.child(CONFIG).read_bytes())
-        return run, read_config(file)
+        return run, read_config(file, missing_variables)
 
 
 def change_config(config: TrainConfig, overrides: Sequence[str]) -> TrainConfig:
@@ -65,7 +66,7 @@ def change_config(config: TrainConfig, overrides: Sequence[str]) -> TrainConfig:
 
 def keep_config(run: Storage, config: TrainConfig) -> None:
     """Write `config` into the folder of `run`, if it is another than the one that is there."""
-    _, before = open_run(run.uri)
+    _, before = open_run(run.uri, missing_variables=True)  # in a trial, what was looked up stands in `config`
     if config != before:
         if config.scaling.micro_batch_size != before.scaling.micro_batch_size:
             run.child(MICRO_BATCH).delete()  # what was found under the other size

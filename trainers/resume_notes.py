@@ -35,7 +35,8 @@ def resume_notes(run: Storage, before: TrainConfig, after: TrainConfig) -> list[
     notes = []
     if not patience.load_state_dict(mark.get("patience", {})) and stopping.patience:
         notes.append(
-            f"early_stopping counts {stopping.metric} from here on: another metric, mode or min_delta was counted before."
+            f"early_stopping counts {stopping.metric} from here on: what was counted before was by another metric, mode or "
+            "min_delta, or it is not known by which."
         )
     if criterion_of(before.checkpoint) != criterion_of(after.checkpoint):
         best = _best(run, criterion_of(after.checkpoint))

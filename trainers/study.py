@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import re
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -94,7 +95,7 @@ def arms_of(study: StudyConfig) -> list[Arm]:
     named = dict(study.arms)
     for values in itertools.product(*study.grid.values()) if study.grid else []:
         pairs = list(zip(study.grid, values, strict=True))
-        name = "+".join(f"{key.rpartition('.')[2]}={value}" for key, value in pairs)
+        name = "+".join(f"{key.rpartition('.')[2]}={re.sub(r'[${}]', '', str(value))}" for key, value in pairs)
         named[name] = [f"{key}={value}" for key, value in pairs]
     arms = [Arm(name.replace("/", "_"), seed, overrides) for name, overrides in named.items() for seed in study.seeds]
     if len({arm.key for arm in arms}) < len(arms):

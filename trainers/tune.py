@@ -18,6 +18,7 @@ from cluster.errors import INTERRUPTED, UserError, run_command, user_error_in
 from cluster.redaction import redact
 from cluster.session import ray_session
 from data_pipeline.claim import claim
+from data_pipeline.lease import DEAD_AFTER_S, RENEW_S
 from data_pipeline.storage import Storage, open_storage
 from trainers.check_metrics import check_metric
 from trainers.check_run import check_run
@@ -30,7 +31,7 @@ from trainers.study_results import FAILED, RESULT, UNFINISHED, outcome_of, resul
 from trainers.tracking import Console
 
 TABLE = "table.md"
-CLAIM_WAIT_S = 60.0  # for an arm whose processes of before are about to end
+CLAIM_WAIT_S = DEAD_AFTER_S + 2 * RENEW_S  # for an arm whose processes of before are about to end
 
 
 def run_study(study: StudyConfig, folder: Storage) -> tuple[str, dict[str, str]]:
@@ -121,7 +122,7 @@ def _trial(
     except Exception as error:
         mistake = user_error_in(error)
         if mistake is None:
-            console.line(traceback.format_exc())
+            console.block(traceback.format_exc())
         save_failure(run, str(mistake) if mistake else f"{type(error).__name__}: {_last_line(error)}")
 
 
