@@ -55,8 +55,9 @@ def run_command(main: Callable[[], int | None], when_interrupted: str = "Interru
     say_when_interrupted(when_interrupted)
     if main.__module__ == "__main__":  # the process is this command's alone
         watch_signals()
-        sweep()
     try:
+        if main.__module__ == "__main__":
+            sweep()
         status = main() or 0
     except KeyboardInterrupt:
         print(words_when_interrupted(), file=sys.stderr)

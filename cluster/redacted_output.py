@@ -1,7 +1,8 @@
-"""What a command prints, whoever prints it, without secrets: log lines, tracebacks, warnings, output of Ray's workers."""
+"""What a command prints, whoever prints it, without secrets: log lines, tracebacks, warnings."""
 
 from __future__ import annotations
 
+import logging
 import sys
 from typing import Any, TextIO
 
@@ -25,12 +26,20 @@ class RedactedStream:
             self.write(line)
 
     def __getattr__(self, name: str) -> Any:
+        if name == "_stream":  # of a copy that is being made
+            raise AttributeError(name)
         return getattr(self._stream, name)
 
 
 def redact_output() -> None:
-    """From here on, standard output and standard error of this process are redacted."""
+    """From here on, standard output and standard error of this process are redacted, also where a log handler holds them."""
     for name in ("stdout", "stderr"):
         stream = getattr(sys, name)
         if stream is not None and not isinstance(stream, RedactedStream):
-            setattr(sys, name, RedactedStream(stream))
+            redacted = RedactedStream(stream)
+            setattr(sys, name, redacted)
+            # Libraries that were imported already log to the stream that they found then.
+            for logger in [logging.root, *logging.root.manager.loggerDict.values()]:
+                for handler in getattr(logger, "handlers", ()):
+                    if getattr(handler, "stream", None) is stream:
+                        handler.setStream(redacted)

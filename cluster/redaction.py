@@ -34,7 +34,7 @@ _ACCESS_KEY = re.compile(r"(?<![A-Z0-9])(?:AKIA|ASIA)[A-Z0-9]{16}(?![A-Z0-9])")
 _AUTHORIZATION = re.compile(r"""(authorization["']?\s*[:=]\s*["']?[a-z]+\s+)[^\s"'<>,]+""", re.IGNORECASE)
 
 _SECRET_PART = re.compile(
-    r"token|secret|passw|passphrase|pwd|signature|credential|(?:access|api|account|private|shared)[_-]?key", re.IGNORECASE
+    r"token(?!s)|secret|passw|passphrase|pwd|signature|credential|(?:access|api|account|private|shared)[_-]?key", re.IGNORECASE
 )
 _SECRET_NAMES = {"sig", "sas", "key", "pass", "auth", "authorization", "code", "jwt"}
 _SECRET_VARIABLE = re.compile(

@@ -62,10 +62,14 @@ def _root() -> Path:
         root = _roots.get(os.getpid())
         if root is None or not root.is_dir():
             sweep()
-            root = Path(tempfile.mkdtemp(prefix=f"{PREFIX}{os.getuid()}-"))
-            # Not closed: the lock lasts as long as this file is open.
-            owner = os.open(root / OWNER, os.O_CREAT | os.O_RDWR, 0o600)
-            fcntl.flock(owner, fcntl.LOCK_EX)
+            while True:
+                root = Path(tempfile.mkdtemp(prefix=f"{PREFIX}{os.getuid()}-"))
+                # Not closed: the lock lasts as long as this file is open.
+                owner = os.open(root / OWNER, os.O_CREAT | os.O_RDWR, 0o600)
+                fcntl.flock(owner, fcntl.LOCK_EX)
+                if os.fstat(owner).st_nlink:
+                    break
+                os.close(owner)  # another's sweep came between the file and its lock: the folder is gone
             if not _roots:
                 atexit.register(remove)
                 before_a_sudden_end(remove)

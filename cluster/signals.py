@@ -22,7 +22,6 @@ SAME_S = 0.2  # timeout(1) sends one signal to a process and one to its group: t
 
 _words = "Interrupted."
 _last_acts: list[Callable[[], None]] = []
-_also_sigterm = False  # whether SIGTERM counts, too: inside `counted_signals`
 _watched = False
 _most = 1  # signals that do not end the process yet
 
@@ -90,7 +89,7 @@ def _watch(reading: int, stderr: int) -> None:
     times: list[float] = []
     while True:
         for number in os.read(reading, 64):
-            counts = number == signal.SIGINT or (number == signal.SIGTERM and _also_sigterm)
+            counts = number == signal.SIGINT  # a launcher may send SIGTERM twice: to a process, and to its group
             if counts and _count(times) and len(times) > _most:
                 _end(stderr)
 
@@ -119,17 +118,14 @@ def counted_signals() -> Iterator[list[float]]:
 
     Yields the times at which they came.
     """
-    global _also_sigterm
     received: list[float] = []
     if threading.current_thread() is not threading.main_thread():
         yield received
         return
     numbers = (signal.SIGINT, signal.SIGTERM)
     previous = {number: signal.signal(number, lambda signum, _: _count(received)) for number in numbers}
-    _also_sigterm = True
     try:
         yield received
     finally:
-        _also_sigterm = False
         for number, handler in previous.items():
             signal.signal(number, handler)

@@ -149,10 +149,10 @@ def stream_config(overrides: list[str]) -> StreamConfig:
     """
     merged = OmegaConf.structured(StreamConfig)
     typing = Typing(StreamConfig, "the command line")
-    for override in overrides:
-        merged = OmegaConf.merge(merged, typing.override(override.removeprefix("stream.")))
     found = typing.problems
     try:
+        for override in overrides:
+            merged = OmegaConf.merge(merged, typing.override(override.removeprefix("stream.")))
         config = OmegaConf.to_object(merged)
     except OmegaConfBaseException as error:
         raise UserError(" ".join([*found, f"Bad value for '{error.full_key}': {one_line(error)}."])) from None

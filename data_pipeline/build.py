@@ -16,7 +16,7 @@ import ray.data
 from cluster.errors import UserError
 from cluster.progress import progress
 from cluster.redaction import printable
-from data_pipeline.claim import claim
+from data_pipeline.claim import Claim, claim
 from data_pipeline.images import BadImage, decode
 from data_pipeline.ink import ink_size, inverted_line
 from data_pipeline.manifest import MANIFEST, MAX_TOKENS, REJECTED, SCHEMA_VERSION, DatasetError, Manifest, Shard, Split
@@ -69,7 +69,7 @@ def build_dataset(
     A row whose text has more than `max_tokens` tokens is rejected. How large the ink of the images is, at the median, becomes
     part of the image policy.
 
-    Nothing is written to a file that a dataset in this place has: one that `overwrite` replaces can be read until the new
+    Nothing is written to a shard that a dataset in this place has: one that `overwrite` replaces can be read until the new
     manifest takes the place of the old one; only then its shards are removed. Of two builds into one place, one is refused.
 
     `manifest` brings name, image policy, charset (empty: the sorted tokens that occur) and preparation; splits, digest and the
@@ -80,10 +80,10 @@ def build_dataset(
         StorageError: `out` cannot be written.
     """
     _require_free(out, overwrite)
-    with claim(out, "preparation of a dataset"):
+    with claim(out, "preparation of a dataset") as held:
         _require_free(out, overwrite)  # another process may have finished one in the meantime
         old = _files_of(out)
-        finished = _build(out, manifest, chunks, functools.partial(_within, max_tokens, builder), unit, _suffix(old))
+        finished = _build(out, manifest, chunks, functools.partial(_within, max_tokens, builder), unit, _suffix(old), held)
         new = {shard.file for split in finished.splits.values() for shard in split.shards}
         for file in old:
             if file not in new:
@@ -96,12 +96,15 @@ def _require_free(out: Storage, overwrite: bool) -> None:
         raise UserError(f"'{out.shown}' holds a dataset already. Choose another place, or pass --overwrite.")
 
 
-def _build(out: Storage, manifest: Manifest, chunks: Sequence[Chunk], builder: Builder, unit: str, suffix: str) -> Manifest:
+def _build(
+    out: Storage, manifest: Manifest, chunks: Sequence[Chunk], builder: Builder, unit: str, suffix: str, held: Claim
+) -> Manifest:
     built: list[BuiltShard] = []
     total = sum(chunk.inputs for chunk in chunks)
     sizes = {(chunk.split, chunk.number): chunk.inputs for chunk in chunks}
     with progress(total, unit, manifest.name) as bar:
         for shard in _run(out, chunks, builder, suffix):
+            held.check()
             bar.update(sizes[shard.split, shard.number])
             built.append(shard)
     built.sort(key=lambda shard: (list(dict.fromkeys(c.split for c in chunks)).index(shard.split), shard.number))
@@ -128,6 +131,7 @@ def _build(out: Storage, manifest: Manifest, chunks: Sequence[Chunk], builder: B
     finished = replace(
         manifest, image=image, charset=charset, splits=splits, rejected=len(rejected), schema_version=SCHEMA_VERSION, digest=""
     )
+    held.check()
     write_rejected(out.child(REJECTED), rejected)
     out.child(MANIFEST).write_bytes(finished.to_json())
     return finished
@@ -194,7 +198,7 @@ def _within(max_tokens: int, builder: Builder, chunk: Chunk) -> tuple[list[Row],
 def _ink_sizes(rows: Sequence[Row]) -> list[float]:
     """Of up to `INK_SAMPLES` rows, evenly spread, those of which it is known."""
     sizes = []
-    for row in rows[:: max(1, len(rows) // INK_SAMPLES)]:
+    for row in rows[:: max(1, -(-len(rows) // INK_SAMPLES))]:
         try:
             sizes.append(ink_size(decode(row.image, "gray")))
         except BadImage:  # of a builder that did not look: whoever reads the dataset will say so

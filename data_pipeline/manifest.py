@@ -162,7 +162,7 @@ class Manifest:
         try:
             content = json.loads(data)
             version = content["schema_version"]
-        except (ValueError, KeyError, TypeError):
+        except (ValueError, KeyError, TypeError, RecursionError):
             raise DatasetError(
                 f"{MANIFEST} of '{uri}' cannot be read: it is not a manifest. Prepare the dataset anew."
             ) from None

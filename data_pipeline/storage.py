@@ -14,6 +14,7 @@ import errno
 import os
 import posixpath
 import re
+import shutil
 import uuid
 from dataclasses import dataclass
 from pathlib import Path
@@ -141,6 +142,10 @@ class Storage:
             StorageError: the storage cannot be asked.
         """
         with storage_errors(self):
+            if self.is_local:  # pyarrow takes no name that is not UTF-8
+                with contextlib.suppress(FileNotFoundError), os.scandir(self.path) as entries:
+                    return {entry.name: entry.stat().st_size for entry in entries if entry.is_file()}
+                return {}
             infos = self.filesystem.get_file_info(pafs.FileSelector(self.path, allow_not_found=True))
         return {info.base_name: info.size for info in infos if info.is_file}
 
@@ -196,6 +201,10 @@ class Storage:
     def delete(self) -> None:
         """Remove this directory or file, if it is there."""
         with storage_errors(self):
+            if self.is_local:
+                with contextlib.suppress(FileNotFoundError, NotADirectoryError):
+                    shutil.rmtree(self.path) if os.path.isdir(self.path) else os.unlink(self.path)
+                return
             info = self.filesystem.get_file_info(self.path)
             if info.type == pafs.FileType.Directory:
                 self.filesystem.delete_dir(self.path)

@@ -69,6 +69,8 @@ def read_values(name: str | Path, seen: tuple[Path, ...] = ()) -> dict[str, Any]
         raise ModelConfigError("base", f"'{file}' is its own base")
     try:
         loaded = read_yaml(file)
+        if isinstance(loaded, dict):
+            OmegaConf.create(loaded)  # refuses broken interpolations, and what holds itself
     except Exception as error:  # YAML's errors are of many classes
         raise ModelConfigError("model", f"'{file}' is not valid YAML: {str(error).splitlines()[0]}") from error
     if not isinstance(loaded, dict):
@@ -77,6 +79,8 @@ def read_values(name: str | Path, seen: tuple[Path, ...] = ()) -> dict[str, Any]
     base = values.pop("base", None)
     if base is None:
         return values
+    if not isinstance(base, str):
+        raise ModelConfigError("base", f"'{base}' in '{file}' is not the name of a configuration")
     beside = [path for path in (file.parent / f"{base}", file.parent / f"{base}.yaml") if path.is_file()]
     merged = OmegaConf.merge(read_values(beside[0] if beside else base, (*seen, file)), values)
     return {str(key): value for key, value in OmegaConf.to_container(merged).items()}  # type: ignore[union-attr]

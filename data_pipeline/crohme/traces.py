@@ -66,7 +66,8 @@ class TraceFormat:
         rows = [row.split() for row in text.split(",")]
         rows = [row for row in rows if row]
         try:
-            points = [[float(row[self.x]), float(row[self.y])] for row in rows]
+            numbers = [[float(value) for value in row] for row in rows]
+            points = [[row[self.x], row[self.y]] for row in numbers]
         except (ValueError, IndexError):  # values with prefixes, or written without blanks
             points = self._encoded(text)
         return np.array(points, dtype=np.float64).reshape(-1, 2) * (self.x_scale, self.y_scale)

@@ -76,41 +76,48 @@ class PaddingMasks:
     """
 
     def __init__(self) -> None:
-        self._sizes: dict[Size, Tensor] = {}
-        self._masks: dict[tuple[Size, torch.dtype], Tensor] = {}
+        # Lists, and `len`: what is compiled compares symbolic sizes; as keys they would become constants.
+        self._sizes: list[tuple[Size, Tensor]] = []
+        self._masks: list[tuple[Size, torch.dtype, Tensor]] = []
 
     def begin(self, images: Tensor, sizes: Tensor | None) -> None:
         """A pass over images (B, C, h, w) of true `sizes` (B, 2), or of images without padding."""
         # Until the next pass: recomputed activations ask again in the backward pass.
-        self._masks = {}
-        self._sizes = {} if sizes is None else {(images.shape[-2], images.shape[-1]): sizes}
+        self._masks = []
+        self._sizes = [] if sizes is None else [((images.shape[-2], images.shape[-1]), sizes)]
 
     @property
     def active(self) -> bool:
         """Whether there is padding to be hidden."""
-        return bool(self._sizes)
+        return len(self._sizes) > 0
 
     def shrunk(self, before: Size, after: Size, sizes: Tensor) -> None:
         """Maps of `before` have become maps of `after`, of true `sizes` (B, 2)."""
-        if before != after:
-            self._sizes.setdefault(after, sizes)
+        if before != after and all(known != after for known, _ in self._sizes):
+            self._sizes.append((after, sizes))
 
     def sizes(self, size: Size) -> Tensor:
         """The true sizes (B, 2) in maps of `size`."""
-        return self._sizes[size]
+        for known, sizes in self._sizes:
+            if known == size:
+                return sizes
+        raise KeyError(size)
 
     def mask(self, size: Size, dtype: torch.dtype) -> Tensor:
         """1 on image, 0 in the padding of maps of `size`: (B, 1, h, w)."""
-        if (size, dtype) not in self._masks:
-            self._masks[size, dtype] = area_mask(self._sizes[size], *size)[:, None].to(dtype)
-        return self._masks[size, dtype]
+        for known, its, mask in self._masks:
+            if known == size and its == dtype:
+                return mask
+        mask = area_mask(self.sizes(size), *size)[:, None].to(dtype)
+        self._masks.append((size, dtype, mask))
+        return mask
 
     def of(self, x: Tensor) -> Tensor | None:
         """The mask (B, 1, h, w) of a map (B, C, h, w), None where there is no padding."""
-        return self.mask((x.shape[-2], x.shape[-1]), x.dtype) if self._sizes else None
+        return self.mask((x.shape[-2], x.shape[-1]), x.dtype) if self.active else None
 
     def __getstate__(self) -> dict[str, Any]:
-        return {"_sizes": {}, "_masks": {}}
+        return {"_sizes": [], "_masks": []}
 
 
 @dataclass(frozen=True)
