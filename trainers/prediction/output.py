@@ -16,7 +16,7 @@ def require_writable(file: Storage) -> None:
     """
     if any("\ud800" <= character <= "\udfff" for character in file.path):
         raise UserError(f"Cannot write to {file.path!r}: its name is not UTF-8. Choose another place.")
-    folder = Storage(file.uri, file.filesystem, file.path.rpartition("/")[0], file.endpoint)
+    folder = file.parent
     try:
         if file.is_local and not file.name:
             raise UserError(f"Cannot write to '{file.uri}': it is a folder. Give a file.")
