@@ -9,7 +9,10 @@ from torch import Tensor, nn
 
 
 class MaskedBatchNorm(nn.Module):
-    """Batch norm whose statistics, in training, are those of the true places alone."""
+    """Batch norm whose statistics, in training, are those of the true places alone.
+
+    Fewer than two of them have no variance: the running statistics serve, and stay as they are.
+    """
 
     running_mean: Tensor
     running_var: Tensor
@@ -28,12 +31,14 @@ class MaskedBatchNorm(nn.Module):
         x = x.to(self.weight.dtype)
         if valid is None or not self.training:
             return F.batch_norm(x, self.running_mean, self.running_var, self.weight, self.bias, eps=self.eps)
-        count = valid.sum().clamp(min=1)
-        mean = x.masked_fill(~valid, 0.0).sum((0, 2, 3)) / count
+        count = valid.sum()
+        enough, least = count > 1, count.clamp(min=2)  # without a look at a number: that would wait for the GPU
+        mean = torch.where(enough, x.masked_fill(~valid, 0.0).sum((0, 2, 3)) / least, self.running_mean)
         centred = x - mean[:, None, None]
-        variance = centred.masked_fill(~valid, 0.0).square().sum((0, 2, 3)) / count
+        variance = torch.where(enough, centred.masked_fill(~valid, 0.0).square().sum((0, 2, 3)) / least, self.running_var)
         with torch.no_grad():
+            unbiased = torch.where(enough, variance * least / (least - 1), variance)
             self.running_mean.lerp_(mean, self.momentum)
-            self.running_var.lerp_(variance * count / (count - 1).clamp(min=1), self.momentum)
+            self.running_var.lerp_(unbiased, self.momentum)
         scale = self.weight * (variance + self.eps).rsqrt()
         return centred * scale[:, None, None] + self.bias[:, None, None]

@@ -126,6 +126,20 @@ def test_statistics_are_those_of_true_places() -> None:
     )
 
 
+@pytest.mark.parametrize("places", [0, 1])
+def test_too_few_places_have_no_statistics(places: int) -> None:
+    torch.manual_seed(0)
+    norm = MaskedBatchNorm(3)
+    norm(torch.randn(4, 3, 2, 5) * 2 + 1, torch.ones(4, 1, 2, 5, dtype=torch.bool))
+    mean, variance = norm.running_mean.clone(), norm.running_var.clone()
+    x, valid = torch.randn(1, 3, 2, 5, requires_grad=True), torch.arange(10).view(1, 1, 2, 5) < places
+    normed = norm(x, valid)
+    torch.testing.assert_close(normed, norm.eval()(x, None))
+    torch.testing.assert_close((norm.running_mean, norm.running_var), (mean, variance))
+    normed.sum().backward()
+    assert x.grad.isfinite().all()
+
+
 def test_padding_does_not_enter_the_statistics_of_training() -> None:
     """Neither PAD behind the texts nor what lies right of the images."""
     tgt_in, memory = random_tokens(3, 5), random_memory(3, masked=True)
