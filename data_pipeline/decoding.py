@@ -42,6 +42,9 @@ FORMATS = ["PNG", "JPEG", "GIF", "TIFF", "WEBP", "BMP", "DIB", "JPEG2000", "AVIF
 
 _PNG, _HEADER, _PLAIN = b"\x89PNG\r\n\x1a\n", b"\0\0\0\rIHDR", (b"IHDR", b"IDAT", b"IEND")
 _CHUNK, _SIZE = struct.Struct(">I4s"), struct.Struct(">II")
+# From the signature to the kind of the second chunk, and from the checksum of the last but one to the end of the file.
+_ONE_CHUNK_START, _ONE_CHUNK_END = struct.Struct(">8s8s2I5B2I4s"), struct.Struct(">I12s")
+_IEND = b"\0\0\0\0IEND\xaeB`\x82"
 _OTHERS = {  # what people take for images that are read, by their first bytes
     b"%PDF": "a PDF: export its pages as PNG",
     b"%!PS": "PostScript: export it as PNG",
@@ -216,6 +219,24 @@ def _plain_png_size(data: bytes | memoryview) -> tuple[int, int] | None:
         BadImage: a PNG that is cut off or damaged. Pillow would show noise where a checksum is wrong, and OpenCV's libpng write
             to stderr.
     """
+    return _one_chunk_size(data) or _plain_chunks_size(data)
+
+
+def _one_chunk_size(data: bytes | memoryview) -> tuple[int, int] | None:
+    """Width and height of such a PNG, if it is whole and its pixels are one chunk, as those of small images are; else None."""
+    size = len(data)
+    if size < 57 or data[:8] != _PNG:
+        return None
+    _, header, width, height, depth, color, _, _, _, header_crc, length, kind = _ONE_CHUNK_START.unpack_from(data)
+    if header != _HEADER or depth != 8 or color not in (0, 2) or kind != b"IDAT" or length != size - 57:
+        return None
+    pixels_crc, end = _ONE_CHUNK_END.unpack_from(data, size - 16)
+    whole = end == _IEND and zlib.crc32(data[12:29]) == header_crc and zlib.crc32(data[37 : size - 16]) == pixels_crc
+    return (width, height) if whole else None
+
+
+def _plain_chunks_size(data: bytes | memoryview) -> tuple[int, int] | None:
+    """Width and height of such a PNG of any number of chunks; None of all else."""
     if data[:8] != _PNG:
         return None
     plain, place, kind = True, 8, b""

@@ -115,7 +115,7 @@ class Decoder:
         started = time.perf_counter()
         images = np.empty(self.shape(size, picked), np.uint8) if images is None else images
         images.fill(self.policy.background)
-        sizes, weights = np.ones((size, 2), np.int64), np.zeros(size, np.float32)
+        sizes, weights = [(1, 1)] * size, np.zeros(size, np.float32)
         encoded = [self._token_ids(rows.texts[index]) for rows, index in picked]
         targets = np.full((size, max(map(len, encoded), default=2)), self.tokenizer.pad_id, np.int64)
         targets[:, :2] = self.tokenizer.bos_id, self.tokenizer.eos_id
@@ -137,7 +137,7 @@ class Decoder:
         spent = time.perf_counter() - started
         return Decoded(
             images=images,
-            sizes=sizes,
+            sizes=np.array(sizes, np.int64).reshape(size, 2),
             targets=targets,
             weights=weights,
             ids=[rows.ids[index] for rows, index in picked],
@@ -154,7 +154,7 @@ class Decoder:
 
     def _token_ids(self, text: str) -> list[int]:
         """The target of a text; empty where it is too long to be one, for the longest decides the shape of the batch."""
-        short = text.count(" ") < self.max_tokens or len(text.split()) <= self.max_tokens
+        short = len(text) <= self.max_tokens or len(text.split()) <= self.max_tokens
         return self.tokenizer.encode(text) if short else []
 
     def _image(self, epoch: int, rows: Rows, index: int) -> np.ndarray:

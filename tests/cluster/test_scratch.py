@@ -78,8 +78,8 @@ def test_a_memory_cache_without_users_is_emptied(tmp_path: Path, monkeypatch: py
     cache = tmp_path / f"inkray-cache-{os.getuid()}"
     (cache / "ab").mkdir(parents=True)
     (cache / "ab" / "entry.arrow").touch()
-    program = "import fcntl, sys, time; f = open(sys.argv[1], 'a'); fcntl.flock(f, 1); print('ready', flush=True); time.sleep(60)"  # shared
-    with started("-c", program, str(cache / "users")) as user:
+    program = "import fcntl, sys, time; f = open(sys.argv[1], 'a'); fcntl.flock(f, fcntl.LOCK_SH)"
+    with started("-c", f"{program}; print('ready', flush=True); time.sleep(60)", str(cache / "users")) as user:
         read_until(user.stdout, "ready")
         scratch.sweep()
         assert (cache / "ab" / "entry.arrow").exists()

@@ -6,14 +6,16 @@ import json
 import subprocess
 import sys
 import threading
+import time
 import uuid
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from data_pipeline.claim import INFO, InUse, claim
 from data_pipeline.holder import Holder
-from data_pipeline.lease import FOLDER, Lease
+from data_pipeline.lease import FOLDER, LOOK_S, Lease
 from data_pipeline.storage import Storage, open_storage
 from tests.s3 import S3Server
 
@@ -128,3 +130,60 @@ def test_a_lease_is_renewed(folder: Storage) -> None:
         pass
     lease.release()
     assert not file.exists()
+
+
+def test_a_file_that_is_being_written_is_waited_for_and_takes_nothing_away(folder: Storage) -> None:
+    """Some storage shows parts of files: who writes one wants the folder, or has it."""
+    partial = folder.child(FOLDER, "z")  # behind all others
+    partial.write_bytes(b'{"what": "tr')
+    lease = Lease(folder, elsewhere(), renew_s=0.01)
+    taken: list[Any] = []
+    thread = threading.Thread(target=lambda: taken.append(lease.acquire()))
+    thread.start()
+    thread.join(3 * LOOK_S)
+    assert thread.is_alive(), "not held beside one who may hold it"
+    partial.delete()
+    thread.join(60)
+    assert taken == [(None, 0.0)]
+    partial.write_bytes(b'{"what": "tr')
+    before = lease._folder.child(lease._token).read_bytes()
+    while lease._folder.child(lease._token).read_bytes() == before:
+        assert not lease.lost
+    assert not lease.lost
+    partial.write_bytes(elsewhere().to_json(holding=True, renewed=time.time()))
+    assert Lease(folder, elsewhere()).acquire()[0] == elsewhere()
+    lease.release()
+
+
+def test_of_several_whose_files_are_seen_in_part_one_holds_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The others' files are in the making whenever they are first looked at."""
+    folder = open_storage(f"memory://{uuid.uuid4().hex}/run")
+    seen: set[tuple[int, str]] = set()
+    read = Storage.read_bytes
+
+    def first_in_part(storage: Storage) -> bytes:
+        key = (threading.get_ident(), storage.uri)
+        content = read(storage)
+        if key in seen:
+            return content
+        seen.add(key)
+        return content[:5]
+
+    monkeypatch.setattr(Storage, "read_bytes", first_in_part)
+    begin = threading.Barrier(4)
+    leases = [Lease(folder, elsewhere()) for _ in range(4)]
+    rivals: list[Holder | None] = []
+
+    def start(lease: Lease) -> None:
+        lease._write(holding=False)
+        begin.wait()
+        rivals.append(lease.acquire()[0])
+
+    threads = [threading.Thread(target=start, args=(lease,)) for lease in leases]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert rivals.count(None) == 1
+    for lease in leases:
+        lease.release()

@@ -137,7 +137,7 @@ def test_too_few_places_have_no_statistics(places: int) -> None:
     torch.testing.assert_close(normed, norm.eval()(x, None))
     torch.testing.assert_close((norm.running_mean, norm.running_var), (mean, variance))
     normed.sum().backward()
-    assert x.grad.isfinite().all()
+    assert x.grad is not None and x.grad.isfinite().all()
 
 
 def test_padding_does_not_enter_the_statistics_of_training() -> None:
