@@ -22,9 +22,9 @@ from pyarrow import fs
 
 START_SCRIPT = Path(__file__).resolve().parents[2] / "shared" / "tools" / "s3_server.sh"
 PROGRAMS = ("radosgw", "radosgw-admin", "ceph-mon", "ceph-osd", "ceph", "monmaptool", "curl")
-# The monitor refuses a storage daemon that speaks before it has learned the cluster's id ("wrong fsid"), about once in
-# ten starts; the script then ends after a second or two, and the next start is independent of it.
-START_ATTEMPTS = 5
+# The monitor refuses a storage daemon that speaks before it has learned the cluster's id ("wrong fsid"), once in five to
+# ten starts; the script then ends after two to five seconds, and the next start is independent of it.
+START_ATTEMPTS = 10
 START_TIMEOUT_S = 120
 
 
