@@ -1,8 +1,9 @@
 """What leaves the process: `redact` takes secrets out of a text, `printable` makes its control characters visible.
 
 Both are for texts that Inkray writes or prints: log lines, error messages, configurations, reports, trackers. A secret is
-the userinfo of a URI with a password, the value of a query parameter whose name says so (`token`, `secret_key`,
-`X-Amz-Signature`, `sig`, ...), and the value of an environment variable whose name says so (`AWS_SECRET_ACCESS_KEY`).
+the userinfo of a URI with a password, or of one on the web, where a token may stand alone; the value of a query parameter whose
+name says so (`token`, `secret_key`, `X-Amz-Signature`, `sig`, ...); and the value of an environment variable whose name says so
+(`AWS_SECRET_ACCESS_KEY`).
 """
 
 from __future__ import annotations
@@ -20,7 +21,16 @@ MIN_SECRET = 8  # characters of an environment's secret; a shorter one occurs in
 _COLON = r":(?!:[a-z][a-z0-9+.-]*(?:://|::))"
 # A colon before the first slash and an @ anywhere behind it: a password may begin with digits and a slash, as a port does.
 _USERINFO = re.compile(rf"://[^/:]*?(?:{_COLON}(?:[^/]*%40|.*@)|%3A.*@)", re.IGNORECASE | re.DOTALL)
-_USERINFO_IN_TEXT = re.compile(rf"""(://)[^/:\s"<>]*?(?:{_COLON}(?:[^/\s"<>]*%40|[^\s"<>]*@)|%3A[^\s"<>]*@)""", re.IGNORECASE)
+# One slash: a URI that was mistyped is shown, too.
+_USERINFO_IN_TEXT = re.compile(
+    rf"""(:/{{1,2}})(?!/)[^/:\s"<>]*?(?:{_COLON}(?:[^/\s"<>]*%40|[^\s"<>]*@)|%3A[^\s"<>]*@)""", re.IGNORECASE
+)
+# A token in the place of the user, as hosts of repositories take it.
+_WEB_USER = re.compile(r"""\b(https?://)[^/?#@\s"<>]+@""", re.IGNORECASE)
+# The value of a parameter that is a host with a password, without a scheme.
+_HOST_USERINFO = re.compile(
+    r"""([?&;][^=?&;#\s"'<>%]+(?:=|%3D))[^&;#/:@%\s"'<>]+(?::|%3A)[^&;#\s"'<>@]+?(?:@|%40)""", re.IGNORECASE
+)
 _ENCODED_USERINFO = re.compile(r"""(%3A%2F%2F)[^\s"<>&]*?%3A[^\s"<>&]*%40""", re.IGNORECASE)
 # An apostrophe ends a value unless it goes on behind it: messages stand URIs between apostrophes.
 _PARAMETER = re.compile(r"""([?&;#]|%3F|%26)([^=?&;#\s"'<>%]+)(=|%3D)((?:[^\s"'<>&;#]|'(?=\w))+)""", re.IGNORECASE)
@@ -36,7 +46,7 @@ _AUTHORIZATION = re.compile(r"""(authorization["']?\s*[:=]\s*["']?[a-z]+\s+)[^\s
 _SECRET_PART = re.compile(
     r"token(?!s)|secret|passw|passphrase|pwd|signature|credential|(?:access|api|account|private|shared)[_-]?key", re.IGNORECASE
 )
-_SECRET_NAMES = {"sig", "sas", "key", "pass", "auth", "authorization", "code", "jwt"}
+_SECRET_NAMES = {"sig", "sas", "key", "pass", "pw", "auth", "authorization", "code", "jwt"}
 _SECRET_VARIABLE = re.compile(
     r"SECRET|PASSW|PASSPHRASE|TOKEN$|_PWD$|CREDENTIALS?$|(?:ACCESS|API|ACCOUNT|PRIVATE|SHARED)_?KEY(?:_ID)?$", re.IGNORECASE
 )
@@ -47,6 +57,7 @@ def redact(text: str) -> str:
     """`text` without its secrets, each replaced by `***`; a text that has none comes back as it is."""
     for value in _environment_secrets():
         text = text.replace(value, HIDDEN)
+    text = _HOST_USERINFO.sub(rf"\1{HIDDEN}@", _WEB_USER.sub(rf"\1{HIDDEN}@", text))
     text = _ENCODED_USERINFO.sub(rf"\1{HIDDEN}%40", _USERINFO_IN_TEXT.sub(rf"\1{HIDDEN}@", text))
     text = _PARAMETER.sub(lambda m: m[1] + m[2] + m[3] + (HIDDEN if _is_secret(m[2]) else m[4]), text)
     text = _ASSIGNED.sub(rf"\1\2{HIDDEN}", text)
@@ -81,11 +92,13 @@ def message(text: str) -> str:
 
 
 def has_password(uri: str) -> bool:
-    """Whether the URI, or one in its query or chain, has a password before its host.
+    """Whether the URI, or one in its query or chain, has a password before its host, or on the web a user, who may be a token.
 
     What may be one counts: behind `host:22/` an @ of the path is to be written `%40`.
     """
-    return any(_USERINFO.search(text) for text in (uri, unquote(uri.partition("?")[2])))
+    query = unquote(uri.partition("?")[2])
+    patterns = (_USERINFO, _WEB_USER, _HOST_USERINFO)
+    return any(pattern.search(text) for pattern in patterns for text in (uri, query, f"?{query}"))
 
 
 def secret_parameters(uri: str) -> list[str]:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import asdict, dataclass
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import cv2
 import numpy as np
@@ -14,6 +15,7 @@ from data_pipeline.ink import Invert, ink_size, orient
 __all__ = ["MAX_PIXELS", "BadImage", "ImagePolicy", "Scale", "decode", "encode_png", "fit", "page_count", "prepare"]
 
 Scale = Literal["none", "ink", "fit"]
+MAX_SIDE = 1_000_000  # pixels of a policy
 MOST_ENLARGED = 8.0  # times: what was photographed smaller has no strokes left to be read
 
 
@@ -38,6 +40,18 @@ class ImagePolicy:
     scale: Scale = "none"
     ink_size: float = 0.0
 
+    def __post_init__(self) -> None:
+        """Raises ValueError: a value that no image can have."""
+        wrong = [key for key in ("height", "width") if not _is_whole(value := getattr(self, key)) or not 0 < value <= MAX_SIDE]
+        wrong += [] if _is_whole(self.background) and 0 <= self.background <= 255 else ["background"]
+        wrong += [] if isinstance(self.fixed_height, bool) else ["fixed_height"]
+        choices = {"colour": ("gray", "rgb"), "invert": get_args(Invert), "scale": get_args(Scale)}
+        wrong += [key for key, allowed in choices.items() if getattr(self, key) not in allowed]
+        size = self.ink_size
+        wrong += [] if isinstance(size, int | float) and 0 <= size < math.inf else ["ink_size"]
+        if wrong:
+            raise ValueError(f"image policy: {wrong[0]} is {getattr(self, wrong[0])!r}")
+
     @property
     def channels(self) -> int:
         """1 or 3."""
@@ -56,6 +70,10 @@ class ImagePolicy:
         height, width = pixels.shape[:2]
         if (height != self.height if self.fixed_height else height > self.height) or width > self.width:
             raise BadImage(f"{width}x{height} pixels, not the dataset's {self.width}x{self.height}")
+
+
+def _is_whole(value: object) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool)
 
 
 def encode_png(pixels: np.ndarray) -> bytes:

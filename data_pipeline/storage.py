@@ -26,7 +26,7 @@ import pyarrow.fs as pafs
 from cluster.environment import set_environment_defaults
 from cluster.errors import UserError
 from cluster.paths import absolute
-from cluster.redaction import printable
+from cluster.redaction import printable, redact
 from data_pipeline.durable import flush_folder, make_durable_folder, publish_file
 from data_pipeline.storage_errors import StorageError, lacks_bucket, no_bucket, s3_endpoint, storage_errors
 from data_pipeline.uris import Uri, decoded, invalid_name, is_uri, joined, parent_of, secret_in
@@ -227,6 +227,9 @@ class Storage:
             flush_folder(Path(self.path) / parent)
 
 
+_ONE_SLASH = re.compile(r"(file|s3|sftp|ssh|gs|gcs|abfss?|hf|https?|memory|smb|hdfs|webdav):/", re.IGNORECASE)
+
+
 def open_storage(uri: str | os.PathLike[str]) -> Storage:
     """Open a URI: a local path, `file://`, `s3://bucket/path[?endpoint_override=host:port&scheme=http]`, or any fsspec scheme.
 
@@ -238,6 +241,8 @@ def open_storage(uri: str | os.PathLike[str]) -> Storage:
     """
     text = os.fspath(uri)
     if not is_uri(text):
+        if mistyped := _ONE_SLASH.match(text):
+            raise StorageError(f"'{printable(redact(text))}' has one slash too few: write {mistyped[1]}://...")
         return _open_local(text, text)
     scheme = text.partition("://")[0].rpartition("::")[2]
     if secret := secret_in(text):

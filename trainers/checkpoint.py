@@ -2,8 +2,8 @@
 
 `model.safetensors` (the weights to predict with: averaged ones where a run averages), `config.yaml`, `vocab.json`, `data.json`
 (image policy, output limits, where the data came from), `trainer_state.pt` (loaded with weights_only), `metrics.json`,
-`README.md` (the model card) and, written last of all, `checkpoint.json`: sizes and SHA-256 of the two large files. A directory
-without it is a part that a lost worker left.
+`README.md` (the model card) and, written last of all, `checkpoint.json`: sizes and SHA-256 of what nobody edits by hand, the
+weights, the state, the vocabulary and the data's description. A directory without it is a part that a lost worker left.
 """
 
 from __future__ import annotations
@@ -41,6 +41,7 @@ WEIGHTS, CONFIG, VOCAB, DATA = "model.safetensors", "config.yaml", "vocab.json",
 STATE, METRICS, CARD, WHOLE = "trainer_state.pt", "metrics.json", "README.md", "checkpoint.json"
 PREFIX = "checkpoint-"
 _FILES = {WEIGHTS, CONFIG, VOCAB, DATA, METRICS}  # what prediction needs
+_CHECKED = (WEIGHTS, STATE, VOCAB, DATA)
 
 
 class CheckpointError(UserError):
@@ -72,6 +73,8 @@ class DataInfo:
         """Read `data.json`."""
         content = json.loads(data)
         content["image"] = ImagePolicy(**content["image"])
+        if not isinstance(content["max_length"], int) or content["max_length"] < 1:
+            raise ValueError(f"max_length is {content['max_length']!r}")
         return cls(**content)
 
 
@@ -156,9 +159,9 @@ class Snapshot:
             METRICS: json.dumps(self.metrics, indent=1).encode(),
             CARD: self.card.encode(),
         }
-        large = {name: {"bytes": len(files[name]), "sha256": _sha256(files[name])} for name in (WEIGHTS, STATE)}
+        checked = {name: {"bytes": len(files[name]), "sha256": _sha256(files[name])} for name in _CHECKED}
         by = criterion_of(self.config.checkpoint)
-        whole = {"files": large, "metrics": self.metrics, "best_by": [by.metric, by.direction]}
+        whole = {"files": checked, "metrics": self.metrics, "best_by": [by.metric, by.direction]}
         whole |= {"patience": self.state["patience"]} if "patience" in self.state else {}
         return files | {WHOLE: json.dumps(whole, indent=1).encode()}
 
@@ -192,15 +195,15 @@ def _sha256(content: bytes) -> str:
 
 
 def read_whole(checkpoint: Storage, name: str) -> bytes:
-    """One of the large files of `checkpoint`, checked.
+    """One of the files of `checkpoint`, checked; a small one of a checkpoint from before these had sums is taken as it is.
 
     Raises:
         CheckpointError: it is not what was written.
         StorageError: it cannot be read.
     """
     content = checkpoint.child(name).read_bytes()
-    expected = json.loads(checkpoint.child(WHOLE).read_bytes())["files"][name]["sha256"]
-    if _sha256(content) != expected:
+    sums = json.loads(checkpoint.child(WHOLE).read_bytes())["files"]
+    if (name in sums or name in (WEIGHTS, STATE)) and _sha256(content) != sums[name]["sha256"]:
         raise CheckpointError(
             f"Checkpoint '{checkpoint.uri}' is damaged: the SHA-256 of its {name} is not the one it was written with."
         )
@@ -329,8 +332,8 @@ def read_description(storage: Storage) -> tuple[TrainConfig, Tokenizer, DataInfo
     with _readable(storage), scratch_folder("checkpoint") as scratch:
         file = scratch / CONFIG
         file.write_bytes(storage.child(CONFIG).read_bytes())
-        tokenizer = Tokenizer.from_json(storage.child(VOCAB).read_bytes())
-        return read_config(file, missing_variables=True), tokenizer, DataInfo.from_json(storage.child(DATA).read_bytes())
+        tokenizer = Tokenizer.from_json(read_whole(storage, VOCAB))
+        return read_config(file, missing_variables=True), tokenizer, DataInfo.from_json(read_whole(storage, DATA))
 
 
 @contextlib.contextmanager

@@ -21,6 +21,11 @@ SECRET = "7/sEsAmE+0p3n/x9"
         f"zip://a::https://me:{SECRET}@host/x.zip",
         f"s3://bucket/x?endpoint_override=http://me:{SECRET}@host:1",
         f"s3://bucket/x?endpoint_override=http%3A%2F%2Fme%3A{SECRET}%40host",
+        f"s3://bucket/x?endpoint_override=me:{SECRET}@host:1&scheme=http",
+        f"s3://bucket/x?scheme=http&endpoint_override=me%3A{SECRET}%40host",
+        f"https://{SECRET.replace('/', '_')}@host/x",
+        f"s3:/me:{SECRET}@bucket/x is a path",
+        f"https://h/x?pw={SECRET}",
         f"s3://bucket/x?token={SECRET}",
         f"'s3://bucket/x?scheme=http&secret_key={SECRET}'.",
         f"https://h/x?X-Amz-Signature={SECRET}&X-Amz-Date=20261126",
@@ -47,6 +52,8 @@ def test_a_secret_is_taken_out(text: str, monkeypatch: pytest.MonkeyPatch) -> No
         "s3://bucket/a b/c?endpoint_override=127.0.0.1:9000&scheme=http&region=us-east-1",
         "sftp://user@host:22/data, http://127.0.0.1:8265 and mail to a@b.org",
         "zip://inside::s3://bucket/a@b.zip",
+        "file:///home/a:b@c/d, https://host/a@b?c=d:1&e=f@g and C:/a",
+        "abfs://container@account.dfs.core.windows.net/x",
         "max_tokens: 200, stream.cache.place=memory, tokens=[a, b]",
         r"truth  \frac { a } { b } = \sqrt { x } & y",
         "data:\n  dataset: /home/me@work/data\n",
@@ -59,6 +66,8 @@ def test_what_is_no_secret_stays(text: str) -> None:
 
 def test_the_place_of_a_secret_is_told_apart() -> None:
     assert has_password("s3://AKIA:7/abc@bucket") and has_password("s3://b/x?endpoint_override=http://u%3Ap%40h")
+    assert has_password("https://token@host/x") and has_password("s3://b/x?endpoint_override=u:p@h:1")
+    assert has_password("s3://b/x?scheme=http&endpoint_override=u%3Ap%40h:1")
     assert not has_password("sftp://user@host/a:b") and not has_password("s3://b/x?endpoint_override=http://host:1")
     assert secret_parameters("s3://b/x?region=a&Token=b&secret_key=c") == ["Token", "secret_key"]
     assert secret_parameters("s3://b/x?endpoint_override=h:1&scheme=http&region=r") == []

@@ -138,6 +138,10 @@ def test_a_reference_is_seen_from_its_directory(tmp_path: Path) -> None:
         ("abfs://container@account/x?sv=1&sig=sesame", "sig"),
         ("zip://a::https://host/x.zip?sas=sesame", "sas"),
         ("s3://bucket/x?endpoint_override=http%3A%2F%2Fme%3Asesame%40host", "a password"),
+        ("s3://bucket/x?scheme=http&endpoint_override=me:sesame@host:1", "a password"),
+        ("https://sesame@host/x", "a password"),
+        ("https://host/x?pw=sesame", "pw"),
+        ("s3:/me:sesame@bucket/x", "one slash too few: write s3://"),
         ("memory://x#password=sesame", "password"),
     ],
 )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ from tests.trainers.runs import KINDS, SMALL
 from trainers.checkpoint import (
     PREFIX,
     WEIGHTS,
+    WHOLE,
     CheckpointError,
     DataInfo,
     Snapshot,
@@ -109,6 +111,35 @@ def test_a_checkpoint_that_is_not_whole_is_one_message(tmp_path: Path, name: str
         file.write_bytes(b"\x00\x01 no")
     with pytest.raises(CheckpointError, match=f"{PREFIX}0"):
         load_checkpoint(str(tmp_path / "run" / f"{PREFIX}0"))
+
+
+@pytest.mark.parametrize(
+    ("name", "old", "new"),
+    [
+        ("vocab.json", '"b"', '"c"'),
+        ("data.json", '"colour": "gray"', '"colour": "red"'),
+        ("data.json", '"background": 255', '"background": 999'),
+        ("data.json", '"height": 64', '"height": "x"'),
+        ("data.json", '"max_length": 8', '"max_length": 0'),
+    ],
+)
+@pytest.mark.parametrize("summed", [True, False])
+def test_a_description_that_was_changed_is_refused(tmp_path: Path, name: str, old: str, new: str, summed: bool) -> None:
+    """By its sum, and where a checkpoint from before has none by what it says, as far as that can be wrong."""
+    write(tmp_path / "c")
+    file = tmp_path / "c" / name
+    assert old in file.read_text()
+    file.write_text(file.read_text().replace(old, new, 1))
+    if not summed:
+        mark = json.loads((tmp_path / "c" / WHOLE).read_bytes())
+        del mark["files"][name]
+        (tmp_path / "c" / WHOLE).write_text(json.dumps(mark))
+        if name == "vocab.json":
+            load_checkpoint(str(tmp_path / "c"))  # as good as any other
+            return
+    said = name if summed else old.split('"')[1]
+    with pytest.raises(CheckpointError, match=f"damaged: .*{said}"):
+        load_checkpoint(str(tmp_path / "c"))
 
 
 def test_weights_of_another_network_are_refused(tmp_path: Path) -> None:
