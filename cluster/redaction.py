@@ -21,9 +21,9 @@ MIN_SECRET = 8  # characters of an environment's secret; a shorter one occurs in
 _COLON = r":(?!:[a-z][a-z0-9+.-]*(?:://|::))"
 # A colon before the first slash and an @ anywhere behind it: a password may begin with digits and a slash, as a port does.
 _USERINFO = re.compile(rf"://[^/:]*?(?:{_COLON}(?:[^/]*%40|.*@)|%3A.*@)", re.IGNORECASE | re.DOTALL)
-# One slash: a URI that was mistyped is shown, too.
+# One slash or no scheme: a URI that was mistyped is shown, too.
 _USERINFO_IN_TEXT = re.compile(
-    rf"""(:/{{1,2}})(?!/)[^/:\s"<>]*?(?:{_COLON}(?:[^/\s"<>]*%40|[^\s"<>]*@)|%3A[^\s"<>]*@)""", re.IGNORECASE
+    rf"""(:/{{1,2}}|(?<![:/\w])//)(?!/)[^/:\s"<>]*?(?:{_COLON}(?:[^/\s"<>]*%40|[^\s"<>]*@)|%3A[^\s"<>]*@)""", re.IGNORECASE
 )
 # A token in the place of the user, as hosts of repositories take it.
 _WEB_USER = re.compile(r"""\b(https?://)[^/?#@\s"<>]+@""", re.IGNORECASE)

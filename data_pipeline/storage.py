@@ -194,7 +194,10 @@ class Storage:
         """Make the directory that holds this entry (object stores need none)."""
         parent = self.path.rpartition("/")[0]
         if self.is_local:
-            make_durable_folder(Path(parent))
+            try:
+                make_durable_folder(Path(parent))
+            except FileNotFoundError:  # /proc, say
+                raise StorageError(f"Cannot write '{self.shown}': no folder can be made there. Choose another place.") from None
         elif parent and _renaming(self.filesystem) is not None:
             self.filesystem.create_dir(parent, recursive=True)
 
@@ -227,7 +230,7 @@ class Storage:
             flush_folder(Path(self.path) / parent)
 
 
-_ONE_SLASH = re.compile(r"(file|s3|sftp|ssh|gs|gcs|abfss?|hf|https?|memory|smb|hdfs|webdav):/", re.IGNORECASE)
+_MISTYPED = re.compile(r"\s*(file|s3|sftp|ssh|gs|gcs|abfss?|hf|https?|memory|smb|hdfs|webdav):/", re.IGNORECASE)
 
 
 def open_storage(uri: str | os.PathLike[str]) -> Storage:
@@ -241,8 +244,8 @@ def open_storage(uri: str | os.PathLike[str]) -> Storage:
     """
     text = os.fspath(uri)
     if not is_uri(text):
-        if mistyped := _ONE_SLASH.match(text):
-            raise StorageError(f"'{printable(redact(text))}' has one slash too few: write {mistyped[1]}://...")
+        if mistyped := _MISTYPED.match(text):
+            raise StorageError(f"'{printable(redact(text))}' is no URI: it has to begin with {mistyped[1]}://")
         return _open_local(text, text)
     scheme = text.partition("://")[0].rpartition("::")[2]
     if secret := secret_in(text):

@@ -70,6 +70,7 @@ def check_run(config: TrainConfig, fresh: bool = True) -> Dataset:
             initialise(model, task.tokenizer, config.init)  # on the meta device: only whether it can be done
     if fresh and config.model != without_pretrained(config.model):
         build_recognizer(config, task, data, pretrained=True)
+    open_cache(config.stream.cache)  # what cannot be used says so now; one in memory is cleared when this process ends
     return dataset
 
 
@@ -106,5 +107,4 @@ def begin_run(config: TrainConfig, run: Storage, warn: Callable[[str], None]) ->
             f"{crowded:,} of {rows:,} training texts have more tokens than their images have columns of features: "
             "the CTC head cannot learn them. Prepare wider images, or choose a backbone of smaller stride."
         )
-    open_cache(config.stream.cache)  # what cannot be used says so now; one in memory is cleared when this process ends
     return dataset

@@ -317,7 +317,13 @@ def load_checkpoint(uri: str, device: torch.device | None = None) -> LoadedCheck
         config, tokenizer, data = read_description(storage)
         task = SequenceTask(tokenizer, config.loss, config.decoding)
         model = build_recognizer(config, task, data)
-        model.load_state_dict(load(read_whole(storage, WEIGHTS)))
+        weights = load(read_whole(storage, WEIGHTS))
+        try:
+            model.load_state_dict(weights)
+        except RuntimeError:
+            raise CheckpointError(
+                f"Checkpoint '{storage.uri}' is damaged: its {WEIGHTS} is not of the network that its {CONFIG} describes."
+            ) from None
         metrics = json.loads(storage.child(METRICS).read_bytes())
     return LoadedCheckpoint(storage.uri, model.to(device or torch.device("cpu")).eval(), config, task, data, metrics)
 

@@ -25,6 +25,7 @@ SECRET = "7/sEsAmE+0p3n/x9"
         f"s3://bucket/x?scheme=http&endpoint_override=me%3A{SECRET}%40host",
         f"https://{SECRET.replace('/', '_')}@host/x",
         f"s3:/me:{SECRET}@bucket/x is a path",
+        f"'//me:{SECRET}@bucket/x' does not exist",
         f"https://h/x?pw={SECRET}",
         f"s3://bucket/x?token={SECRET}",
         f"'s3://bucket/x?scheme=http&secret_key={SECRET}'.",

@@ -53,6 +53,11 @@ def storage(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.
     opened.delete()
 
 
+def test_a_place_where_no_folder_can_be_made_is_named() -> None:
+    with pytest.raises(StorageError, match=r"Cannot write '/proc/x/y': no folder can be made there"):
+        open_storage("/proc/x/y").write_bytes(b"")
+
+
 def test_what_is_written_comes_back(storage: Storage) -> None:
     file = storage.child("deep", "down", "file.bin")
     assert not file.exists()

@@ -141,7 +141,8 @@ def test_a_reference_is_seen_from_its_directory(tmp_path: Path) -> None:
         ("s3://bucket/x?scheme=http&endpoint_override=me:sesame@host:1", "a password"),
         ("https://sesame@host/x", "a password"),
         ("https://host/x?pw=sesame", "pw"),
-        ("s3:/me:sesame@bucket/x", "one slash too few: write s3://"),
+        ("s3:/me:sesame@bucket/x", "has to begin with s3://"),
+        (" s3://me:sesame@bucket/x", "has to begin with s3://"),
         ("memory://x#password=sesame", "password"),
     ],
 )

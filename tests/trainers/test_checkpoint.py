@@ -146,7 +146,7 @@ def test_weights_of_another_network_are_refused(tmp_path: Path) -> None:
     write(tmp_path / "c")
     config = (tmp_path / "c" / "config.yaml").read_text().replace("mlp_dim: 32", "mlp_dim: 48")
     (tmp_path / "c" / "config.yaml").write_text(config)
-    with pytest.raises(CheckpointError, match="damaged"):
+    with pytest.raises(CheckpointError, match=f"damaged: its {WEIGHTS} is not of the network that its config.yaml describes"):
         load_checkpoint(str(tmp_path / "c"))
 
 

@@ -148,6 +148,9 @@ def test_a_name_that_is_not_utf8_is_read_and_its_id_is_an_escape(ray_cluster: No
         ("filename,label\na.png,x\nb.png,y\ngone.png,z\n", ["a.png", "b.png", "gone.png"]),
         ('Image File;label\n"a.png";"x;y"\n"b.png";z\n', ["a.png", "b.png"]),
         ("filename\tlabel\na.png\tx y\n", ["a.png"]),
+        ('a.png,"x\ny, ""z""\nc.png"\nb.png,"z"\n', ["a.png", "b.png"]),
+        ('a.png,"x\nb.png,y\nc.png,"z\n', ["a.png", "b.png", "c.png"]),  # no cell that ends
+        (b"\xef\xbb\xbfa.png\n\xef\xbb\xbfb.png\n", ["a.png", "b.png"]),
         ('"a.png"\n"b.png"\n', ["a.png", "b.png"]),
         ("images\\a.png\r\nimages\\b.png\r\n", ["images\\a.png", "images\\b.png"]),
         ("gone.png\na.png\nb.png\n", ["gone.png", "a.png", "b.png"]),

@@ -1,9 +1,10 @@
 """Lists of images: a path a line, or the first column of a table, as spreadsheets and other systems write them.
 
-UTF-8 or, with a byte order mark, UTF-16 and UTF-32; any line ends; separated by tabs, commas or semicolons, quoted or not; with
-or without a header. A path is absolute, a URI, or relative to the list's folder or to the folder `images` beside the list;
-backslashes may stand for slashes, and ids of earlier predictions for names that are not UTF-8. Of several ways to read a
-line the first that names something counts. A line that names nothing is an input with that problem.
+UTF-8 or, with a byte order mark, UTF-16 and UTF-32; any line ends; separated by tabs, commas or semicolons, quoted (then a cell
+behind the path may hold line ends) or not; with or without a header. A path is absolute, a URI, or relative to the list's
+folder or to the folder `images` beside the list; backslashes may stand for slashes, and ids of earlier predictions for names
+that are not UTF-8. Of several ways to read a line the first that names something counts. A line that names nothing is an input
+with that problem.
 """
 
 from __future__ import annotations
@@ -32,6 +33,7 @@ _HEADERS = {
     *("file", "files", "filename", "filenames", "filepath", "path", "paths", "image", "images", "imagename", "imagefile"),
     *("imagepath", "img", "name", "id", "imageid", "key", "uri", "url", "document"),
 }
+_OPENED, _CLOSED = re.compile(r'[,;\t]\s*"'), re.compile(r'"\s*(?:[,;\t]|$)')  # where a quoted cell begins, and ends
 _NO_TABLE = ("none", "none, quoted")
 _SEPARATORS = {"tabs": "\t", "commas": ",", "semicolons": ";"}
 
@@ -111,7 +113,23 @@ def _lines(file: Storage) -> list[str]:
     encoding = next((name for mark, name in _MARKS if data.startswith(mark)), "utf-8-sig")
     # Bytes that are not UTF-8 are those of names that are not.
     text = data.decode(encoding, "surrogateescape" if encoding == "utf-8-sig" else "replace")
-    return re.split("\r\n|\n|\r", text.replace("\0", "\ufffd"))
+    lines = re.split("\r\n|\n|\r", text.replace("\0", "\ufffd"))
+    return _with_whole_cells([line.removeprefix("\ufeff") for line in lines])  # lists that were joined keep their marks
+
+
+def _with_whole_cells(lines: list[str]) -> list[str]:
+    """The lines, those joined over which a quoted cell goes on: it begins behind the path in one, and ends in another."""
+    whole: list[str] = []
+    begun = -1  # the line in which a cell was opened
+    for number, line in enumerate(lines):
+        if begun < 0:
+            whole.append(line)
+            if line.count('"') % 2 and _OPENED.search(line):
+                begun = number
+        elif line.count('"') % 2 and _CLOSED.search(line):
+            whole[-1] = "\n".join(lines[begun : number + 1])
+            begun = -1
+    return whole if begun < 0 else [*whole, *_with_whole_cells(lines[begun + 1 :])]
 
 
 def read_bytes(file: Storage) -> bytes:
