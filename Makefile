@@ -31,7 +31,7 @@ ifeq ($(CONFIG),configs/train/formulas.yaml)
 endif
 	@$(BIN)/python -m trainers.train $(CONFIG) $(ARGS)
 
-test: $(READY)  ## the tests: 14 minutes on 2 cores (up to 18 on a busy machine)
+test: $(READY)  ## the tests: 15 minutes on 2 cores (up to 18 on a busy machine)
 	@$(PYTEST) $(ARGS)
 
 test-all: $(READY)  ## all tests, the slow ones too
