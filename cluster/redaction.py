@@ -96,9 +96,8 @@ def has_password(uri: str) -> bool:
 
     What may be one counts: behind `host:22/` an @ of the path is to be written `%40`.
     """
-    query = unquote(uri.partition("?")[2])
-    patterns = (_USERINFO, _WEB_USER, _HOST_USERINFO)
-    return any(pattern.search(text) for pattern in patterns for text in (uri, query, f"?{query}"))
+    texts = (uri, "?" + unquote(uri.partition("?")[2]))
+    return any(pattern.search(text) for pattern in (_USERINFO, _WEB_USER, _HOST_USERINFO) for text in texts)
 
 
 def secret_parameters(uri: str) -> list[str]:

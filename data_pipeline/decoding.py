@@ -22,7 +22,7 @@ import numpy as np
 import PIL
 from PIL import Image
 
-from data_pipeline.pixels import UnusablePixels, to_uint8
+from data_pipeline.pixels import PNG, UnusablePixels, to_uint8
 
 # Threads of a library inside tasks that are parallel already only get in each other's way.
 cv2.setNumThreads(0)
@@ -40,7 +40,7 @@ MAX_PAGES = 1_000  # of a TIFF: beyond this it is damaged, or made to keep us bu
 # As Pillow calls them; MPO is among JPEG. Without EPS, which runs another program, and what no scanner or camera writes.
 FORMATS = ["PNG", "JPEG", "GIF", "TIFF", "WEBP", "BMP", "DIB", "JPEG2000", "AVIF", "PPM", "PCX", "QOI", "SGI", "SUN"]
 
-_PNG, _HEADER, _PLAIN = b"\x89PNG\r\n\x1a\n", b"\0\0\0\rIHDR", (b"IHDR", b"IDAT", b"IEND")
+_HEADER, _PLAIN = b"\0\0\0\rIHDR", (b"IHDR", b"IDAT", b"IEND")
 _CHUNK, _SIZE = struct.Struct(">I4s"), struct.Struct(">II")
 # From the signature to the kind of the second chunk, and from the checksum of the last but one to the end of the file.
 _ONE_CHUNK_START, _ONE_CHUNK_END = struct.Struct(">8s8s2I5B2I4s"), struct.Struct(">I12s")
@@ -225,7 +225,7 @@ def _plain_png_size(data: bytes | memoryview) -> tuple[int, int] | None:
 def _one_chunk_size(data: bytes | memoryview) -> tuple[int, int] | None:
     """Width and height of such a PNG, if it is whole and its pixels are one chunk, as those of small images are; else None."""
     size = len(data)
-    if size < 57 or data[:8] != _PNG:
+    if size < 57 or data[:8] != PNG:
         return None
     _, header, width, height, depth, color, _, _, _, header_crc, length, kind = _ONE_CHUNK_START.unpack_from(data)
     if header != _HEADER or depth != 8 or color not in (0, 2) or kind != b"IDAT" or length != size - 57:
@@ -237,7 +237,7 @@ def _one_chunk_size(data: bytes | memoryview) -> tuple[int, int] | None:
 
 def _plain_chunks_size(data: bytes | memoryview) -> tuple[int, int] | None:
     """Width and height of such a PNG of any number of chunks; None of all else."""
-    if data[:8] != _PNG:
+    if data[:8] != PNG:
         return None
     plain, place, kind = True, 8, b""
     while kind != b"IEND":

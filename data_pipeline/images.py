@@ -15,7 +15,7 @@ from data_pipeline.ink import Invert, ink_size, orient
 __all__ = ["MAX_PIXELS", "BadImage", "ImagePolicy", "Scale", "decode", "encode_png", "fit", "page_count", "prepare"]
 
 Scale = Literal["none", "ink", "fit"]
-MAX_SIDE = 1_000_000  # pixels of a policy
+_LARGEST_SIDE = 1_000_000  # pixels of a policy
 MOST_ENLARGED = 8.0  # times: what was photographed smaller has no strokes left to be read
 
 
@@ -42,15 +42,20 @@ class ImagePolicy:
 
     def __post_init__(self) -> None:
         """Raises ValueError: a value that no image can have."""
-        wrong = [key for key in ("height", "width") if not _is_whole(value := getattr(self, key)) or not 0 < value <= MAX_SIDE]
-        wrong += [] if _is_whole(self.background) and 0 <= self.background <= 255 else ["background"]
-        wrong += [] if isinstance(self.fixed_height, bool) else ["fixed_height"]
-        choices = {"colour": ("gray", "rgb"), "invert": get_args(Invert), "scale": get_args(Scale)}
-        wrong += [key for key, allowed in choices.items() if getattr(self, key) not in allowed]
         size = self.ink_size
-        wrong += [] if isinstance(size, int | float) and 0 <= size < math.inf else ["ink_size"]
+        fine = {
+            "height": _is_whole(self.height) and 0 < self.height <= _LARGEST_SIDE,
+            "width": _is_whole(self.width) and 0 < self.width <= _LARGEST_SIDE,
+            "background": _is_whole(self.background) and 0 <= self.background <= 255,
+            "fixed_height": isinstance(self.fixed_height, bool),
+            "colour": self.colour in ("gray", "rgb"),
+            "invert": self.invert in get_args(Invert),
+            "scale": self.scale in get_args(Scale),
+            "ink_size": isinstance(size, int | float) and 0 <= size < math.inf,
+        }
+        wrong = next((key for key, holds in fine.items() if not holds), None)
         if wrong:
-            raise ValueError(f"image policy: {wrong[0]} is {getattr(self, wrong[0])!r}")
+            raise ValueError(f"image policy: {wrong} is {getattr(self, wrong)!r}")
 
     @property
     def channels(self) -> int:

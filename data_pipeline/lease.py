@@ -142,6 +142,6 @@ class Lease:
             # On storage that shows a file while it is written: of one who lives. It does not say that it holds the folder, else
             # all of several that begin at once could withdraw before each other.
             holder, holding, renewed = Holder("process", "unknown", 0, "unknown", "", 0.0), False, time.time()
-        by_storage = now is not None and info.mtime_ns is not None
-        age_s = (now - info.mtime_ns) / 1e9 if now is not None and by_storage else time.time() - renewed
+        timed = now is not None and info.mtime_ns is not None
+        age_s = (now - info.mtime_ns) / 1e9 if timed else time.time() - renewed
         return _Entry(info.base_name, holder, holding, max(0.0, age_s))

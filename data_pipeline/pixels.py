@@ -10,7 +10,7 @@ from PIL import Image
 
 _ORIENTATION = 0x0112  # of EXIF and of TIFF
 _BITS_PER_SAMPLE, _PHOTOMETRIC = 258, 262  # of TIFF
-_PNG = b"\x89PNG\r\n\x1a\n"
+PNG = b"\x89PNG\r\n\x1a\n"
 
 
 class UnusablePixels(ValueError):
@@ -65,7 +65,7 @@ def _alpha(image: Image.Image, data: bytes | memoryview) -> np.ndarray | None:
         return np.array(image.getchannel("A" if image.mode in ("RGBA", "LA", "PA") else "a"))
     if not image.has_transparency_data:
         return None
-    if bytes(data[:8]) == _PNG and data[25] in (0, 2):
+    if bytes(data[:8]) == PNG and data[25] in (0, 2):
         return _transparent_value(image, data, depth=data[24])
     return np.array(image.convert("RGBA").getchannel("A"))
 

@@ -332,13 +332,18 @@ def _open_fsspec(parts: Uri) -> Storage:
     return Storage(uri, pafs.PyFileSystem(pafs.FSSpecHandler(filesystem)), path)
 
 
+def fsspec_of(filesystem: pafs.FileSystem) -> Any:
+    """The file system of fsspec below `filesystem`, or None."""
+    return filesystem.handler.fs if isinstance(filesystem, pafs.PyFileSystem) else None
+
+
 def _renaming(filesystem: pafs.FileSystem) -> Any:
     """The fsspec file system below `filesystem` if it renames files (sftp, smb, local); object stores only copy, it is None."""
-    if not isinstance(filesystem, pafs.PyFileSystem):
+    inner = fsspec_of(filesystem)
+    if inner is None:
         return None
     from fsspec import AbstractFileSystem
 
-    inner = filesystem.handler.fs
     return None if type(inner).mv is AbstractFileSystem.mv else inner
 
 
@@ -354,4 +359,4 @@ def _rename(filesystem: Any, source: str, target: str) -> None:
         filesystem.mv(source, target)
 
 
-__all__ = ["Storage", "StorageError", "open_storage", "storage_errors"]
+__all__ = ["Storage", "StorageError", "fsspec_of", "open_storage", "storage_errors"]

@@ -14,10 +14,9 @@ from data_pipeline.storage import Storage
 from data_pipeline.stream import EvaluationStream, Position, StreamConfig, TrainStream
 from data_pipeline.tokenizer import Tokenizer
 from trainers.check_metrics import groups_of
-from trainers.checkpoint import VOCAB, DataInfo, TrainerState, build_recognizer, load_trainer_state
+from trainers.checkpoint import VOCAB, DataInfo, TrainerState, build_recognizer, criterion_of, load_trainer_state
 from trainers.checkpoint_writer import newest_whole
 from trainers.config import TrainConfig
-from trainers.criterion import Criterion
 from trainers.distributed import with_synchronized_norms, wrapped
 from trainers.early_stopping import EarlyStopping
 from trainers.find_micro_batch import find_micro_batch
@@ -130,8 +129,7 @@ def assemble(config: TrainConfig, line: Line, run: Storage, place: Place) -> Par
         wrap=lambda network: wrapped(network, config.scaling.ddp, place.device),
         mark=line.mark,
     )
-    stopping = config.early_stopping
-    patience = EarlyStopping(stopping, Criterion.of(stopping.metric, stopping.mode, task.metric_directions))
+    patience = EarlyStopping(config.early_stopping, criterion_of(config.early_stopping))
     parts = Parts(source, task, data, stream, validation, groups, total_steps, network, step, micro_batch, patience)
     if saved is not None:
         step.load_state_dict(saved.step)

@@ -47,7 +47,8 @@ def check_run(config: TrainConfig, fresh: bool = True) -> Dataset:
     _require_splits(config, dataset)
     check_metrics(config, dataset)
     place = Place(0, config.scaling.num_train_workers, torch.device("cpu"))
-    source = Source(config, place, dataset, Tokenizer(dataset.manifest.charset))
+    tokenizer = Tokenizer(dataset.manifest.charset)
+    source = Source(config, place, dataset, tokenizer)
     source.training()  # a window and a batch fit into stream.memory_mb
     source.evaluation(config.data.val_split)
     policy = dataset.manifest.image
@@ -56,7 +57,7 @@ def check_run(config: TrainConfig, fresh: bool = True) -> Dataset:
             f"model.in_channels={config.model.in_channels}, but the images of '{config.data.dataset}' are "
             f"{policy.colour}: set model.in_channels={policy.channels}."
         )
-    task, data = SequenceTask(Tokenizer(dataset.manifest.charset)), DataInfo.of(dataset.manifest, config.stream.max_tokens)
+    task, data = SequenceTask(tokenizer), DataInfo.of(dataset.manifest, config.stream.max_tokens)
     with torch.device("meta"):
         model = build_recognizer(config, task, data).eval()
         images = torch.zeros((1, policy.channels, policy.height, policy.width), dtype=torch.uint8)

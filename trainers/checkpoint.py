@@ -34,6 +34,7 @@ from models import ModelConfig, ModelConfigError, Recognizer, build_model, check
 from trainers.checkpointing import CheckpointConfig
 from trainers.config import ConfigError, TrainConfig, config_from_dict, to_yaml
 from trainers.criterion import Criterion
+from trainers.early_stopping import EarlyStoppingConfig
 from trainers.environment_values import without_missing_variables
 from trainers.task import SequenceTask
 
@@ -194,20 +195,21 @@ def _sha256(content: bytes) -> str:
     return hashlib.sha256(content).hexdigest()
 
 
-def read_whole(checkpoint: Storage, name: str) -> bytes:
-    """One of the files of `checkpoint`, checked; a small one of a checkpoint from before these had sums is taken as it is.
+def read_whole(checkpoint: Storage, *names: str) -> list[bytes]:
+    """Files of `checkpoint`, checked; a small one of a checkpoint from before these had sums is taken as it is.
 
     Raises:
-        CheckpointError: it is not what was written.
-        StorageError: it cannot be read.
+        CheckpointError: one is not what was written.
+        StorageError: one cannot be read.
     """
-    content = checkpoint.child(name).read_bytes()
+    contents = [checkpoint.child(name).read_bytes() for name in names]
     sums = json.loads(checkpoint.child(WHOLE).read_bytes())["files"]
-    if (name in sums or name in (WEIGHTS, STATE)) and _sha256(content) != sums[name]["sha256"]:
-        raise CheckpointError(
-            f"Checkpoint '{checkpoint.uri}' is damaged: the SHA-256 of its {name} is not the one it was written with."
-        )
-    return content
+    for name, content in zip(names, contents, strict=True):
+        if (name in sums or name in (WEIGHTS, STATE)) and _sha256(content) != sums[name]["sha256"]:
+            raise CheckpointError(
+                f"Checkpoint '{checkpoint.uri}' is damaged: the SHA-256 of its {name} is not the one it was written with."
+            )
+    return contents
 
 
 @dataclass(frozen=True)
@@ -227,8 +229,9 @@ def load_trainer_state(checkpoint: Storage) -> TrainerState:
         StorageError: it cannot be read.
     """
     try:
-        content = torch.load(io.BytesIO(read_whole(checkpoint, STATE)), map_location="cpu", weights_only=True)
-        return TrainerState(load(read_whole(checkpoint, WEIGHTS)), Position(*content["position"]), content["step"])
+        state, weights = read_whole(checkpoint, STATE, WEIGHTS)
+        content = torch.load(io.BytesIO(state), map_location="cpu", weights_only=True)
+        return TrainerState(load(weights), Position(*content["position"]), content["step"])
     except StorageError as error:
         if error.missing:
             raise CheckpointError(f"Checkpoint '{checkpoint.uri}' is incomplete: {error}") from None
@@ -254,8 +257,8 @@ def find_checkpoint(uri: str) -> Storage:
     return storage.child(max(goodness, key=lambda name: (goodness[name], age_order(name))))
 
 
-def criterion_of(config: CheckpointConfig) -> Criterion:
-    """What the checkpoints of a run are compared by."""
+def criterion_of(config: CheckpointConfig | EarlyStoppingConfig) -> Criterion:
+    """What the checkpoints of a run are compared by, or its patience counts by."""
     return Criterion.of(config.metric, config.mode, SequenceTask.metric_directions)
 
 
@@ -317,9 +320,10 @@ def load_checkpoint(uri: str, device: torch.device | None = None) -> LoadedCheck
         config, tokenizer, data = read_description(storage)
         task = SequenceTask(tokenizer, config.loss, config.decoding)
         model = build_recognizer(config, task, data)
-        weights = load(read_whole(storage, WEIGHTS))
+        (weights,) = read_whole(storage, WEIGHTS)
+        tensors = load(weights)
         try:
-            model.load_state_dict(weights)
+            model.load_state_dict(tensors)
         except RuntimeError:
             raise CheckpointError(
                 f"Checkpoint '{storage.uri}' is damaged: its {WEIGHTS} is not of the network that its {CONFIG} describes."
@@ -338,8 +342,8 @@ def read_description(storage: Storage) -> tuple[TrainConfig, Tokenizer, DataInfo
     with _readable(storage), scratch_folder("checkpoint") as scratch:
         file = scratch / CONFIG
         file.write_bytes(storage.child(CONFIG).read_bytes())
-        tokenizer = Tokenizer.from_json(read_whole(storage, VOCAB))
-        return read_config(file, missing_variables=True), tokenizer, DataInfo.from_json(read_whole(storage, DATA))
+        vocabulary, data = read_whole(storage, VOCAB, DATA)
+        return read_config(file, missing_variables=True), Tokenizer.from_json(vocabulary), DataInfo.from_json(data)
 
 
 @contextlib.contextmanager

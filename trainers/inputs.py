@@ -16,14 +16,13 @@ import ray.data
 
 from cluster.errors import UserError
 from data_pipeline.manifest import MANIFEST, Dataset, open_dataset
-from data_pipeline.storage import Storage, open_storage, storage_errors
+from data_pipeline.storage import Storage, fsspec_of, open_storage, storage_errors
 from trainers.judge import read_rows
 from trainers.prediction.files import (
     LeftOut,
     Listing,
     SourceFile,
     described,
-    fsspec_of,
     is_local,
     read_file,
     read_or_problem,

@@ -39,7 +39,7 @@ from trainers.inputs import Inputs, open_inputs
 from trainers.pool import predict_with_pool
 from trainers.prediction.job import JOB, Job
 from trainers.prediction.output import require_writable
-from trainers.prediction.parts import Parts, is_part, part_name
+from trainers.prediction.parts import Parts, part_name
 
 ROWS_PER_PART = 1024
 LEFT_OUT = "left_out.json"
@@ -78,7 +78,7 @@ def predict(
         if own.taken_over:
             print(own.taken_over, flush=True)
         job = Job.of(found, policy, decoding, inputs.identity, rows_per_part)
-        job.enter(out, is_part)
+        job.enter(out)
         _write_left_out(out, inputs)
         ids = inputs.ids
         parts = Parts(out, job.digest, ids, inputs.stamps, rows_per_part)

@@ -10,9 +10,10 @@ import torch
 
 from cluster.errors import UserError
 from data_pipeline.images import BadImage, ImagePolicy, Prepared, page_count, prepare
+from data_pipeline.storage import open_storage
 from data_pipeline.stream.batch import pad_images
 from models import Decoding
-from trainers.checkpoint import CheckpointError, LoadedCheckpoint, find_checkpoint, load_checkpoint
+from trainers.checkpoint import CheckpointError, LoadedCheckpoint, load_checkpoint
 from trainers.prediction.frames import frames_of
 from trainers.prediction.job import checkpoint_digest
 
@@ -59,7 +60,7 @@ class Predictor:
             torch.set_num_threads(threads)
         device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
         self.loaded: LoadedCheckpoint = load_checkpoint(checkpoint, device)
-        if digest and checkpoint_digest(find_checkpoint(self.loaded.uri)) != digest:
+        if digest and checkpoint_digest(open_storage(self.loaded.uri)) != digest:
             raise CheckpointError(
                 f"Checkpoint '{self.loaded.uri}' was replaced by another while it was predicting. Start again."
             )

@@ -11,7 +11,6 @@ from trainers.criterion import Criterion
 from trainers.early_stopping import EarlyStopping
 from trainers.optim.schedule import rate
 from trainers.step import TrainStep
-from trainers.task import SequenceTask
 
 LEAST_JUMP = 0.01  # a rate that changes by a smaller share is not worth a word
 
@@ -31,7 +30,7 @@ def resume_notes(run: Storage, before: TrainConfig, after: TrainConfig) -> list[
     mark = list(marks.values())[-1]
     epochs_done = int(mark["metrics"].get("epoch", 0))
     stopping = after.early_stopping
-    patience = EarlyStopping(stopping, Criterion.of(stopping.metric, stopping.mode, SequenceTask.metric_directions))
+    patience = EarlyStopping(stopping, criterion_of(stopping))
     notes = []
     if not patience.load_state_dict(mark.get("patience", {})) and stopping.patience:
         notes.append(

@@ -7,7 +7,7 @@ from xml.etree import ElementTree
 import numpy as np
 
 from data_pipeline.crohme.mathml import XML_ID
-from data_pipeline.crohme.traces import TraceError, TraceFormats
+from data_pipeline.crohme.traces import TraceError, TraceFormats, local_name
 
 INKML = "{http://www.w3.org/2003/InkML}"
 
@@ -43,12 +43,12 @@ def read_inkml(data: bytes) -> Ink:
     """
     root = _parse(_decode(data))
     if root.tag not in (f"{INKML}ink", "ink"):
-        raise UnusableInk(f"not InkML: the root element is {_local(root.tag)!r}")
+        raise UnusableInk(f"not InkML: the root element is {local_name(root)!r}")
     annotations = {
-        element.get("type", ""): (element.text or "").strip() for element in root if _local(element.tag) == "annotation"
+        element.get("type", ""): (element.text or "").strip() for element in root if local_name(element) == "annotation"
     }
     latex = annotations.pop("truth", None) or None
-    mathml = next((element for element in root.iter() if _local(element.tag) == "math"), None)
+    mathml = next((element for element in root.iter() if local_name(element) == "math"), None)
     if latex is None and mathml is None:
         raise UnusableInk("no truth: neither LaTeX nor MathML")
     try:
@@ -65,10 +65,10 @@ def _symbols(root: ElementTree.Element, places: dict[str, int]) -> dict[str, lis
     """The trace groups that name an element of the MathML, with the `places` of their traces."""
     symbols: dict[str, list[int]] = {}
     for group in root.iter():
-        children = {_local(child.tag): child for child in group} if _local(group.tag) == "traceGroup" else {}
+        children = {local_name(child): child for child in group} if local_name(group) == "traceGroup" else {}
         if "annotationXML" in children:
             references = [
-                child.get("traceDataRef", "").removeprefix("#") for child in group if _local(child.tag) == "traceView"
+                child.get("traceDataRef", "").removeprefix("#") for child in group if local_name(child) == "traceView"
             ]
             strokes = [places[name] for name in references if name in places]
             symbols.setdefault(children["annotationXML"].get("href", ""), []).extend(strokes)
@@ -95,10 +95,6 @@ def _parse(text: str) -> ElementTree.Element:
         return ElementTree.fromstring(text)
     except (ElementTree.ParseError, ValueError) as error:
         raise UnusableInk(f"malformed XML: {error}") from error
-
-
-def _local(tag: str) -> str:
-    return tag.rpartition("}")[2]
 
 
 def _strokes(root: ElementTree.Element) -> Iterator[tuple[str, np.ndarray]]:

@@ -137,10 +137,10 @@ def _sign(channel: Element) -> float:
 
 def _regular(child: Element) -> Iterator[Element]:
     """The channels, in order, that every point has; those of `intermittentChannels` come after them, now and then."""
-    if _local(child) == "channel":
+    if local_name(child) == "channel":
         yield child
-    elif _local(child) == "regularChannels":  # of drafts of the recommendation
-        yield from (channel for channel in child if _local(channel) == "channel")
+    elif local_name(child) == "regularChannels":  # of drafts of the recommendation
+        yield from (channel for channel in child if local_name(channel) == "channel")
 
 
 class TraceFormats:
@@ -156,13 +156,13 @@ class TraceFormats:
         Raises:
             TraceError: a trace refers to something that is not there, or to a format without x and y.
         """
-        bare = next((child for child in self._root if _local(child) == "traceFormat"), None)
+        bare = next((child for child in self._root if local_name(child) == "traceFormat"), None)
         yield from self._below(self._root, TraceFormat() if bare is None else TraceFormat.of(bare))
 
     def _below(self, parent: Element, current: TraceFormat) -> Iterator[tuple[Element, TraceFormat]]:
         for child in parent:
-            kind, reference = _local(child), child.get("contextRef")
-            if kind == "context" and _local(parent) == "ink":  # holds for what comes after it
+            kind, reference = local_name(child), child.get("contextRef")
+            if kind == "context" and local_name(parent) == "ink":  # holds for what comes after it
                 current = self._of_context(child, current)
             elif not kind.startswith("annotation"):
                 own = self._of_context(self._find(reference), current) if reference else current
@@ -175,12 +175,12 @@ class TraceFormats:
         """What a context says of the trace format: itself, by its ink source, or by the context that it refers to."""
         if depth > 20:
             raise TraceError("contexts refer to each other in a circle")
-        children = {_local(child): child for child in context}
+        children = {local_name(child): child for child in context}
         source = children.get("inkSource")
         for element in (context, source):
             if element is None:
                 continue
-            own = next((child for child in element if _local(child) == "traceFormat"), None)
+            own = next((child for child in element if local_name(child) == "traceFormat"), None)
             if own is not None:
                 return TraceFormat.of(own)
         if reference := context.get("traceFormatRef"):
@@ -204,5 +204,6 @@ class TraceFormats:
         return element
 
 
-def _local(element: Element) -> str:
+def local_name(element: Element) -> str:
+    """The name of an element without its namespace; of a comment, none."""
     return element.tag.rpartition("}")[2] if isinstance(element.tag, str) else ""

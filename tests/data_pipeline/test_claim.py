@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import subprocess
 import sys
 import threading
 import time
 import uuid
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -46,6 +48,15 @@ def test_a_second_holder_is_refused_with_the_first_ones_name(folder: Storage) ->
         assert not second.taken_over, "the first gave it back"
 
 
+def all_at_once(*functions: Callable[[], None]) -> None:
+    """Run each function in a thread of its own, to its end."""
+    threads = [threading.Thread(target=function) for function in functions]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+
+
 def test_of_many_that_begin_at_once_one_holds_it(folder: Storage) -> None:
     begin, decided = threading.Barrier(6), threading.Barrier(6)
     held: list[bool] = []
@@ -60,11 +71,7 @@ def test_of_many_that_begin_at_once_one_holds_it(folder: Storage) -> None:
             held.append(False)
             decided.wait(60)
 
-    threads = [threading.Thread(target=start) for _ in range(6)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
+    all_at_once(*[start] * 6)
     assert sorted(held) == [False] * 5 + [True]
 
 
@@ -179,11 +186,7 @@ def test_of_several_whose_files_are_seen_in_part_one_holds_it(monkeypatch: pytes
         begin.wait()
         rivals.append(lease.acquire()[0])
 
-    threads = [threading.Thread(target=start, args=(lease,)) for lease in leases]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
+    all_at_once(*(functools.partial(start, lease) for lease in leases))
     assert rivals.count(None) == 1
     for lease in leases:
         lease.release()

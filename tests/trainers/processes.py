@@ -90,8 +90,8 @@ def last_state(run: Storage) -> dict[str, Any]:
     from safetensors.torch import load
 
     checkpoint = run.child(list(whole_checkpoints(run))[-1])
-    state = torch.load(io.BytesIO(read_whole(checkpoint, STATE)), weights_only=True)
-    return {"weights": load(read_whole(checkpoint, WEIGHTS)), **state}
+    state, weights = read_whole(checkpoint, STATE, WEIGHTS)
+    return {"weights": load(weights), **torch.load(io.BytesIO(state), weights_only=True)}
 
 
 def differences(one: Any, other: Any, path: str = "") -> list[str]:

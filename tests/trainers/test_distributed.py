@@ -15,7 +15,7 @@ from cluster.errors import UserError
 from models import build_model
 from models.named import load_named
 from tests.trainers.test_bad_step import Poisoned, Pushed
-from tests.trainers.test_step import CPU, TOKENIZER, _frozen, batch_of, part, tiny_model, two_ranks
+from tests.trainers.test_step import CPU, TOKENIZER, _frozen, batch_of, hand_over, part, tiny_model, two_ranks
 from trainers.bad_steps import BadSteps
 from trainers.device_batch import to_device
 from trainers.distributed import with_synchronized_norms, wrapped
@@ -81,12 +81,7 @@ def _rank(rank: int, port: int, results: Any) -> None:
     found["wish"] = (float(result.stop), float(result.checkpoint) > 0, bool(result.bad))
     found["told"] = line.events
     found["same"] = _weights(step.network)
-    everyone: list[Any] = [None, None]
-    dist.all_gather_object(everyone, found)
-    if rank == 0:
-        results.put(everyone)
-    dist.barrier()
-    dist.destroy_process_group()
+    hand_over(found, results)
 
 
 @pytest.fixture(scope="module")

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from data_pipeline.images import ImagePolicy
 from data_pipeline.stream.batch import Batch, Decoder
 from data_pipeline.stream.plan import Position, Step
-from tests.trainers.test_step import CPU, TOKENIZER, batch_of, kind_of, part, tiny_model, two_ranks
+from tests.trainers.test_step import CPU, TOKENIZER, batch_of, hand_over, kind_of, part, tiny_model, two_ranks
 from trainers.device_batch import to_device
 from trainers.distributed import wrapped
 from trainers.optim import OptimConfig
@@ -119,12 +119,7 @@ def _rank(rank: int, port: int, results: Any) -> None:
         step(to_device(batch, CPU))
     found["after"] = arrays(network.state_dict())
     found["gradients"] = arrays({name: p.grad for name, p in network.named_parameters() if p.grad is not None})
-    everyone: list[Any] = [None, None]
-    dist.all_gather_object(everyone, found)
-    if rank == 0:
-        results.put(everyone)
-    dist.barrier()
-    dist.destroy_process_group()
+    hand_over(found, results)
 
 
 def test_two_ranks_take_17_rows_the_last_of_which_one_of_them_has() -> None:

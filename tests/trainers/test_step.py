@@ -142,6 +142,16 @@ def _frozen(model: nn.Module) -> nn.Module:
     return model
 
 
+def hand_over(found: Any, results: Any) -> None:
+    """At the end of a rank: what it and the other have `found`, in the order of the ranks, goes into `results`."""
+    everyone: list[Any] = [None, None]
+    dist.all_gather_object(everyone, found)
+    if dist.get_rank() == 0:
+        results.put(everyone)
+    dist.barrier()
+    dist.destroy_process_group()
+
+
 def two_ranks(function: Callable[[int, int, Any], None]) -> Any:
     """What the first of two processes that run `function(rank, port, results)` has put into `results`."""
     with socket.socket() as probe:

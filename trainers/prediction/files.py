@@ -79,11 +79,6 @@ def is_local(filesystem: pafs.FileSystem) -> bool:
     return isinstance(filesystem, pafs.LocalFileSystem)
 
 
-def fsspec_of(filesystem: pafs.FileSystem) -> Any:
-    """The file system of fsspec below `filesystem`, or None."""
-    return filesystem.handler.fs if isinstance(filesystem, pafs.PyFileSystem) else None
-
-
 def stamp_of(info: os.stat_result | pafs.FileInfo | dict[str, Any]) -> str:
     """The state of a file, from what its listing says; S3 through pyarrow gives size and time of change, not the ETag."""
     if isinstance(info, os.stat_result):

@@ -24,6 +24,7 @@ from data_pipeline.images import ImagePolicy
 from data_pipeline.storage import Storage
 from models import Decoding
 from trainers.checkpoint import CONFIG, DATA, VOCAB, WEIGHTS, WHOLE, CheckpointError
+from trainers.prediction.parts import is_part
 
 JOB = "job.json"
 FORMAT = 2
@@ -81,7 +82,7 @@ class Job:
         """SHA-256 of what identifies the job; every part carries it."""
         return _sha256(_identity(self.content))
 
-    def enter(self, out: Storage, is_part: Any) -> None:
+    def enter(self, out: Storage) -> None:
         """Write `job.json` into `out`, which this process owns, or find there that it is this job.
 
         Raises:

@@ -21,10 +21,11 @@ from typing import Any, NamedTuple
 import pyarrow.fs as pafs
 
 from cluster.errors import UserError
-from data_pipeline.storage import Storage, StorageError, open_storage, storage_errors
-from trainers.prediction.files import Listing, SourceFile, fsspec_of, in_threads, is_local, joined, stamp_of
+from cluster.redaction import printable
+from data_pipeline.storage import Storage, StorageError, fsspec_of, open_storage, storage_errors
+from trainers.prediction.files import Listing, SourceFile, in_threads, is_local, joined, stamp_of
 from trainers.prediction.kinds import named_as_image
-from trainers.prediction.names import path_of, shown, written
+from trainers.prediction.names import path_of, written
 
 # The longer mark first: that of UTF-32 begins with that of UTF-16.
 _MARKS = ((b"\xff\xfe\0\0", "utf-32"), (b"\0\0\xfe\xff", "utf-32"), (b"\xff\xfe", "utf-16"), (b"\xfe\xff", "utf-16"))
@@ -82,8 +83,8 @@ def read_list(file: Storage) -> Listing:
     hits = [hit for hit in found if hit]
     if not any(answer.path and not answer.problem for _, answer in hits):
         raise UserError(
-            f"Nothing that '{file.uri}' lists is a file. The first of {len(lines)} lines is '{shown(lines[0])[:200]}'; they "
-            f"are looked for below {places.described()}. Write one path a line, relative to one of these, or absolute."
+            f"Nothing that '{file.uri}' lists is a file. The first of {len(lines)} lines is '{printable(lines[0])[:200]}'; "
+            f"they are looked for below {places.described()}. Write one path a line, relative to one of these, or absolute."
         )
     usual = Counter(spelling.table for spelling, _ in hits).most_common(1)[0][0]
     listing = Listing([], places.filesystems)
@@ -92,7 +93,7 @@ def read_list(file: Storage) -> Listing:
             spelling = next((way for way in spellings[i] if way.table == usual), spellings[i][0])
             if i == 0 and _is_header(spelling.written, lines[0] if usual not in _NO_TABLE else ""):
                 listing.notes.append(
-                    f"The first line of '{file.uri}' names no file and is taken as a header: {shown(lines[0])[:100]}"
+                    f"The first line of '{file.uri}' names no file and is taken as a header: {printable(lines[0])[:100]}"
                 )
                 continue
             listing.files.append(SourceFile(written(spelling.written), problem="does not exist"))
@@ -102,12 +103,12 @@ def read_list(file: Storage) -> Listing:
             listing.files.append(SourceFile(name, path, answer.stamp, answer.problem, answer.at))
     twice = [name for name, count in Counter(file.id for file in listing.files).items() if count > 1]
     if twice:
-        raise UserError(f"'{file.uri}' lists '{shown(twice[0])}' twice. Each image is predicted once: remove one.")
+        raise UserError(f"'{file.uri}' lists '{printable(twice[0])}' twice. Each image is predicted once: remove one.")
     return listing
 
 
 def _lines(file: Storage) -> list[str]:
-    data = read_bytes(file)
+    data = file.read_bytes()
     if not is_text(data):
         raise UserError(f"'{file.uri}' is neither a folder, nor an image, nor a list of images: it is not text.")
     encoding = next((name for mark, name in _MARKS if data.startswith(mark)), "utf-8-sig")
@@ -130,15 +131,6 @@ def _with_whole_cells(lines: list[str]) -> list[str]:
             whole[-1] = "\n".join(lines[begun : number + 1])
             begun = -1
     return whole if begun < 0 else [*whole, *_with_whole_cells(lines[begun + 1 :])]
-
-
-def read_bytes(file: Storage) -> bytes:
-    """The whole file, also one whose name is not UTF-8."""
-    with storage_errors(file):
-        if file.is_local:
-            with open(file.path, "rb") as stream:
-                return stream.read()
-    return file.read_bytes()
 
 
 def _spellings(line: str) -> list[Spelling]:

@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import re
 
+from cluster.redaction import printable
+
 _RAW_BYTE = re.compile("[\udc80-\udcff]")  # as `os.fsdecode` gives a byte that is not UTF-8
 _ESCAPE = re.compile(r"\\x([0-9a-f]{2})")
 _LIKE_AN_ESCAPE = re.compile(r"\\(?=x[0-9a-f]{2})")
@@ -40,11 +42,6 @@ def page_id(name: str, page: int) -> str:
     return name if page == 1 else f"{name}#page={page}"
 
 
-def shown(text: str) -> str:
-    """A name as a message shows it: control characters and line breaks visible."""
-    return text if text.isprintable() else repr(text)[1:-1]
-
-
 def some(names: list[str], most: int = 5) -> str:
     """The first few of `names`, as a message shows them."""
-    return ", ".join(map(shown, names[:most])) + (", ..." if len(names) > most else "")
+    return ", ".join(map(printable, names[:most])) + (", ..." if len(names) > most else "")

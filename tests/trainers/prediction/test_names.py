@@ -7,7 +7,8 @@ import os
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from trainers.prediction.names import id_of, page_id, path_of, shown
+from cluster.redaction import printable
+from trainers.prediction.names import id_of, page_id, path_of
 
 paths = st.binary(min_size=1, max_size=40).filter(lambda name: b"\0" not in name)
 tricky = st.lists(
@@ -38,4 +39,4 @@ def test_plain_names_are_their_own_ids() -> None:
 
 
 def test_a_message_shows_no_control_characters() -> None:
-    assert shown("a\x1b[31m\nb") == "a\\x1b[31m\\nb"
+    assert printable("a\x1b[31m\nb") == "a\\x1b[31m\\nb"

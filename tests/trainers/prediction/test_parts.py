@@ -15,7 +15,7 @@ from data_pipeline.storage import Storage, open_storage
 from models import Decoding
 from tests.trainers.test_checkpoint import write
 from trainers.prediction.job import JOB, Job
-from trainers.prediction.parts import Parts, is_part, part_name
+from trainers.prediction.parts import Parts, part_name
 
 IDS = ["a", "b", "c", "d", "e"]
 STAMPS = {name: f"1-{name}" for name in IDS}
@@ -117,7 +117,7 @@ def test_a_job_is_known_by_all_that_its_result_depends_on(out: Storage, tmp_path
         image: ImagePolicy | None = None,
     ) -> None:
         image = image or ImagePolicy()
-        Job.of(open_storage(tmp_path / name), image, decoding or Decoding(), inputs, size).enter(out, is_part)
+        Job.of(open_storage(tmp_path / name), image, decoding or Decoding(), inputs, size).enter(out)
 
     enter()
     enter()
