@@ -12,8 +12,8 @@ from pathlib import Path
 from matplotlib.figure import Figure
 
 from cluster.errors import UserError, run_command
-from data_pipeline.storage import open_storage
-from trainers.run_log import seconds_of
+from data_pipeline.storage.base import open_storage
+from trainers.run.log import seconds_of
 from trainers.tracking.history import HISTORY, History
 
 

@@ -19,19 +19,19 @@ import torch
 
 from benchmarks.machine import machine
 from cluster.errors import UserError, run_command
-from data_pipeline.formulas.grammar import FormulaConfig, charset
-from data_pipeline.formulas.sample import make_sample
-from data_pipeline.images import ImagePolicy, fit
+from data_pipeline.dataset.tokenizer import Tokenizer
+from data_pipeline.preparation.images import ImagePolicy, fit
 from data_pipeline.stream.batch import Batch, pad_images
 from data_pipeline.stream.plan import Position
-from data_pipeline.tokenizer import Tokenizer
+from data_pipeline.synthesis.formulas.grammar import FormulaConfig, charset
+from data_pipeline.synthesis.formulas.sample import make_sample
 from models import ModelConfig, ModelConfigError, build_model
-from models.named import load_named
-from trainers.device_batch import to_device
+from models.presets import load_named
+from trainers.config.scaling import Precision
+from trainers.engine.step import StepConfig, TrainStep
 from trainers.optim import OptimConfig
-from trainers.scaling import Precision
-from trainers.step import StepConfig, TrainStep
-from trainers.task import SequenceTask
+from trainers.tasks.device_batch import to_device
+from trainers.tasks.sequence import SequenceTask
 
 
 @dataclass(frozen=True)

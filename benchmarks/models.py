@@ -20,7 +20,7 @@ from benchmarks.machine import machine
 from benchmarks.satrn_as_written import SatrnAsWritten
 from models import Decoding, Memory, Output, Recognizer, build_model
 from models.backbones.instance_norm import InstanceNorm
-from models.named import load_named
+from models.presets import load_named
 from models.summary.measure import never_ending, random_images, random_targets, total_loss
 
 

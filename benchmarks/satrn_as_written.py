@@ -19,12 +19,12 @@ from timm.layers import SEModule
 from torch import Tensor, nn
 
 from models import Memory, Recognizer
-from models.attention import MultiHeadAttention, merge_heads, split_heads
 from models.backbones.squeeze_excite import LeanSEModule
 from models.decoders.transformer import TransformerDecoder, TransformerDecoderLayer
 from models.encoders.attention import ResidualAttention
 from models.encoders.transformer import TransformerEncoder, TransformerEncoderLayer
-from models.feed_forward import ConvMapFeedForward
+from models.layers.attention import MultiHeadAttention, merge_heads, split_heads
+from models.layers.feed_forward import ConvMapFeedForward
 
 
 class SatrnAsWritten:

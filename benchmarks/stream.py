@@ -34,11 +34,11 @@ from benchmarks.stream_peers import BATCH, bare_processes, steady_rate, torch_lo
 from cluster.errors import UserError, run_command
 from cluster.scratch import scratch_folder
 from cluster.session import ray_session
-from data_pipeline.manifest import open_dataset
-from data_pipeline.storage import Storage, open_storage
+from data_pipeline.dataset.manifest import open_dataset
+from data_pipeline.dataset.tokenizer import Tokenizer
+from data_pipeline.storage.base import Storage, open_storage
 from data_pipeline.stream import CacheConfig, Position, StreamConfig, TrainStream
 from data_pipeline.stream.config import Augmentation
-from data_pipeline.tokenizer import Tokenizer
 
 PARTS = ("local", "augmented", "s3", "training", "memory", "growth")
 Figures = dict[str, Any]
@@ -149,12 +149,12 @@ def _signed(file: Storage) -> str:
 
 def training(scratch: Path) -> Figures:
     """What a training run of three epochs says of its data."""
-    from data_pipeline.formulas.grammar import FormulaConfig
-    from data_pipeline.images import ImagePolicy
+    from data_pipeline.preparation.images import ImagePolicy
+    from data_pipeline.synthesis.formulas.grammar import FormulaConfig
     from data_pipeline.synthesize import synthesize_formulas
-    from trainers.check_run import new_run
-    from trainers.config import load_config
-    from trainers.run import run_training
+    from trainers.config.train import load_config
+    from trainers.run.launch_ray import run_training
+    from trainers.run.preflight import new_run
     from trainers.tracking import Console
 
     with ray_session(min_cpus=3):

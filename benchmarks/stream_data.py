@@ -9,10 +9,10 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from data_pipeline.images import ImagePolicy, encode_png
-from data_pipeline.manifest import Dataset, Manifest, Split, open_dataset
-from data_pipeline.shards import Row, read_split, write_shard
-from data_pipeline.storage import Storage, open_storage
+from data_pipeline.dataset.manifest import Dataset, Manifest, Split, open_dataset
+from data_pipeline.dataset.shards import Row, read_split, write_shard
+from data_pipeline.preparation.images import ImagePolicy, encode_png
+from data_pipeline.storage.base import Storage, open_storage
 
 
 def line_image(rng: np.random.Generator, height: int = 128, width: int = 512) -> np.ndarray:

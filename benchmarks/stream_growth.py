@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 import psutil
 
-from data_pipeline.images import ImagePolicy
-from data_pipeline.manifest import Extent, Manifest, Shard, Split
+from data_pipeline.dataset.manifest import Extent, Manifest, Shard, Split
+from data_pipeline.preparation.images import ImagePolicy
 from data_pipeline.stream.plan import BatchRule, train_plan
 
 ROWS_PER_GROUP, GROUPS_PER_SHARD = 64, 64

@@ -12,9 +12,9 @@ from typing import Any
 import psutil
 
 from benchmarks.stream_data import mixed_dataset
-from data_pipeline.manifest import open_dataset
+from data_pipeline.dataset.manifest import open_dataset
+from data_pipeline.dataset.tokenizer import Tokenizer
 from data_pipeline.stream import Position, StreamConfig, TrainStream
-from data_pipeline.tokenizer import Tokenizer
 
 BATCH_PIXELS = 32_000_000  # two of the largest images
 EPOCHS = 2

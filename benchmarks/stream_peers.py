@@ -14,7 +14,7 @@ import pyarrow.parquet as pq
 import torch
 from torch.utils.data import DataLoader, IterableDataset, get_worker_info
 
-from data_pipeline.stream.augment import augment
+from data_pipeline.augmentation.augment import augment
 from data_pipeline.stream.config import Augmentation
 
 WORKERS = 2

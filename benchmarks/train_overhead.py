@@ -28,18 +28,18 @@ from cluster.cores import cores_each
 from cluster.errors import run_command
 from cluster.scratch import scratch_folder
 from cluster.session import ray_session
-from data_pipeline.formulas.grammar import FormulaConfig
-from data_pipeline.images import ImagePolicy
-from data_pipeline.manifest import open_dataset
+from data_pipeline.dataset.manifest import open_dataset
+from data_pipeline.dataset.tokenizer import Tokenizer
+from data_pipeline.preparation.images import ImagePolicy
 from data_pipeline.stream import Batch, Position, TrainStream
+from data_pipeline.synthesis.formulas.grammar import FormulaConfig
 from data_pipeline.synthesize import synthesize_formulas
-from data_pipeline.tokenizer import Tokenizer
-from trainers.check_run import new_run
-from trainers.checkpoint import DataInfo, build_recognizer
-from trainers.config import TrainConfig, load_config
+from trainers.checkpoint.format import DataInfo, build_recognizer
+from trainers.config.train import TrainConfig, load_config
 from trainers.optim import Schedule
-from trainers.run import run_training
-from trainers.task import SequenceTask
+from trainers.run.launch_ray import run_training
+from trainers.run.preflight import new_run
+from trainers.tasks.sequence import SequenceTask
 from trainers.tracking import Console
 
 INTERVAL = 10  # steps between two readings of the clock

@@ -22,14 +22,14 @@ from cluster.numbers import number_problems
 from cluster.session import ray_session
 from cluster.values import Typing
 from cluster.yaml_text import one_line
-from data_pipeline.manifest import Dataset, open_dataset
+from data_pipeline.dataset.manifest import Dataset, open_dataset
+from data_pipeline.dataset.tokenizer import Tokenizer
 from data_pipeline.stream import Costs, Position, StreamConfig, TrainStream
 from data_pipeline.stream.batch import Decoder
 from data_pipeline.stream.config import Augmentation, Execution, problems
 from data_pipeline.stream.read import RowGroupReader, Rows
 from data_pipeline.stream.stream import decoding_threads
 from data_pipeline.stream.threads import LOCAL_READS, REMOTE_READS
-from data_pipeline.tokenizer import Tokenizer
 
 EPOCHS = 10_000  # more than there is time for
 

@@ -17,10 +17,10 @@ import pyarrow.parquet as pq
 from cluster.arguments import whole_number
 from cluster.errors import UserError, run_command
 from cluster.redaction import printable
-from data_pipeline.images import BadImage, decode, encode_png
-from data_pipeline.manifest import REJECTED, Dataset, open_dataset
-from data_pipeline.shards import read_split
-from data_pipeline.storage import storage_errors
+from data_pipeline.dataset.manifest import REJECTED, Dataset, open_dataset
+from data_pipeline.dataset.shards import read_split
+from data_pipeline.preparation.images import BadImage, decode, encode_png
+from data_pipeline.storage.base import storage_errors
 
 _SORTED = {
     "widest": lambda row: -row["width"],
@@ -99,7 +99,7 @@ def main() -> int:
         _require_file(args.sheet)
     print(describe(dataset))
     if args.sheet:
-        from data_pipeline.contact_sheet import contact_sheet  # matplotlib: for a sheet only
+        from data_pipeline.exploration.contact_sheet import contact_sheet  # matplotlib: for a sheet only
 
         policy = dataset.manifest.image
         rows = read_split(dataset, args.split, ["id", "image", "text", "width"]).to_pylist()

@@ -15,12 +15,12 @@ from cluster.arguments import finite_number, whole_number
 from cluster.errors import UserError, run_command
 from cluster.redaction import printable
 from cluster.session import ray_session
-from data_pipeline.build import MAX_SIDE, Chunk, build_dataset
-from data_pipeline.crohme.rows import Work, build_rows
-from data_pipeline.crohme.source import iter_inkml
-from data_pipeline.images import ImagePolicy
-from data_pipeline.manifest import MAX_TOKENS, Manifest
-from data_pipeline.storage import open_storage
+from data_pipeline.dataset.manifest import MAX_TOKENS, Manifest
+from data_pipeline.importers.crohme.rows import Work, build_rows
+from data_pipeline.importers.crohme.source import iter_inkml
+from data_pipeline.preparation.build import MAX_SIDE, Chunk, build_dataset
+from data_pipeline.preparation.images import ImagePolicy
+from data_pipeline.storage.base import open_storage
 
 # One shard for all that a competition has: a shard is sorted by size, and the more rows it has, the less row groups are padded.
 FILES_PER_SHARD = 10_000

@@ -13,13 +13,13 @@ import hashlib
 from cluster.arguments import whole_number
 from cluster.errors import run_command
 from cluster.session import ray_session
-from data_pipeline.build import MAX_SIDE, Chunk, build_dataset
-from data_pipeline.formulas.grammar import FormulaConfig, charset
-from data_pipeline.formulas.sample import make_sample
-from data_pipeline.images import ImagePolicy, encode_png, fit
-from data_pipeline.manifest import Manifest
-from data_pipeline.shards import Rejected, Row
-from data_pipeline.storage import open_storage
+from data_pipeline.dataset.manifest import Manifest
+from data_pipeline.dataset.shards import Rejected, Row
+from data_pipeline.preparation.build import MAX_SIDE, Chunk, build_dataset
+from data_pipeline.preparation.images import ImagePolicy, encode_png, fit
+from data_pipeline.storage.base import open_storage
+from data_pipeline.synthesis.formulas.grammar import FormulaConfig, charset
+from data_pipeline.synthesis.formulas.sample import make_sample
 
 SAMPLES_PER_SHARD = 512
 # Of every 10 different texts, one may be in val, one in test, eight in train.

@@ -14,11 +14,11 @@ from models.config import (
     StructureConfig,
     TimmConfig,
 )
+from models.decoders.sampled_tokens import OwnTokens
 from models.decoding import Candidates, Decoding, Generation, check_decoding
 from models.errors import ModelConfigError
 from models.memory import Memory
 from models.output import Output, reverse_targets
-from models.own_tokens import OwnTokens
 from models.recognizer import Recognizer, build_model
 from models.spec import OutputSpec
 

@@ -13,7 +13,7 @@ MAY_BE_0 = (
     "model.encoder.depth",
     "model.decoder.extra_embeddings",
 )
-# `models.attention` checks these together with the width that they share.
+# `models.layers.attention` checks these together with the width that they share.
 CHECKED_WITH_OTHERS = ("num_heads", "head_dim")
 
 

@@ -11,23 +11,23 @@ from models.backbones import build_backbone
 from models.checks import at_least, check_spec, is_finite
 from models.choices import choose
 from models.config import ModelConfig
-from models.counting import build_counting_head
-from models.ctc import build_ctc_head
 from models.decoders import build_decoder
+from models.decoders.directions import DIRECTIONS
+from models.decoders.sampled_tokens import OwnTokens, check_own
 from models.decoding import Decoding, Generation, decode
-from models.directions import DIRECTIONS
 from models.encoders import build_encoder
 from models.errors import ModelConfigError
+from models.heads.counting import build_counting_head
+from models.heads.ctc import build_ctc_head
+from models.heads.structure import build_structure_head
 from models.inputs import check_images, check_targets
+from models.layers.normalization import PixelNormalize
+from models.layers.padding import area_mask, clamped
+from models.layers.repulsion import REPULSIONS, check_repulsion
 from models.memory import Memory
-from models.normalization import PixelNormalize
 from models.output import Output
-from models.own_tokens import OwnTokens, check_own
-from models.padding import area_mask, clamped
 from models.rectifiers import build_rectifier
-from models.repulsion import REPULSIONS, check_repulsion
 from models.spec import OutputSpec
-from models.structure import build_structure_head
 
 
 class Recognizer(nn.Module):

@@ -14,7 +14,7 @@ import pytest
 from filelock import FileLock
 from hypothesis import settings
 
-pytest_plugins = ["tests.s3"]
+pytest_plugins = ["tests.support.s3"]
 
 # A directory of its own, so that no session that runs on this machine is joined; short, for Ray keeps sockets in it and a
 # socket's path may have 107 characters.
@@ -94,7 +94,7 @@ def formulas(ray_cluster: None, formulas_dataset: str) -> str:
 @pytest.fixture(scope="session")
 def formulas_dataset(tmp_path_factory: pytest.TempPathFactory) -> str:
     """The same for tests that need no Ray themselves: they run beside those that do. Takes 10 to 20 s to make, once."""
-    from data_pipeline.manifest import MANIFEST
+    from data_pipeline.dataset.manifest import MANIFEST
 
     beside = "PYTEST_XDIST_WORKER" in os.environ  # then the folder above is that of all processes of these tests
     folder = tmp_path_factory.getbasetemp().parent if beside else tmp_path_factory.getbasetemp()

@@ -9,13 +9,13 @@ from dataclasses import asdict
 from cluster.errors import run_command
 from cluster.redaction import redacted
 from cluster.session import ray_session
-from data_pipeline.manifest import open_dataset
-from data_pipeline.storage import open_storage
-from trainers.checkpoint import load_checkpoint
-from trainers.decoding_options import add_decoding_options, batch_size_of, decoding_of
-from trainers.figures_table import figures_table, split_figures
-from trainers.judge import judge_checkpoint
+from data_pipeline.dataset.manifest import open_dataset
+from data_pipeline.storage.base import open_storage
+from trainers.checkpoint.format import load_checkpoint
+from trainers.prediction.decoding_options import add_decoding_options, batch_size_of, decoding_of
+from trainers.prediction.evaluation import judge_checkpoint
 from trainers.prediction.output import require_writable
+from trainers.report.metrics_table import figures_table, split_figures
 
 
 def main() -> int:

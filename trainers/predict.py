@@ -28,18 +28,18 @@ from typing import NamedTuple
 from cluster.errors import run_command
 from cluster.progress import progress
 from cluster.session import ray_session
-from data_pipeline.claim import claim
-from data_pipeline.ink import inverted_line
-from data_pipeline.storage import Storage, open_storage
+from data_pipeline.preparation.ink import inverted_line
+from data_pipeline.storage.base import Storage, open_storage
+from data_pipeline.storage.claim import claim
 from models import Decoding
-from trainers.checkpoint import find_checkpoint
-from trainers.decoding_options import add_decoding_options, batch_size_of, decoding_of
-from trainers.image_options import PREFIX, image_policy_of
-from trainers.inputs import Inputs, open_inputs
-from trainers.pool import predict_with_pool
+from trainers.checkpoint.format import find_checkpoint
+from trainers.prediction.decoding_options import add_decoding_options, batch_size_of, decoding_of
+from trainers.prediction.image_options import PREFIX, image_policy_of
+from trainers.prediction.inputs import Inputs, open_inputs
 from trainers.prediction.job import JOB, Job
 from trainers.prediction.output import require_writable
 from trainers.prediction.parts import Parts, part_name
+from trainers.prediction.pool import predict_with_pool
 
 ROWS_PER_PART = 1024
 LEFT_OUT = "left_out.json"

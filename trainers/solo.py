@@ -24,25 +24,25 @@ import torch.distributed as dist
 from cluster.errors import INTERRUPTED, UserError, run_command
 from cluster.progress import progress
 from cluster.signals import counted_signals, say_when_interrupted
-from data_pipeline.claim import Claim, claim
-from data_pipeline.storage import Storage
+from data_pipeline.storage.base import Storage
+from data_pipeline.storage.claim import Claim, claim
 from models import ModelConfigError
-from trainers.arguments import training_arguments
-from trainers.check_metrics import groups_of
-from trainers.check_run import begin_run, check_run, new_run
-from trainers.checkpoint import load_checkpoint
-from trainers.config import TrainConfig, load_config, merge_overrides
-from trainers.evaluation import evaluate
-from trainers.figures_table import figures_table, split_figures
-from trainers.line import Wishes
-from trainers.micro_batch import MemoryFull
-from trainers.place import Place
-from trainers.rank_events import CRASH_WAIT_S, LAST_WAIT_S, RankEvents, join_rank_events
-from trainers.ranks import first_on_rank_zero
-from trainers.resume import change_config, keep_config, open_run
-from trainers.run_log import RunLog
+from trainers.checkpoint.format import load_checkpoint
+from trainers.cli import training_arguments
+from trainers.config.train import TrainConfig, load_config, merge_overrides
+from trainers.distributed.collectives import first_on_rank_zero
+from trainers.distributed.context import Place
+from trainers.distributed.micro_batch import MemoryFull
+from trainers.distributed.rank_events import CRASH_WAIT_S, LAST_WAIT_S, RankEvents, join_rank_events
+from trainers.engine.evaluation import evaluate
+from trainers.engine.reporter import Wishes
+from trainers.engine.train_loop import Worker
+from trainers.report.metrics_table import figures_table, split_figures
+from trainers.run.log import RunLog
+from trainers.run.preflight import begin_run, check_run, new_run
+from trainers.run.resume import change_config, keep_config, open_run
+from trainers.tasks.check_metrics import groups_of
 from trainers.tracking import Console
-from trainers.worker import Worker
 
 FIGURES = "figures.json"  # of the run's folder: what the best checkpoint reads of the test split
 

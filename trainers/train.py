@@ -12,13 +12,13 @@ from __future__ import annotations
 from cluster.errors import INTERRUPTED, run_command
 from cluster.session import ray_session, require_session
 from cluster.signals import say_when_interrupted
-from data_pipeline.claim import claim
-from trainers.arguments import training_arguments
-from trainers.check_run import check_run, new_run
-from trainers.config import load_config
-from trainers.figures_table import figures_table
-from trainers.resume import change_config, open_run
-from trainers.run import run_training
+from data_pipeline.storage.claim import claim
+from trainers.cli import training_arguments
+from trainers.config.train import load_config
+from trainers.report.metrics_table import figures_table
+from trainers.run.launch_ray import run_training
+from trainers.run.preflight import check_run, new_run
+from trainers.run.resume import change_config, open_run
 
 
 def main() -> int:
@@ -39,7 +39,7 @@ def main() -> int:
         if result.stopped:
             print(f"Stopped. Go on with: python -m trainers.train --resume {run.uri}")
             return INTERRUPTED
-        from trainers.finish import REPORT, finish_run  # matplotlib: not before it is needed
+        from trainers.run.finalize import REPORT, finish_run  # matplotlib: not before it is needed
 
         figures = finish_run(config, run, result)
     print(figures_table(figures))

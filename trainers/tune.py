@@ -17,17 +17,17 @@ from ray import tune
 from cluster.errors import INTERRUPTED, UserError, run_command, user_error_in
 from cluster.redaction import redact
 from cluster.session import ray_session
-from data_pipeline.claim import claim
-from data_pipeline.lease import DEAD_AFTER_S, RENEW_S
-from data_pipeline.storage import Storage, open_storage
-from trainers.check_metrics import check_metric
-from trainers.check_run import check_run
-from trainers.checkpoint import CONFIG, PREFIX
-from trainers.config import TrainConfig, to_yaml
-from trainers.criterion import Criterion
-from trainers.run import run_training
-from trainers.study import Arm, StudyConfig, arm_config, arms_of, load_study
-from trainers.study_results import FAILED, RESULT, UNFINISHED, outcome_of, result_table, save_failure, save_result
+from data_pipeline.storage.base import Storage, open_storage
+from data_pipeline.storage.claim import claim
+from data_pipeline.storage.lease import DEAD_AFTER_S, RENEW_S
+from trainers.checkpoint.format import CONFIG, PREFIX
+from trainers.config.criterion import Criterion
+from trainers.config.train import TrainConfig, to_yaml
+from trainers.run.launch_ray import run_training
+from trainers.run.preflight import check_run
+from trainers.studies.arms import Arm, StudyConfig, arm_config, arms_of, load_study
+from trainers.studies.table import FAILED, RESULT, UNFINISHED, outcome_of, result_table, save_failure, save_result
+from trainers.tasks.check_metrics import check_metric
 from trainers.tracking import Console
 
 TABLE = "table.md"

@@ -9,14 +9,14 @@ from dataclasses import dataclass, field
 import cv2
 import numpy as np
 
-from data_pipeline.images import BadImage, ImagePolicy, decode
-from data_pipeline.manifest import MAX_TOKENS
-from data_pipeline.stream.augment import augment
+from data_pipeline.augmentation.augment import augment
+from data_pipeline.dataset.manifest import MAX_TOKENS
+from data_pipeline.dataset.tokenizer import Tokenizer
+from data_pipeline.preparation.images import BadImage, ImagePolicy, decode
 from data_pipeline.stream.config import Augmentation
 from data_pipeline.stream.costs import Costs
 from data_pipeline.stream.plan import HEIGHT_MULTIPLE, WIDTH_MULTIPLE, Position, padded
 from data_pipeline.stream.read import Rows
-from data_pipeline.tokenizer import Tokenizer
 
 
 @dataclass(frozen=True)

@@ -18,8 +18,8 @@ from typing import TypeVar
 
 import numpy as np
 
-from data_pipeline.images import ImagePolicy
-from data_pipeline.manifest import Manifest, Split
+from data_pipeline.dataset.manifest import Manifest, Split
+from data_pipeline.preparation.images import ImagePolicy
 
 # Pixels: padded sizes are multiples of these, and row groups of one padded size are mixed with each other. Heights are told
 # apart more finely: images whose height is their own are wide and low, so that a few rows more are many pixels.

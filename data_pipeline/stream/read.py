@@ -16,10 +16,10 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from data_pipeline.integrity import CHECK_BYTES, difference
-from data_pipeline.manifest import Dataset, RowGroup
-from data_pipeline.shards import read_row_group, require_whole
-from data_pipeline.storage import storage_errors
+from data_pipeline.dataset.integrity import CHECK_BYTES, difference
+from data_pipeline.dataset.manifest import Dataset, RowGroup
+from data_pipeline.dataset.shards import read_row_group, require_whole
+from data_pipeline.storage.base import storage_errors
 from data_pipeline.stream.cache import entry_key, open_cache
 from data_pipeline.stream.config import StreamConfig
 from data_pipeline.stream.costs import Costs

@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable
 from typing import TypeVar
 
-from data_pipeline.storage import StorageError
+from data_pipeline.storage.base import StorageError
 
 FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.2, 10.0
 

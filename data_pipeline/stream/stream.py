@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING, Literal
 
 from cluster.cores import cores_each
 from cluster.errors import UserError
-from data_pipeline.manifest import Dataset
+from data_pipeline.dataset.manifest import Dataset
+from data_pipeline.dataset.tokenizer import Tokenizer
 from data_pipeline.stream.batch import Batch, Decoded, Decoder
 from data_pipeline.stream.config import Augmentation, StreamConfig
 from data_pipeline.stream.plan import BatchRule, Plan, Position, Step, evaluation_plan, train_plan
 from data_pipeline.stream.read import RowGroupReader
 from data_pipeline.stream.threads import BATCHES_SHARE, WINDOWS_SHARE, threaded
-from data_pipeline.tokenizer import Tokenizer
 
 if TYPE_CHECKING:
     from data_pipeline.stream.ray_tasks import Share

@@ -6,12 +6,12 @@ Legend: B batch, C channels, H W height and width in pixels, D width of the enco
 import torch
 from torch import Tensor, nn
 
-from models.activations import ACTIVATIONS
 from models.backbones.base import Backbone
 from models.choices import choose
 from models.config import AsterCnnConfig
 from models.errors import ModelConfigError
-from models.padding import area_mask, columns_mask, divided, keep, mask_of
+from models.layers.activations import ACTIVATIONS
+from models.layers.padding import area_mask, columns_mask, divided, keep, mask_of
 
 CHANNELS = 512
 

@@ -6,7 +6,7 @@ Legend: B batch, C channels, H W height and width in pixels, D width of the enco
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from models.padding import area_mask, clamped, keep
+from models.layers.padding import area_mask, clamped, keep
 
 
 class Backbone(nn.Module):

@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from models.errors import ModelConfigError
-from models.padding import divided_up
+from models.layers.padding import divided_up
 
 
 class Canvas(Protocol):

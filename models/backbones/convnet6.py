@@ -16,7 +16,7 @@ from models.backbones.separable import CONVOLUTIONS
 from models.checks import check_numbers
 from models.choices import choose
 from models.config import ConvNet6Config, ConvNorm, PoolingPlan
-from models.padding import divided, keep, mask_of
+from models.layers.padding import divided, keep, mask_of
 
 Size = tuple[int, int]
 

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from models.backbones.base import Backbone
 from models.checks import check_numbers
 from models.config import DenseNetConfig
-from models.padding import divided, divided_up, keep, mask_of
+from models.layers.padding import divided, divided_up, keep, mask_of
 
 
 class NormConv(nn.Sequential):

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
-from models.precision import no_autocast
+from models.layers.precision import no_autocast
 
 EPSILON = 1e-5
 # A map whose deviation is below so many roundings of its mean is constant: what is left of it is noise of the mean.

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from models.backbones.base import Backbone
 from models.config import ResNetV2Config
 from models.errors import ModelConfigError
-from models.padding import divided_up
+from models.layers.padding import divided_up
 
 STAGES = 4  # the widths of further ones are not known
 

@@ -11,7 +11,7 @@ from models.backbones.base import Backbone
 from models.checks import check_numbers
 from models.config import SmallCnnConfig
 from models.errors import ModelConfigError
-from models.padding import divided_up, keep, mask_of
+from models.layers.padding import divided_up, keep, mask_of
 
 
 class ConvNorm(nn.Sequential):

@@ -13,7 +13,7 @@ from models.backbones.canvas import Multiple
 from models.backbones.timm_networks import create_network, refuse_taken, unknown_name
 from models.checks import check_numbers
 from models.config import SwinConfig
-from models.padding import divided_up
+from models.layers.padding import divided_up
 
 PATCH = 4
 STRIDE = 32

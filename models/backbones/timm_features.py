@@ -19,7 +19,7 @@ from models.backbones.timm_survey import Tap, survey
 from models.checks import check_numbers
 from models.config import TimmConfig
 from models.errors import ModelConfigError
-from models.padding import divided_up
+from models.layers.padding import divided_up
 
 KEY = "model.backbone.timm"
 

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from models.padding import area_mask
+from models.layers.padding import area_mask
 
 Size = tuple[int, int]
 

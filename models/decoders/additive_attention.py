@@ -9,7 +9,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from models.attention import probabilities
+from models.layers.attention import probabilities
 from models.memory import Memory
 
 

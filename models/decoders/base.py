@@ -9,8 +9,8 @@ from typing import NamedTuple
 
 from torch import Tensor, nn
 
+from models.decoders.sampled_tokens import OwnTokens
 from models.memory import Memory
-from models.own_tokens import OwnTokens
 
 
 class Answer(NamedTuple):

@@ -13,8 +13,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from models.attention import MultiHeadAttention, probabilities
 from models.decoders.base import DecoderCache
+from models.layers.attention import MultiHeadAttention, probabilities
 from models.memory import Memory
 
 

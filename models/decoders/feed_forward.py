@@ -8,7 +8,7 @@ from collections.abc import Callable
 from torch import Tensor, nn
 
 from models.config import DecoderFeedForward
-from models.feed_forward import LinearFeedForward
+from models.layers.feed_forward import LinearFeedForward
 
 
 class GatedFeedForward(nn.Module):

@@ -4,9 +4,9 @@ from torch import Tensor
 
 from models.config import DecoderConfig
 from models.decoders.base import Answer, Decoder, DecoderCache
+from models.decoders.sampled_tokens import OwnTokens
 from models.errors import ModelConfigError
 from models.memory import Memory
-from models.own_tokens import OwnTokens
 from models.spec import OutputSpec
 
 

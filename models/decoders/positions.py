@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from models.config import DecoderConfig, DecoderPosition
 from models.errors import ModelConfigError
-from models.positions import sinusoid
+from models.layers.positions import sinusoid
 from models.spec import OutputSpec
 
 

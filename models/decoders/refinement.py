@@ -14,11 +14,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from models.attention import MultiHeadAttention, probabilities
 from models.config import DecoderConfig, Refinement
 from models.decoders.cache import CrossAttentionCache
 from models.decoders.masked_norm import MaskedBatchNorm
 from models.errors import ModelConfigError
+from models.layers.attention import MultiHeadAttention, probabilities
 from models.memory import Memory
 
 # The attention of one layer and its queries (B, T, D) to what they attend to; the layers take their turns from the first.

@@ -14,9 +14,9 @@ from models.config import DecoderConfig
 from models.decoders.additive_attention import AdditiveAttention, Keys
 from models.decoders.base import Answer, Decoder, DecoderCache
 from models.decoders.cells import CellStack, State
-from models.initialization import INITIALIZERS
+from models.decoders.sampled_tokens import OwnTokens, own_choice
+from models.layers.initialization import INITIALIZERS
 from models.memory import Memory
-from models.own_tokens import OwnTokens, own_choice
 from models.spec import OutputSpec
 
 

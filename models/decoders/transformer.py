@@ -10,8 +10,6 @@ from typing import cast
 
 from torch import Tensor, nn
 
-from models.activations import ACTIVATIONS
-from models.attention import ATTENTION_OUTPUTS, MultiHeadAttention, attention_scale, head_width
 from models.choices import choose
 from models.config import CrossQuery, DecoderConfig
 from models.decoders.base import Answer, Decoder, DecoderCache
@@ -19,10 +17,12 @@ from models.decoders.cache import CrossAttentionCache, History, LayerCache, Self
 from models.decoders.feed_forward import FEED_FORWARDS
 from models.decoders.positions import POSITION_TABLES
 from models.decoders.refinement import REFINERS
-from models.initialization import INITIALIZERS
+from models.decoders.sampled_tokens import OwnTokens, mixed_in_parallel
+from models.layers.activations import ACTIVATIONS
+from models.layers.attention import ATTENTION_OUTPUTS, MultiHeadAttention, attention_scale, head_width
+from models.layers.initialization import INITIALIZERS
+from models.layers.normalization import FINAL_NORMS, RESIDUALS
 from models.memory import Memory
-from models.normalization import FINAL_NORMS, RESIDUALS
-from models.own_tokens import OwnTokens, mixed_in_parallel
 from models.spec import OutputSpec
 
 KEY = "model.decoder"

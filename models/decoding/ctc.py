@@ -16,8 +16,8 @@ from torch.nn import functional as F
 
 from models.decoding.grammar import OpenGroups, check_groups, without_groups
 from models.decoding.settings import Candidates, Decoding, Generation, length_limit
+from models.layers.padding import columns_mask
 from models.memory import Memory
-from models.padding import columns_mask
 from models.spec import OutputSpec
 
 

@@ -18,15 +18,15 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from models.ctc import NoCtcHead
 from models.decoders import Decoder
+from models.decoders.directions import both_ways
 from models.decoding.beam import beam_search, best_of, only_candidates, token_counts
 from models.decoding.grammar import right_to_left
 from models.decoding.greedy import greedy_decode
 from models.decoding.maps import attention_along
 from models.decoding.settings import Candidates, Decoding, Generation
-from models.directions import both_ways
 from models.errors import ModelConfigError
+from models.heads.ctc import NoCtcHead
 from models.memory import Memory
 from models.output import reverse_targets
 from models.spec import OutputSpec

@@ -10,9 +10,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from models.attention import attend, attention_scale, head_width, merge_heads, probabilities, split_heads
 from models.choices import choose
 from models.config import EncoderAttention, EncoderConfig, Projections
+from models.layers.attention import attend, attention_scale, head_width, merge_heads, probabilities, split_heads
 
 KEY = "model.encoder"
 

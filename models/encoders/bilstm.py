@@ -11,8 +11,8 @@ from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 from models.choices import choose
 from models.config import EncoderConfig, SequenceNorm
 from models.encoders.base import Encoder
+from models.layers.positions import build_position
 from models.memory import Memory
-from models.positions import build_position
 
 KEY = "model.encoder.bilstm"
 

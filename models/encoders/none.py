@@ -7,8 +7,8 @@ from torch import Tensor
 
 from models.config import EncoderConfig
 from models.encoders.base import Encoder
+from models.layers.positions import build_position
 from models.memory import Memory
-from models.positions import build_position
 
 
 class NoEncoder(Encoder):

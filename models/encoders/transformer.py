@@ -7,17 +7,17 @@ Legend: B batch, D width, h w height and width of the feature map, P positions b
 import torch
 from torch import Tensor, nn
 
-from models.activations import ACTIVATIONS
 from models.choices import choose
 from models.config import EncoderConfig
 from models.encoders.attention import ENCODER_ATTENTIONS
 from models.encoders.base import Encoder
 from models.errors import ModelConfigError
-from models.feed_forward import ENCODER_FEED_FORWARDS, OVER_THE_MAP
-from models.initialization import INITIALIZERS
+from models.layers.activations import ACTIVATIONS
+from models.layers.feed_forward import ENCODER_FEED_FORWARDS, OVER_THE_MAP
+from models.layers.initialization import INITIALIZERS
+from models.layers.normalization import FINAL_NORMS, RESIDUALS
+from models.layers.positions import build_position
 from models.memory import Memory
-from models.normalization import FINAL_NORMS, RESIDUALS
-from models.positions import build_position
 
 KEY = "model.encoder"
 

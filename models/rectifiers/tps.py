@@ -12,8 +12,8 @@ from torch import Tensor, nn
 
 from models.config import RectifierConfig
 from models.errors import ModelConfigError
-from models.padding import area_mask
-from models.precision import no_autocast
+from models.layers.padding import area_mask
+from models.layers.precision import no_autocast
 
 KEY = "model.rectifier"
 HALVINGS = 4  # pools of the localisation network

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from models.errors import ModelConfigError
-from models.named import NamedConfig, load_named, names
+from models.presets import NamedConfig, load_named, names
 from models.summary.count import Counts, count
 from models.summary.measure import Measurement, measure
 from models.summary.table import details, line, title

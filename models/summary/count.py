@@ -11,7 +11,7 @@ import torch
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from models.named import NamedConfig
+from models.presets import NamedConfig
 from models.recognizer import Recognizer, build_model
 
 PARTS = ("rectifier", "backbone", "encoder", "decoder", "ctc", "counting", "structure")

@@ -11,8 +11,8 @@ from torch import nn
 from torch.nn import functional as F
 
 from models.decoding import Decoding
-from models.named import NamedConfig
 from models.output import Output
+from models.presets import NamedConfig
 from models.recognizer import Recognizer, build_model
 from models.summary.peak_memory import peak_memory
 

@@ -14,8 +14,7 @@ import ray
 from cluster import address
 from cluster.address import require_cluster
 from cluster.errors import UserError
-
-ROOT = Path(__file__).resolve().parents[2]
+from tests.support.places import ROOT
 
 
 def free_port() -> int:

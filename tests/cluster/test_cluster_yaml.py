@@ -14,7 +14,8 @@ import ray.autoscaler
 import yaml
 from ray.autoscaler._private.util import prepare_config, validate_config
 
-ROOT = Path(__file__).resolve().parents[2]
+from tests.support.places import ROOT
+
 AWS = ROOT / "ray_cluster.yaml"
 ONPREM = ROOT / "cluster" / "ray_cluster_onprem.yaml"
 BOTH = pytest.mark.parametrize("path", [AWS, ONPREM], ids=lambda path: path.stem)

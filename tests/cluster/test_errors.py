@@ -11,7 +11,7 @@ import ray
 import ray.data
 
 from cluster.errors import UserError, user_error_in
-from data_pipeline.storage import StorageError
+from data_pipeline.storage.base import StorageError
 
 MESSAGE = "data.dataset: there is no 'x'. Check the path."
 

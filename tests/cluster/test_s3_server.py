@@ -8,7 +8,7 @@ import pyarrow.parquet as pq
 import pytest
 from pyarrow import fs, table
 
-from tests.s3 import S3Server, parse_exports
+from tests.support.s3 import S3Server, parse_exports
 
 
 def test_exports_of_several_lines_are_one_dictionary() -> None:

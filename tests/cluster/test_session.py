@@ -14,7 +14,8 @@ import psutil
 import pytest
 import ray
 
-ROOT = Path(__file__).resolve().parents[2]
+from tests.support.places import ROOT
+
 PRIVATE = {"RAY_AUTH_MODE", "RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH"}
 
 
@@ -113,8 +114,8 @@ import os, ray
 from cluster.session import ray_session
 
 def there():
-    import data_pipeline.storage
-    return data_pipeline.storage.__file__, {n: v for n, v in os.environ.items() if n.startswith('AWS_')}, os.listdir()
+    import data_pipeline.storage.base
+    return data_pipeline.storage.base.__file__, {n: v for n, v in os.environ.items() if n.startswith('AWS_')}, os.listdir()
 
 with ray_session():
     file, settings, names = ray.get(ray.remote(there).remote())

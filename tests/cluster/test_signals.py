@@ -10,14 +10,12 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from typing import IO
 
 import pytest
 
 from cluster.signals import SAME_S
-
-ROOT = Path(__file__).resolve().parents[2]
+from tests.support.places import ROOT
 
 
 @contextmanager
@@ -67,13 +65,13 @@ RESUME = "Interrupted. Resume with: X"
 STUCK = {
     "storage": """
 def main():
-    from data_pipeline.storage import open_storage
+    from data_pipeline.storage.base import open_storage
     say_when_interrupted("Interrupted. Resume with: X")
     open_storage("s3://bucket/run").exists()
 """,
     "the storage of a run that has begun": """
 def main():
-    from data_pipeline.storage import open_storage
+    from data_pipeline.storage.base import open_storage
     say_when_interrupted("Interrupted. Resume with: X")
     with counted_signals():
         open_storage("s3://bucket/run").exists()
@@ -81,7 +79,7 @@ def main():
     "a thread that the end of the process waits for": """
 def main():
     from concurrent.futures import ThreadPoolExecutor
-    from data_pipeline.storage import open_storage
+    from data_pipeline.storage.base import open_storage
     say_when_interrupted("Interrupted. Resume with: X")
     ThreadPoolExecutor(1).submit(open_storage("s3://bucket/run").exists).result()
 """,

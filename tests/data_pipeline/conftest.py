@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 
 from data_pipeline.stream import StreamConfig
-from tests.data_pipeline.streams import CONFIG
+from tests.support.streams import CONFIG
 
 
 @pytest.fixture(params=["threads", "ray"])

@@ -11,8 +11,7 @@ import pytest
 
 from cluster.errors import UserError
 from data_pipeline.bench import stream_config
-
-ROOT = Path(__file__).parents[2]
+from tests.support.places import ROOT
 
 
 def bench(*arguments: str) -> subprocess.CompletedProcess[str]:

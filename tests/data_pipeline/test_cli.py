@@ -13,10 +13,9 @@ import pytest
 
 from cluster.errors import UserError
 from data_pipeline import bench, explore, prepare, synthesize
-from data_pipeline.images import decode
-from tests.crohme.ink_document import inkml
-
-ROOT = Path(__file__).parents[2]
+from data_pipeline.preparation.images import decode
+from tests.support.ink_document import inkml
+from tests.support.places import ROOT
 
 
 def command(*arguments: str) -> subprocess.CompletedProcess[str]:

@@ -8,8 +8,8 @@ import torch
 from torch import Tensor
 
 from models import Decoding, ModelConfig, ModelConfigError, OutputSpec, build_model
-from models.named import load_named
-from tests.models.configurations import SPEC, TINY, random_images, random_targets, shrink, tiny_model
+from models.presets import load_named
+from tests.support.configurations import SPEC, TINY, random_images, random_targets, shrink, tiny_model
 
 STRUCTURES = ("small", "final", "aster_blstm", "seq2seq_light", "comer", "vit")
 

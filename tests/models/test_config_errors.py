@@ -8,7 +8,7 @@ import torch
 
 from models import BackboneConfig, CtcConfig, ModelConfig, ModelConfigError, TimmConfig, build_model
 from models.config import RectifierConfig
-from tests.models.configurations import SPEC, random_images, random_targets, tiny_model, tiny_small
+from tests.support.configurations import SPEC, random_images, random_targets, tiny_model, tiny_small
 
 
 @pytest.mark.parametrize("part", ["encoder", "decoder"])

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from tests.models.configurations import random_images, random_targets, tiny_model
+from tests.support.configurations import random_images, random_targets, tiny_model
 
 
 @pytest.mark.parametrize("structure", ["small", "comer", "aster", "final"])

@@ -6,7 +6,7 @@ import torch
 from torch import nn
 
 from models import OutputSpec, build_model
-from tests.models.configurations import load_config, random_targets
+from tests.support.configurations import load_config, random_targets
 
 
 def count(module: nn.Module | torch.Tensor) -> int:

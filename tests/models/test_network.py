@@ -8,7 +8,7 @@ import torch
 
 from models import ModelConfig, OutputSpec, build_model
 from models.summary.measure import total_loss
-from tests.models.configurations import SPEC, TINY, random_images, random_targets, tiny_final, tiny_small
+from tests.support.configurations import SPEC, TINY, random_images, random_targets, tiny_final, tiny_small
 
 
 @pytest.mark.parametrize("structure", TINY)

@@ -2,7 +2,7 @@
 
 import pytest
 
-from models.named import load_named, names
+from models.presets import load_named, names
 from models.summary.count import Counts, count
 
 # What each source counts: the rows with batch norm of the handwritten-line system count the state dict (their second

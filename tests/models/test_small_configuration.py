@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from torch.utils.flop_counter import FlopCounterMode
 
 from models import BackboneConfig, ModelConfig, OutputSpec, SmallCnnConfig, build_model
-from tests.models.configurations import load_config, random_images, random_targets
+from tests.support.configurations import load_config, random_images, random_targets
 
 
 def test_the_file_states_the_defaults() -> None:

@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from models import build_model
-from models.named import load_named, names
+from models.presets import load_named, names
 
 PINS = Path(__file__).parent / "state_dict_keys.json"
 

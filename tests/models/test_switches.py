@@ -10,8 +10,8 @@ from models import Decoding, Generation, Recognizer, build_model, reverse_target
 from models.backbones import BACKBONES
 from models.memory import Memory
 from models.summary.measure import total_loss
-from tests.models.configurations import SPEC, lively_model, random_images, random_targets
-from tests.models.switches import VARIANTS, literals
+from tests.support.configurations import SPEC, lively_model, random_images, random_targets
+from tests.support.switches import VARIANTS, literals
 
 
 @functools.cache

@@ -18,17 +18,15 @@ import pyarrow.parquet as pq
 import pytest
 
 from cluster.errors import run_command
-from data_pipeline.manifest import MANIFEST, open_dataset
-from data_pipeline.tokenizer import Tokenizer
+from data_pipeline.dataset.manifest import MANIFEST, open_dataset
+from data_pipeline.dataset.tokenizer import Tokenizer
 from models import Decoding
-from tests.trainers.runs import SMALL, losses, train
-from tests.trainers.test_checkpoint import write
-from trainers.checkpoint import DataInfo
+from tests.support.places import ROOT
+from tests.support.runs import SMALL, losses, train
+from tests.trainers.checkpoint.test_checkpoint import write
+from trainers.checkpoint.format import DataInfo
 from trainers.predict import JOB, part_name
-from trainers.resume import open_run
-
-ROOT = Path(__file__).parents[2]
-
+from trainers.run.resume import open_run
 
 Finished = subprocess.CompletedProcess[str]
 

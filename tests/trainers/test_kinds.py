@@ -11,19 +11,19 @@ import pytest
 from PIL import Image
 
 from cluster.errors import UserError
-from data_pipeline.manifest import MANIFEST, Dataset, open_dataset
-from data_pipeline.storage import open_storage
+from data_pipeline.dataset.manifest import MANIFEST, Dataset, open_dataset
+from data_pipeline.storage.base import open_storage
 from models import Decoding
-from tests.trainers.runs import KINDS, losses, small_config, train
-from tests.trainers.test_checkpoint import write
-from trainers import finish
-from trainers.check_run import check_run
-from trainers.checkpoint import CONFIG, LoadedCheckpoint, load_checkpoint
-from trainers.config import to_yaml
-from trainers.finish import attention_of, finish_run
-from trainers.judge import Judged, judge_checkpoint
-from trainers.predictor import Predictor
-from trainers.resume import change_config, keep_config, open_run
+from tests.support.runs import KINDS, losses, small_config, train
+from tests.trainers.checkpoint.test_checkpoint import write
+from trainers.checkpoint.format import CONFIG, LoadedCheckpoint, load_checkpoint
+from trainers.config.train import to_yaml
+from trainers.prediction.evaluation import Judged, judge_checkpoint
+from trainers.prediction.predictor import Predictor
+from trainers.run import finalize as finish
+from trainers.run.finalize import attention_of, finish_run
+from trainers.run.preflight import check_run
+from trainers.run.resume import change_config, keep_config, open_run
 
 TWO_WAY = ["decoding.method=beam", "decoding.beam_size=2", "decoding.two_way=true"]
 BY_BOTH = ["decoding.method=beam", "decoding.beam_size=2", "decoding.ctc_weight=0.4"]

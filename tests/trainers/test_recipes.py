@@ -7,8 +7,8 @@ from typing import Any, NamedTuple
 
 import pytest
 
-from models.named import load_named
-from trainers.config import TrainConfig, load_config
+from models.presets import load_named
+from trainers.config.train import TrainConfig, load_config
 
 FOLDER = Path("configs/train")
 OURS = {"formulas", "crohme", "crohme_comer"}  # not of a source

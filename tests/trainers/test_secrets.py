@@ -11,11 +11,11 @@ from pathlib import Path
 import pytest
 
 from cluster.errors import UserError
-from tests.trainers.runs import SMALL
-from trainers.check_run import new_run
-from trainers.checkpoint import read_config
-from trainers.config import load_config, merge_overrides, to_yaml
-from trainers.study import arm_config, arms_of, load_study
+from tests.support.runs import SMALL
+from trainers.checkpoint.format import read_config
+from trainers.config.train import load_config, merge_overrides, to_yaml
+from trainers.run.preflight import new_run
+from trainers.studies.arms import arm_config, arms_of, load_study
 
 MARK = "pLaNtEd"
 PASSWORD, TOKEN, KEY = f"7/{MARK}+pw/0", f"{MARK}-token-1", f"{MARK}EnvironmentKey0123456789"
@@ -175,8 +175,8 @@ def test_what_may_not_come_from_the_environment_is_refused(override: str, reason
 def test_a_forged_id_is_one_line(formulas_dataset: str, tmp_path: Path) -> None:
     import io
 
-    from data_pipeline.manifest import open_dataset
-    from trainers.run_log import RunLog
+    from data_pipeline.dataset.manifest import open_dataset
+    from trainers.run.log import RunLog
     from trainers.tracking import Console
 
     config = load_config(None, [f"data.dataset={formulas_dataset}", f"runs_dir={tmp_path}", "tracking.wandb=false"])

@@ -3,8 +3,8 @@
 from trainers.optim.config import OptimConfig, ScheduleConfig, problems
 from trainers.optim.freezing import Freezing
 from trainers.optim.groups import describe_groups
+from trainers.optim.lr_scaling import scaled_lr
 from trainers.optim.optimizer import build_optimizer
-from trainers.optim.scaling import scaled_lr
 from trainers.optim.schedule import Schedule
 
 __all__ = [

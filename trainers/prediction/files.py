@@ -11,7 +11,7 @@ from typing import Any, NamedTuple, TypeVar
 
 import pyarrow.fs as pafs
 
-from data_pipeline.storage import Storage, StorageError, storage_errors
+from data_pipeline.storage.base import Storage, StorageError, storage_errors
 from trainers.prediction.names import some
 
 _THREADS = 16  # a question to remote storage is waiting alone

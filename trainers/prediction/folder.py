@@ -15,7 +15,7 @@ from collections.abc import Iterator
 
 import pyarrow.fs as pafs
 
-from data_pipeline.storage import Storage, fsspec_of, storage_errors
+from data_pipeline.storage.base import Storage, fsspec_of, storage_errors
 from trainers.prediction.files import (
     HIDDEN,
     NO_FILE,

@@ -20,10 +20,10 @@ from typing import Any
 
 from cluster.errors import UserError
 from cluster.redaction import redact, redacted
-from data_pipeline.images import ImagePolicy
-from data_pipeline.storage import Storage
+from data_pipeline.preparation.images import ImagePolicy
+from data_pipeline.storage.base import Storage
 from models import Decoding
-from trainers.checkpoint import CONFIG, DATA, VOCAB, WEIGHTS, WHOLE, CheckpointError
+from trainers.checkpoint.format import CONFIG, DATA, VOCAB, WEIGHTS, WHOLE, CheckpointError
 from trainers.prediction.parts import is_part
 
 JOB = "job.json"

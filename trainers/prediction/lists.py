@@ -22,7 +22,7 @@ import pyarrow.fs as pafs
 
 from cluster.errors import UserError
 from cluster.redaction import printable
-from data_pipeline.storage import Storage, StorageError, fsspec_of, open_storage, storage_errors
+from data_pipeline.storage.base import Storage, StorageError, fsspec_of, open_storage, storage_errors
 from trainers.prediction.files import Listing, SourceFile, in_threads, is_local, joined, stamp_of
 from trainers.prediction.kinds import named_as_image
 from trainers.prediction.names import path_of, written

@@ -5,7 +5,7 @@ from __future__ import annotations
 import uuid
 
 from cluster.errors import UserError
-from data_pipeline.storage import Storage, StorageError
+from data_pipeline.storage.base import Storage, StorageError
 
 
 def require_writable(file: Storage) -> None:

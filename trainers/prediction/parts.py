@@ -17,7 +17,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from cluster.errors import UserError
-from data_pipeline.storage import Storage
+from data_pipeline.storage.base import Storage
 from trainers.prediction.files import in_threads
 from trainers.prediction.names import page_id
 

@@ -7,8 +7,8 @@ from pathlib import Path
 from matplotlib.axes import Axes
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullLocator, PercentFormatter
 
-from trainers.report.figures import CURVES, curve_label, is_share, label, last_part
-from trainers.report.picture import INK, LINE, MUTED, PALETTE, new_figure, save
+from trainers.report.figure import INK, LINE, MUTED, PALETTE, new_figure, save
+from trainers.report.formatting import CURVES, curve_label, is_share, label, last_part
 
 History = Sequence[Mapping[str, float]]
 Curve = tuple[list[float], list[float]]

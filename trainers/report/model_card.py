@@ -6,7 +6,7 @@ import shlex
 from collections.abc import Mapping
 from typing import Any
 
-from trainers.report.figures import columns, flattened, label, written
+from trainers.report.formatting import columns, flattened, label, written
 from trainers.report.licence import licence_notice
 from trainers.report.record import RunReport
 

@@ -6,7 +6,7 @@ from html import escape
 from pathlib import Path
 from typing import Any
 
-from trainers.report.figures import HEADLINES, LOWER_IS_BETTER, columns, flattened, label, last_part, written
+from trainers.report.formatting import HEADLINES, LOWER_IS_BETTER, columns, flattened, label, last_part, written
 from trainers.report.licence import licence_notice
 from trainers.report.record import Example, RunReport
 from trainers.report.token_diff import Token, mark_tokens

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from trainers.report.picture import printable
+from trainers.report.figure import printable
 from trainers.report.token_diff import Token
 
 ELLIPSIS = "…"

@@ -6,12 +6,12 @@ import cv2
 import numpy as np
 
 from cluster.redaction import redact
-from trainers.report.attention_sheet import draw_attention_sheet
+from trainers.report.attention_strip import draw_attention_sheet
 from trainers.report.learning_curves import draw_learning_curves
 from trainers.report.model_card import model_card
 from trainers.report.page import page
 from trainers.report.record import Example, Image, RunReport
-from trainers.report.sample_sheet import draw_sample_sheet
+from trainers.report.sample_grid import draw_sample_sheet
 
 EXAMPLES = "examples"
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from data_pipeline.storage import Storage, storage_errors
+from data_pipeline.storage.base import Storage, storage_errors
 from trainers.tracking.sink import Sink
 
 HISTORY = "metrics.jsonl"

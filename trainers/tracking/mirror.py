@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from cluster.scratch import lasting_scratch
-from data_pipeline.storage import Storage
+from data_pipeline.storage.base import Storage
 
 
 class Mirror:

@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
-from data_pipeline.storage import Storage
+from data_pipeline.storage.base import Storage
 from trainers.tracking.sink import Sink
 from trainers.tracking.tensorboard import TensorBoard
 from trainers.tracking.tracker import Tracker
 from trainers.tracking.wandb_sink import Wandb
 
 if TYPE_CHECKING:
-    from trainers.config import TrainConfig
+    from trainers.config.train import TrainConfig
 
 
 def add_sinks(tracker: Tracker, config: TrainConfig, run: Storage, details: Mapping[str, Any]) -> None:

@@ -11,13 +11,13 @@ import numpy as np
 from omegaconf import OmegaConf
 
 from cluster.redaction import redact
-from data_pipeline.storage import Storage
-from trainers.environment_values import with_expressions
+from data_pipeline.storage.base import Storage
+from trainers.config.environment_values import with_expressions
 from trainers.tracking.mirror import Mirror
 from trainers.tracking.sink import Sink
 
 if TYPE_CHECKING:
-    from trainers.config import TrainConfig
+    from trainers.config.train import TrainConfig
 
 FOLDER = "tensorboard"
 

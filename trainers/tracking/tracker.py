@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 
 import numpy as np
 
-from data_pipeline.storage import StorageError
+from data_pipeline.storage.base import StorageError
 from trainers.tracking.console import Console
 from trainers.tracking.history import History
 from trainers.tracking.sink import Sink

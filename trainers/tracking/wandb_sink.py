@@ -14,13 +14,13 @@ import numpy as np
 from omegaconf import OmegaConf
 
 from cluster.redaction import redacted
-from data_pipeline.storage import Storage
-from trainers.environment_values import with_expressions
+from data_pipeline.storage.base import Storage
+from trainers.config.environment_values import with_expressions
 from trainers.tracking.mirror import Mirror
 from trainers.tracking.sink import Sink
 
 if TYPE_CHECKING:
-    from trainers.config import TrainConfig
+    from trainers.config.train import TrainConfig
 
 CONNECT_TIMEOUT_S = 30  # of a run that is online
 

@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from data_pipeline.decoding import MAX_PAGES, page_count
-from tests.trainers.test_inputs import PNG, Blind, batch_of, encoded
+from data_pipeline.preparation.decoding import MAX_PAGES, page_count
+from tests.trainers.prediction.test_inputs import PNG, Blind, batch_of, encoded
 from trainers.prediction.frames import frames_of
 
 PICTURES = [Image.fromarray(np.full((10 + i, 20), 40 * i, np.uint8)) for i in range(3)]

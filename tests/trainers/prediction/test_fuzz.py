@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.fuzz_predict import fuzz_lists, make_images, outcomes, predicted_here, without_ray
-from tests.trainers.test_checkpoint import write
+from tests.support.fuzz_predict import fuzz_lists, make_images, outcomes, predicted_here, without_ray
+from tests.trainers.checkpoint.test_checkpoint import write
 
 
 @pytest.fixture(scope="module")

@@ -10,10 +10,10 @@ import pyarrow.parquet as pq
 import pytest
 
 from cluster.errors import UserError
-from data_pipeline.images import ImagePolicy
-from data_pipeline.storage import Storage, open_storage
+from data_pipeline.preparation.images import ImagePolicy
+from data_pipeline.storage.base import Storage, open_storage
 from models import Decoding
-from tests.trainers.test_checkpoint import write
+from tests.trainers.checkpoint.test_checkpoint import write
 from trainers.prediction.job import JOB, Job
 from trainers.prediction.parts import Parts, part_name
 

@@ -6,10 +6,10 @@ import uuid
 
 import pytest
 
-from data_pipeline.storage import Storage, open_storage
-from tests.s3 import S3Server
-from tests.trainers.test_inputs import PNG
-from trainers.inputs import FileInputs, open_inputs
+from data_pipeline.storage.base import Storage, open_storage
+from tests.support.s3 import S3Server
+from tests.trainers.prediction.test_inputs import PNG
+from trainers.prediction.inputs import FileInputs, open_inputs
 
 
 @pytest.fixture(params=["memory", "s3"])

@@ -1,0 +1,224 @@
+"""`dataset.json`: what a dataset is. Nothing about a dataset is inferred from folder names, sort order or file footers."""
+
+from __future__ import annotations
+
+import builtins
+import hashlib
+import json
+from dataclasses import asdict, dataclass, field
+from typing import Any, NamedTuple
+
+from cluster.errors import UserError
+from cluster.redaction import printable, redacted
+from data_pipeline.dataset.integrity import CHECK_BYTES
+from data_pipeline.preparation.images import ImagePolicy
+from data_pipeline.storage.base import Storage, StorageError, open_storage
+from data_pipeline.storage.uris import invalid_name
+
+SCHEMA_VERSION = 1
+MANIFEST = "dataset.json"
+REJECTED = "rejected.parquet"
+# Of a text, unless a key says otherwise: the longest decides how long the targets of a batch and a model's outputs may be.
+MAX_TOKENS = 4096
+
+
+_LATER = {"invert": "never", "scale": "none"}  # keys of the image policy that older datasets do not have
+
+
+class DatasetError(UserError):
+    """A dataset that cannot be used, with the reason."""
+
+
+class Extent(NamedTuple):
+    """What is known of a row group without reading it: its `rows`, none wider than `width` or higher than `height` pixels,
+    and the `bytes` of all its images, encoded. Of datasets made before they were kept, height and bytes are 0: not known.
+    """
+
+    rows: int
+    width: int
+    height: int = 0
+    bytes: int = 0
+
+
+@dataclass(frozen=True)
+class RowGroup:
+    """Row group number `index` of the shard `file`; `check` as in `Shard.check`, the rest as in `Extent`."""
+
+    file: str
+    index: int
+    rows: int
+    width: int
+    height: int = 0
+    bytes: int = 0
+    check: builtins.bytes = b""
+
+
+@dataclass(frozen=True)
+class Shard:
+    """One Parquet file of a split and its row groups in order.
+
+    `checks` are the digests of all row groups (`data_pipeline.dataset.integrity`) in hexadecimal, one after the other; of
+    datasets made before they were kept it is empty.
+    """
+
+    file: str
+    row_groups: list[Extent]
+    bytes: int
+    sha256: str
+    checks: str = ""
+
+    def check(self, index: int) -> builtins.bytes:
+        """The digests of row group number `index`; empty if they are not known."""
+        return builtins.bytes.fromhex(self.checks[2 * CHECK_BYTES * index : 2 * CHECK_BYTES * (index + 1)])
+
+    @property
+    def rows(self) -> int:
+        """Rows in this shard."""
+        return sum(extent.rows for extent in self.row_groups)
+
+
+@dataclass(frozen=True)
+class Split:
+    """The shards of a split, and the length in tokens of its longest text."""
+
+    shards: list[Shard]
+    max_tokens: int
+
+    @property
+    def rows(self) -> int:
+        """Rows in this split."""
+        return sum(shard.rows for shard in self.shards)
+
+    def row_groups(self) -> list[RowGroup]:
+        """All row groups, in the order of the files."""
+        return [
+            RowGroup(shard.file, index, *extent, check=shard.check(index))
+            for shard in self.shards
+            for index, extent in enumerate(shard.row_groups)
+        ]
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """The contents of `dataset.json`."""
+
+    name: str
+    task: str
+    charset: list[str]
+    image: ImagePolicy
+    splits: dict[str, Split]
+    rejected: int
+    preparation: dict[str, Any]
+    licence: str = ""
+    schema_version: int = SCHEMA_VERSION
+    digest: str = field(default="")
+
+    def __post_init__(self) -> None:
+        # Frozen: the digest follows from the shards and is set here, once.
+        object.__setattr__(self, "digest", self.digest or self._digest())
+
+    def _digest(self) -> str:
+        lines = [f"{s.file} {s.sha256}" for split in self.splits.values() for s in split.shards]
+        # The size of the ink follows from the shards; what came later counts where it is not as it always was.
+        policy = {key: value for key, value in asdict(self.image).items() if key not in _LATER or value != _LATER[key]}
+        policy.pop("ink_size", None)
+        content = json.dumps([self.schema_version, self.charset, policy, sorted(lines)])
+        return "sha256:" + hashlib.sha256(content.encode()).hexdigest()
+
+    def split(self, name: str) -> Split:
+        """The split `name`.
+
+        Raises:
+            DatasetError: there is none, naming those that there are.
+        """
+        if name not in self.splits:
+            raise DatasetError(f"Dataset '{self.name}' has no split '{name}'. It has: {', '.join(self.splits)}.")
+        return self.splits[name]
+
+    def filled_split(self, name: str) -> Split:
+        """The split `name`, for those who need rows.
+
+        Raises:
+            DatasetError: there is none, or it is empty.
+        """
+        split = self.split(name)
+        if not split.rows:
+            filled = ", ".join(other for other, part in self.splits.items() if part.rows)
+            raise DatasetError(f"Split '{name}' of dataset '{self.name}' is empty. With rows: {filled or 'none'}.")
+        return split
+
+    def to_json(self) -> bytes:
+        """The bytes of `dataset.json`; what it says of the preparation has no secrets."""
+        content = asdict(self) | {"preparation": redacted(self.preparation)}
+        return json.dumps(content, ensure_ascii=False, indent=1).encode()
+
+    @classmethod
+    def from_json(cls, data: bytes, uri: str) -> Manifest:
+        """Read `dataset.json`.
+
+        Raises:
+            DatasetError: it is not JSON, of another schema version, or incomplete.
+        """
+        try:
+            content = json.loads(data)
+            version = content["schema_version"]
+        except (ValueError, KeyError, TypeError, RecursionError):
+            raise DatasetError(
+                f"{MANIFEST} of '{uri}' cannot be read: it is not a manifest. Prepare the dataset anew."
+            ) from None
+        if version != SCHEMA_VERSION:
+            raise DatasetError(
+                f"Dataset '{uri}' has schema version {version}, this Inkray reads version {SCHEMA_VERSION}. "
+                "Prepare it anew with `python -m data_pipeline.prepare` or `synthesize`, or use the Inkray that made it."
+            )
+        try:
+            content["image"] = ImagePolicy(**content["image"])
+            content["splits"] = {
+                name: Split([_shard(shard) for shard in split["shards"]], split["max_tokens"])
+                for name, split in content["splits"].items()
+            }
+            if not all(isinstance(token, str) for token in content["charset"]):
+                raise ValueError("charset is not a list of texts")
+            return cls(**content)
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
+            raise DatasetError(f"{MANIFEST} of '{uri}' is incomplete or damaged ({error}). Prepare the dataset anew.") from None
+
+
+def _shard(content: dict[str, Any]) -> Shard:
+    if problem := invalid_name(content["file"]):  # a manifest is a file that anyone may have written
+        raise ValueError(f"shard '{printable(content['file'])}': {problem}")
+    extents = [Extent(*map(int, values)) for values in content["row_groups"]]
+    checks = str(content.get("checks", ""))
+    if len(bytes.fromhex(checks)) != CHECK_BYTES * len(extents) * bool(checks):
+        raise ValueError(f"shard '{content['file']}' has {len(extents)} row groups and other checks")
+    return Shard(content["file"], extents, content["bytes"], content["sha256"], checks)
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """A manifest and the storage that holds its shards."""
+
+    storage: Storage
+    manifest: Manifest
+
+
+def open_dataset(uri: str) -> Dataset:
+    """Open the dataset at `uri`.
+
+    Raises:
+        DatasetError: there is no dataset there, or one that this version cannot read.
+        StorageError: the place cannot be reached or read.
+    """
+    storage = open_storage(uri)
+    file = storage.child(MANIFEST)
+    if not file.exists():
+        if not storage.is_local:
+            storage.names()  # a bucket that is missing or closed to us says so here, by name
+        raise DatasetError(
+            f"No dataset at '{uri}': there is no {MANIFEST}. Check `data.dataset`, or make one with "
+            "`python -m data_pipeline.synthesize formulas OUT` or `python -m data_pipeline.prepare crohme SOURCE OUT`."
+        )
+    return Dataset(storage, Manifest.from_json(file.read_bytes(), uri))
+
+
+__all__ = ["Dataset", "DatasetError", "Extent", "Manifest", "RowGroup", "Shard", "Split", "StorageError", "open_dataset"]

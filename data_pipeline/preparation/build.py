@@ -1,0 +1,210 @@
+"""From inputs to a dataset, in parallel: one Ray Data task makes one shard, so any number of workers makes the same bytes."""
+
+from __future__ import annotations
+
+import functools
+import pickle
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import ray
+import ray.data
+
+from cluster.errors import UserError
+from cluster.progress import progress
+from cluster.redaction import printable
+from data_pipeline.dataset.manifest import MANIFEST, MAX_TOKENS, REJECTED, SCHEMA_VERSION, DatasetError, Manifest, Shard, Split
+from data_pipeline.dataset.shards import Rejected, Row, write_rejected, write_shard
+from data_pipeline.preparation.images import BadImage, decode
+from data_pipeline.preparation.ink import ink_size, inverted_line
+from data_pipeline.storage.base import Storage
+from data_pipeline.storage.claim import Claim, claim
+
+MAX_SIDE = 16_384  # pixels of an image's height or width, the most that a dataset is made with
+
+
+@dataclass(frozen=True)
+class Chunk:
+    """The inputs of one shard: `inputs` of them, described by `work`, which the builder understands."""
+
+    split: str
+    number: int
+    inputs: int
+    work: Any
+
+
+@dataclass(frozen=True)
+class BuiltShard:
+    """A finished shard and what became of its inputs."""
+
+    split: str
+    number: int
+    shard: Shard | None  # None when every input was rejected
+    rejected: list[Rejected]
+    tokens: set[str]
+    max_tokens: int
+    ink_sizes: list[float]  # of some of its images, in pixels
+    inverted: int
+
+
+INK_SAMPLES = 64  # images of a shard whose ink is measured
+
+Builder = Callable[[Chunk], tuple[list[Row], list[Rejected]]]
+
+
+def build_dataset(
+    out: Storage,
+    manifest: Manifest,
+    chunks: Sequence[Chunk],
+    builder: Builder,
+    overwrite: bool = False,
+    unit: str = "images",
+    max_tokens: int = MAX_TOKENS,
+) -> Manifest:
+    """Build every chunk into a shard below `out` and write the manifest last: a dataset is there whole or not at all.
+
+    A row whose text has more than `max_tokens` tokens is rejected. How large the ink of the images is, at the median, becomes
+    part of the image policy.
+
+    Nothing is written to a shard that a dataset in this place has: one that `overwrite` replaces can be read until the new
+    manifest takes the place of the old one; only then its shards are removed. Of two builds into one place, one is refused.
+
+    `manifest` brings name, image policy, charset (empty: the sorted tokens that occur) and preparation; splits, digest and the
+    number of rejected inputs come from what was built, which is returned.
+
+    Raises:
+        UserError: there is a dataset already and `overwrite` is off, nothing usable came out, or another process builds here.
+        StorageError: `out` cannot be written.
+    """
+    _require_free(out, overwrite)
+    with claim(out, "preparation of a dataset") as held:
+        _require_free(out, overwrite)  # another process may have finished one in the meantime
+        old = _files_of(out)
+        finished = _build(out, manifest, chunks, functools.partial(_within, max_tokens, builder), unit, _suffix(old), held)
+        new = {shard.file for split in finished.splits.values() for shard in split.shards}
+        for file in old:
+            if file not in new:
+                out.child(file).delete()
+    return finished
+
+
+def _require_free(out: Storage, overwrite: bool) -> None:
+    if not overwrite and out.child(MANIFEST).exists():
+        raise UserError(f"'{out.shown}' holds a dataset already. Choose another place, or pass --overwrite.")
+
+
+def _build(
+    out: Storage, manifest: Manifest, chunks: Sequence[Chunk], builder: Builder, unit: str, suffix: str, held: Claim
+) -> Manifest:
+    built: list[BuiltShard] = []
+    total = sum(chunk.inputs for chunk in chunks)
+    sizes = {(chunk.split, chunk.number): chunk.inputs for chunk in chunks}
+    with progress(total, unit, manifest.name) as bar:
+        for shard in _run(out, chunks, builder, suffix):
+            held.check()
+            bar.update(sizes[shard.split, shard.number])
+            built.append(shard)
+    built.sort(key=lambda shard: (list(dict.fromkeys(c.split for c in chunks)).index(shard.split), shard.number))
+    rejected = [row for shard in built for row in shard.rejected]
+    splits = {
+        name: Split(
+            [shard.shard for shard in built if shard.split == name and shard.shard],
+            max((shard.max_tokens for shard in built if shard.split == name), default=0),
+        )
+        for name in dict.fromkeys(chunk.split for chunk in chunks)
+    }
+    rows = sum(split.rows for split in splits.values())
+    if rows == 0:
+        raise UserError(
+            f"None of the {total} inputs could be used; the first: {printable(rejected[0].path)}: {rejected[0].reason}."
+        )
+    if rows + len(rejected) != total:
+        raise RuntimeError(f"{total} inputs became {rows} rows and {len(rejected)} rejections")
+    inverted = sum(shard.inverted for shard in built)
+    if manifest.image.invert != "never":
+        print(inverted_line(inverted, rows, manifest.image.invert))
+    image = replace(manifest.image, ink_size=_median([size for shard in built for size in shard.ink_sizes]))
+    charset = manifest.charset or sorted(set().union(*(shard.tokens for shard in built)))
+    finished = replace(
+        manifest, image=image, charset=charset, splits=splits, rejected=len(rejected), schema_version=SCHEMA_VERSION, digest=""
+    )
+    held.check()
+    write_rejected(out.child(REJECTED), rejected)
+    out.child(MANIFEST).write_bytes(finished.to_json())
+    return finished
+
+
+def _files_of(out: Storage) -> list[str]:
+    """The shards of the dataset that is there; none of a damaged one, which cannot be read anyway."""
+    if not out.child(MANIFEST).exists():
+        return []
+    try:
+        splits = Manifest.from_json(out.child(MANIFEST).read_bytes(), out.uri).splits
+    except DatasetError:
+        return []
+    return [shard.file for split in splits.values() for shard in split.shards]
+
+
+def _suffix(old: Sequence[str]) -> str:
+    """What tells the names of new shards from those of `old` ones: nothing, then `-1`, `-2`, ..."""
+    numbers = [int(match[1] or 0) for file in old if (match := re.search(r"part-\d{5}(?:-(\d+))?\.parquet$", file))]
+    return f"-{max(numbers) + 1}" if numbers else ""
+
+
+def _run(out: Storage, chunks: Sequence[Chunk], builder: Builder, suffix: str) -> Any:
+    task = functools.partial(_build_shard, out, builder, suffix)
+    items = [{"chunk": pickle.dumps(chunk)} for chunk in chunks]
+    results = ray.data.from_items(items, override_num_blocks=len(items)).map(task)
+    for row in results.iter_rows():
+        yield pickle.loads(row["built"])  # made by our own task a moment ago, never read from storage
+
+
+def _build_shard(out: Storage, builder: Builder, suffix: str, row: dict[str, Any]) -> dict[str, Any]:
+    chunk: Chunk = pickle.loads(row["chunk"])
+    rows, rejected = builder(chunk)
+    lengths = [row.text.split() for row in rows]
+    file = f"{chunk.split}/part-{chunk.number:05d}{suffix}.parquet"
+    built = BuiltShard(
+        split=chunk.split,
+        number=chunk.number,
+        shard=write_shard(out, file, rows) if rows else None,
+        rejected=rejected,
+        tokens=set().union(*lengths) if lengths else set(),
+        max_tokens=max(map(len, lengths), default=0),
+        ink_sizes=_ink_sizes(rows),
+        inverted=sum(row.inverted for row in rows),
+    )
+    return {"built": pickle.dumps(built)}
+
+
+def _within(max_tokens: int, builder: Builder, chunk: Chunk) -> tuple[list[Row], list[Rejected]]:
+    """What `builder` makes of a chunk, rows whose texts are too long among the rejected ones."""
+    kept: list[Row] = []
+    rows, rejected = builder(chunk)
+    too_long: list[Rejected] = []
+    for row in rows:
+        count = len(row.text.split())
+        if count <= max_tokens:
+            kept.append(row)
+        else:
+            reason = f"{count:,} tokens, more than the {max_tokens:,} allowed"
+            too_long.append(Rejected(row.id, chunk.split, row.id, reason))
+    return kept, [*rejected, *too_long]
+
+
+def _ink_sizes(rows: Sequence[Row]) -> list[float]:
+    """Of up to `INK_SAMPLES` rows, evenly spread, those of which it is known."""
+    sizes = []
+    for row in rows[:: max(1, -(-len(rows) // INK_SAMPLES))]:
+        try:
+            sizes.append(ink_size(decode(row.image, "gray")))
+        except BadImage:  # of a builder that did not look: whoever reads the dataset will say so
+            continue
+    return [size for size in sizes if size]
+
+
+def _median(sizes: list[float]) -> float:
+    return round(float(np.median(sizes)), 2) if sizes else 0.0

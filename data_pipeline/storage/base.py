@@ -1,0 +1,363 @@
+"""Where datasets, checkpoints and predictions live: a directory behind a URI, on local disk, S3 or whatever fsspec opens.
+
+A `Storage` is a file system of pyarrow and a path in it. It pickles, so tasks on other machines can open it. Its URI and its
+path agree: `open_storage(storage.uri)` has the same path, whatever characters the names in it have
+(`data_pipeline.storage.uris`).
+On local disk what is written is on the disk before it is seen under its name, so a machine that loses power leaves no file
+that is empty or half there, and files come to be in the order in which they were written.
+Failures come out as one sentence that says what is wrong (endpoint, bucket, credentials, disk) and what to set.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import posixpath
+import re
+import shutil
+import uuid
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from urllib.parse import parse_qs, urlsplit
+
+import pyarrow.fs as pafs
+
+from cluster.environment import set_environment_defaults
+from cluster.errors import UserError
+from cluster.paths import absolute
+from cluster.redaction import printable, redact
+from data_pipeline.storage.durable import flush_folder, make_durable_folder, publish_file
+from data_pipeline.storage.errors import StorageError, lacks_bucket, no_bucket, s3_endpoint, storage_errors
+from data_pipeline.storage.uris import Uri, decoded, invalid_name, is_uri, joined, parent_of, secret_in
+
+CONNECT_TIMEOUT_S = 5
+REQUEST_TIMEOUT_S = 8  # without a byte; all attempts together stay below 30 s
+MAX_ATTEMPTS = 3
+
+_S3_QUERY = ("endpoint_override", "scheme", "region")
+
+
+@dataclass(frozen=True)
+class Storage:
+    """A directory (or file) at `path` of `filesystem`, which `uri` opens again anywhere.
+
+    `uri` is what the user wrote; a path of this machine is made absolute, since other processes work in other folders.
+    `endpoint` is an S3 server that is not Amazon's.
+    """
+
+    uri: str
+    filesystem: pafs.FileSystem
+    path: str
+    endpoint: str = ""
+
+    def child(self, *names: str) -> Storage:
+        """The entry below this one; a name may hold any characters, and slashes between names.
+
+        Raises:
+            StorageError: a name that is absolute, or leads elsewhere (`..`).
+        """
+        for name in names:
+            if problem := invalid_name(name):
+                raise StorageError(f"'{printable(name)}' is no name below '{self.shown}': {problem}.")
+        path = joined(self.path, names) if is_uri(self.path) else posixpath.join(self.path, *names)  # of http, a URI itself
+        return Storage(joined(self.uri, names), self.filesystem, path, self.endpoint)
+
+    def follow(self, reference: str) -> Storage:
+        """The entry that `reference` names, as a file in this directory states it: a name below it, or with `..` beside it.
+
+        On this machine a reference may be absolute, too.
+
+        Raises:
+            StorageError: it is absolute or leads above the root, on other storage.
+        """
+        absolute, parts = reference.startswith("/"), reference.split("/")
+        if self.is_local and (absolute or ".." in parts):
+            return open_storage(os.path.join(self.path, reference))
+        found = self
+        for part in [""] if absolute else parts:
+            if part == ".." and found.parent is not found:
+                found = found.parent
+            elif part != ".":
+                found = found.child(part)
+        return found
+
+    @property
+    def parent(self) -> Storage:
+        """The directory that holds this entry; of a root or a bucket, itself."""
+        name = self.path.strip("/")
+        if not name or (isinstance(self.filesystem, pafs.S3FileSystem) and "/" not in name):
+            return self
+        path = parent_of(self.path) if is_uri(self.path) else posixpath.dirname(self.path)
+        return Storage(parent_of(self.uri), self.filesystem, path, self.endpoint)
+
+    @property
+    def shown(self) -> str:
+        """The URI as it stands in a message: on one line."""
+        return printable(self.uri)
+
+    @property
+    def name(self) -> str:
+        """The last part of the path."""
+        return self.path.rpartition("/")[2]
+
+    @property
+    def is_local(self) -> bool:
+        """Whether this is a path on this machine's disk."""
+        return isinstance(self.filesystem, pafs.LocalFileSystem)
+
+    def exists(self) -> bool:
+        """Whether there is a file or directory here.
+
+        Raises:
+            StorageError: the storage cannot be asked.
+        """
+        with storage_errors(self):
+            if self.is_local:  # pyarrow takes no name that is not UTF-8
+                with contextlib.suppress(FileNotFoundError, NotADirectoryError):
+                    return bool(os.stat(self.path))
+                return False
+            return bool(self.filesystem.get_file_info(self.path).type != pafs.FileType.NotFound)
+
+    def names(self) -> list[str]:
+        """The names of the entries of this directory, sorted; empty if it does not exist.
+
+        Raises:
+            StorageError: the storage cannot be asked, or has no such bucket.
+        """
+        with storage_errors(self):
+            if self.is_local:
+                with contextlib.suppress(FileNotFoundError):
+                    return sorted(os.listdir(self.path))
+                return []
+            infos = self.filesystem.get_file_info(pafs.FileSelector(self.path, allow_not_found=True))
+            if not infos and lacks_bucket(self):
+                raise StorageError(no_bucket(self))
+        return sorted(info.base_name for info in infos)
+
+    def sizes(self) -> dict[str, int]:
+        """The files of this directory and their sizes in bytes; empty if it does not exist.
+
+        Raises:
+            StorageError: the storage cannot be asked.
+        """
+        with storage_errors(self):
+            if self.is_local:  # pyarrow takes no name that is not UTF-8
+                with contextlib.suppress(FileNotFoundError), os.scandir(self.path) as entries:
+                    return {entry.name: entry.stat().st_size for entry in entries if entry.is_file()}
+                return {}
+            infos = self.filesystem.get_file_info(pafs.FileSelector(self.path, allow_not_found=True))
+        return {info.base_name: info.size for info in infos if info.is_file}
+
+    def read_bytes(self) -> bytes:
+        """The whole file.
+
+        Raises:
+            StorageError: it is not there or cannot be read.
+        """
+        with storage_errors(self):
+            if self.is_local:
+                return Path(self.path).read_bytes()
+            with self.filesystem.open_input_stream(self.path) as stream:
+                return bytes(stream.read())
+
+    def write_bytes(self, data: bytes) -> None:
+        """Write the whole file: a reader sees the old or the new one, never a part; on local disk also after a loss of power.
+
+        Raises:
+            StorageError: it cannot be written (no rights, no space).
+        """
+        self._write(data)
+
+    def _write(self, data: bytes, durable_name: bool = True) -> None:
+        with storage_errors(self):
+            self.make_parent()
+            if self.is_local:
+                publish_file(Path(self.path), data, durable_name)
+                return
+            renaming = _renaming(self.filesystem)
+            if renaming is None:  # object stores publish on close
+                with self.filesystem.open_output_stream(self.path) as stream:
+                    stream.write(data)
+                return
+            partial = self.path.removesuffix(self.name) + f".{self.name}.{uuid.uuid4().hex[:8]}"
+            try:
+                with self.filesystem.open_output_stream(partial) as stream:
+                    stream.write(data)
+                _rename(renaming, partial, self.path)
+            except BaseException:
+                with contextlib.suppress(OSError):
+                    self.filesystem.delete_file(partial)
+                raise
+
+    def make_parent(self) -> None:
+        """Make the directory that holds this entry (object stores need none)."""
+        parent = self.path.rpartition("/")[0]
+        if self.is_local:
+            try:
+                make_durable_folder(Path(parent))
+            except FileNotFoundError:  # /proc, say
+                raise StorageError(f"Cannot write '{self.shown}': no folder can be made there. Choose another place.") from None
+        elif parent and _renaming(self.filesystem) is not None:
+            self.filesystem.create_dir(parent, recursive=True)
+
+    def delete(self) -> None:
+        """Remove this directory or file, if it is there."""
+        with storage_errors(self):
+            if self.is_local:
+                with contextlib.suppress(FileNotFoundError, NotADirectoryError):
+                    shutil.rmtree(self.path) if os.path.isdir(self.path) else os.unlink(self.path)
+                return
+            info = self.filesystem.get_file_info(self.path)
+            if info.type == pafs.FileType.Directory:
+                self.filesystem.delete_dir(self.path)
+            elif info.type == pafs.FileType.File:
+                self.filesystem.delete_file(self.path)
+
+    def copy_to(self, folder: Path) -> Path:
+        """Copy this directory into the local `folder` and return it."""
+        with storage_errors(self):
+            folder.mkdir(parents=True, exist_ok=True)
+            pafs.copy_files(self.path, str(folder), source_filesystem=self.filesystem)
+        return folder
+
+    def copy_from(self, folder: Path) -> None:
+        """Copy the files below the local `folder` to this directory; each appears whole."""
+        files = [file for file in sorted(folder.rglob("*")) if file.is_file()]
+        for file in files:
+            self.child(*file.relative_to(folder).parts)._write(file.read_bytes(), durable_name=False)
+        for parent in {file.relative_to(folder).parent for file in files} if self.is_local else ():
+            flush_folder(Path(self.path) / parent)
+
+
+_MISTYPED = re.compile(r"\s*(file|s3|sftp|ssh|gs|gcs|abfss?|hf|https?|memory|smb|hdfs|webdav):/", re.IGNORECASE)
+
+
+def open_storage(uri: str | os.PathLike[str]) -> Storage:
+    """Open a URI: a local path, `file://`, `s3://bucket/path[?endpoint_override=host:port&scheme=http]`, or any fsspec scheme.
+
+    The endpoint of S3 is the query's `endpoint_override`, else `AWS_ENDPOINT_URL_S3` or `AWS_ENDPOINT_URL`, else Amazon's.
+    A URI with a secret in it is refused, so that whatever holds or shows a URI holds and shows none.
+
+    Raises:
+        StorageError: an unknown scheme, a malformed URI, or one with a password or another secret in it, which is not repeated.
+    """
+    text = os.fspath(uri)
+    if not is_uri(text):
+        if mistyped := _MISTYPED.match(text):
+            raise StorageError(f"'{printable(redact(text))}' is no URI: it has to begin with {mistyped[1]}://")
+        return _open_local(text, text)
+    scheme = text.partition("://")[0].rpartition("::")[2]
+    if secret := secret_in(text):
+        raise StorageError(
+            f"A {scheme}:// URI with {secret} is not opened: URIs stand in logs, reports and checkpoints. "
+            "Leave the secret out and use an SSH agent or key (sftp), AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY (S3), "
+            f"or the environment (FSSPEC_{scheme.upper()}_PASSWORD). An @ in a path is written %40."
+        )
+    parts = Uri.parse(text)
+    if scheme == "file":
+        if parts.authority not in ("", "localhost"):
+            raise StorageError(
+                f"'{printable(text)}' names a host, '{printable(parts.authority)}'. Write file:///PATH, or the path alone."
+            )
+        if parts.query:
+            raise StorageError(f"'{printable(text)}' has a query, which file:// has not. A ? in a path is written %3F.")
+        return _open_local(decoded(parts.path) or "/", text)
+    return _open_s3(parts) if str(parts).startswith("s3://") else _open_fsspec(parts)
+
+
+def _open_local(text: str, uri: str) -> Storage:
+    if "\0" in text:
+        raise StorageError(f"'{printable(text)}' is no path: it has a zero byte in it.")
+    try:
+        path = absolute(text, home=text == uri)
+    except UserError as error:
+        raise StorageError(str(error)) from None
+    return Storage(str(path) if text == uri else uri, pafs.LocalFileSystem(), str(path))
+
+
+def _open_s3(parts: Uri) -> Storage:
+    shown = printable(str(parts))
+    if not parts.authority or ":" in parts.authority:
+        raise StorageError(f"'{shown}' names no bucket. Write s3://BUCKET/PATH; a server is named by AWS_ENDPOINT_URL.")
+    query = {key: values[-1] for key, values in parse_qs(parts.query[1:]).items()}
+    if unknown := [key for key in query if key not in _S3_QUERY]:
+        raise StorageError(
+            f"An s3:// URI has an unknown parameter, '{printable(unknown[0])}'. There are: {', '.join(_S3_QUERY)}. "
+            "A ? in a path is written %3F."
+        )
+    endpoint = query.get("endpoint_override") or s3_endpoint()
+    options: dict[str, Any] = {}
+    if endpoint:
+        endpoint = endpoint if "://" in endpoint else f"{query.get('scheme', 'https')}://{endpoint}"
+        address = urlsplit(endpoint)
+        options = {"endpoint_override": address.netloc, "scheme": address.scheme}
+        # Not Amazon's: its machines' own credentials are not there to be asked for, and asking takes seconds.
+        os.environ.setdefault("AWS_EC2_METADATA_DISABLED", "true")
+    region = query.get("region") or os.environ.get("AWS_REGION") or os.environ.get("AWS_DEFAULT_REGION")
+    if region or endpoint:
+        options["region"] = region or "us-east-1"
+    set_environment_defaults()
+    filesystem = pafs.S3FileSystem(
+        connect_timeout=CONNECT_TIMEOUT_S,
+        request_timeout=REQUEST_TIMEOUT_S,
+        retry_strategy=pafs.AwsStandardS3RetryStrategy(max_attempts=MAX_ATTEMPTS),
+        **options,
+    )
+    parts = parts.with_path(parts.path.rstrip("/"))
+    return Storage(str(parts), filesystem, parts.authority + decoded(parts.path), endpoint or "")
+
+
+def _open_fsspec(parts: Uri) -> Storage:
+    import fsspec
+
+    parts = parts.with_path(parts.path.rstrip("/"))
+    uri, shown = str(parts), printable(str(parts))
+    web = parts.scheme in ("http", "https")  # their paths are URIs, which stay as they are
+    escaped = bool(re.search("[%#]", parts.authority + parts.path)) and not web
+    try:
+        # fsspec takes paths as they are written: names that are not plain are decoded here.
+        filesystem, path = fsspec.core.url_to_fs(str(parts.with_path("" if parts.authority else "/")) if escaped else uri)
+    except (ValueError, ImportError) as error:
+        raise StorageError(f"Cannot open '{shown}': scheme '{parts.scheme}://' is not available here ({error}).") from None
+    except OSError as error:
+        raise StorageError(f"Cannot reach '{shown}': {error}. Check the host and the credentials.") from None
+    if "?" in path and not web:
+        raise StorageError(f"'{shown}' has a query, which {parts.scheme}:// does not take. A ? in a path is written %3F.")
+    path = path.rstrip("/")
+    if escaped:
+        path = decoded(path + parts.path)
+    elif not path and filesystem._strip_protocol(f"{parts.scheme}://{parts.authority}/x").startswith("/"):
+        path = "/"
+    return Storage(uri, pafs.PyFileSystem(pafs.FSSpecHandler(filesystem)), path)
+
+
+def fsspec_of(filesystem: pafs.FileSystem) -> Any:
+    """The file system of fsspec below `filesystem`, or None."""
+    return filesystem.handler.fs if isinstance(filesystem, pafs.PyFileSystem) else None
+
+
+def _renaming(filesystem: pafs.FileSystem) -> Any:
+    """The fsspec file system below `filesystem` if it renames files (sftp, smb, local); object stores only copy, it is None."""
+    inner = fsspec_of(filesystem)
+    if inner is None:
+        return None
+    from fsspec import AbstractFileSystem
+
+    return None if type(inner).mv is AbstractFileSystem.mv else inner
+
+
+def _rename(filesystem: Any, source: str, target: str) -> None:
+    """Rename over `target`, which the rename of some servers (SMB, HDFS) refuses, by an error or in silence."""
+    try:
+        filesystem.mv(source, target)
+    except OSError as error:
+        if error.errno != errno.EEXIST:
+            raise
+    if filesystem.exists(source):
+        filesystem.rm_file(target)
+        filesystem.mv(source, target)
+
+
+__all__ = ["Storage", "StorageError", "fsspec_of", "open_storage", "storage_errors"]

@@ -1,0 +1,128 @@
+"""`dataset.json`: read as written, and what cannot be read says why."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from data_pipeline.dataset.manifest import SCHEMA_VERSION, DatasetError, Extent, Manifest, RowGroup, Shard, Split, open_dataset
+from data_pipeline.preparation.images import ImagePolicy
+from data_pipeline.stream.plan import RowGroups
+
+SHARDS = [
+    Shard("train/part-00000.parquet", [Extent(64, 120, 32, 700), Extent(10, 250, 32, 99)], 999, "ab"),
+    Shard("train/part-00001.parquet", [Extent(5, 9)], 99, "cd"),
+]
+
+
+def manifest(**changes: Any) -> Manifest:
+    content: dict[str, Any] = {
+        "name": "small",
+        "task": "sequence",
+        "charset": ["a", "é"],
+        "image": ImagePolicy(32, 64),
+        "splits": {"train": Split(SHARDS, 7), "val": Split([], 0)},
+        "rejected": 2,
+        "preparation": {"seed": 1},
+    }
+    return Manifest(**(content | changes))
+
+
+def written(folder: Path, content: bytes) -> str:
+    (folder / "dataset.json").write_bytes(content)
+    return str(folder)
+
+
+def test_it_is_read_as_written(tmp_path: Path) -> None:
+    assert open_dataset(written(tmp_path, manifest().to_json())).manifest == manifest()
+
+
+def test_row_groups_stand_in_the_order_of_the_files() -> None:
+    split = manifest().split("train")
+    first, second = (shard.file for shard in SHARDS)
+    assert split.row_groups() == [
+        RowGroup(first, 0, 64, 120, 32, 700),
+        RowGroup(first, 1, 10, 250, 32, 99),
+        RowGroup(second, 0, 5, 9),
+    ]
+    assert split.rows == 79
+
+
+def test_row_groups_of_older_manifests_lack_height_and_bytes(tmp_path: Path) -> None:
+    content = json.loads(manifest().to_json())
+    content["splits"]["train"]["shards"][0]["row_groups"] = [[64, 120], [10, 250]]
+    del content["image"]["fixed_height"]
+    older = open_dataset(written(tmp_path, json.dumps(content).encode())).manifest
+    assert older.image.fixed_height
+    assert older.split("train").shards[0].row_groups == [Extent(64, 120), Extent(10, 250)]
+    groups = RowGroups.of(older.split("train"), older.image)
+    assert groups.height.tolist() == [32, 32, 32] and groups.index.tolist() == [0, 1, 0] and groups.shard.tolist() == [0, 0, 1]
+    assert groups.bytes.tolist() == [864, 135, 99], "as the shard's rows are on average"
+
+
+def test_the_digest_follows_the_content() -> None:
+    other = [Shard(SHARDS[0].file, SHARDS[0].row_groups, 999, "other bytes"), SHARDS[1]]
+    digests = {
+        manifest().digest,
+        manifest(charset=["é", "a"]).digest,
+        manifest(image=ImagePolicy(32, 65)).digest,
+        manifest(splits={"train": Split(other, 7)}).digest,
+    }
+    assert len(digests) == 4
+    assert manifest(name="another name").digest == manifest().digest
+
+
+def test_a_split_that_is_missing_lists_those_that_exist() -> None:
+    with pytest.raises(DatasetError, match=r"no split 'test'\. It has: train, val"):
+        manifest().split("test")
+
+
+@pytest.mark.parametrize("version", [SCHEMA_VERSION + 1, 0, "2"])
+def test_another_schema_version_names_both(tmp_path: Path, version: object) -> None:
+    content = json.loads(manifest().to_json()) | {"schema_version": version}
+    with pytest.raises(DatasetError, match=f"schema version {version}, this Inkray reads version {SCHEMA_VERSION}"):
+        open_dataset(written(tmp_path, json.dumps(content).encode()))
+
+
+@pytest.mark.parametrize("content", [b"", b"{", b"[1, 2]", b"null", b"\xff\xfe", b'{"name": "x"}', b'"schema_version"'])
+def test_what_is_no_manifest_says_so(tmp_path: Path, content: bytes) -> None:
+    uri = written(tmp_path, content)
+    with pytest.raises(DatasetError, match="it is not a manifest") as raised:
+        open_dataset(uri)
+    assert uri in str(raised.value)
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        {"splits": None},
+        {"splits": []},
+        {"splits": {"train": {}}},
+        {"splits": {"train": {"shards": [{"file": "a"}], "max_tokens": 1}}},
+        {"splits": {"train": {"shards": ["a"], "max_tokens": 1}}},
+        {"image": {"height": 1, "depth": 2}},
+        {"image": None},
+        {"charset": None},
+        {"surprise": 1},
+    ],
+)
+def test_a_damaged_manifest_says_so(tmp_path: Path, damage: dict[str, object]) -> None:
+    content = json.loads(manifest().to_json()) | damage
+    with pytest.raises(DatasetError, match="incomplete or damaged"):
+        open_dataset(written(tmp_path, json.dumps(content).encode()))
+
+
+def test_a_missing_part_is_damage(tmp_path: Path) -> None:
+    content = json.loads(manifest().to_json())
+    del content["charset"]
+    with pytest.raises(DatasetError, match=r"incomplete or damaged \(.*charset"):
+        open_dataset(written(tmp_path, json.dumps(content).encode()))
+
+
+@pytest.mark.parametrize("name", ["", "missing"])
+def test_where_no_dataset_is_the_way_to_one_is_told(tmp_path: Path, name: str) -> None:
+    with pytest.raises(DatasetError, match=r"No dataset at .*there is no dataset\.json.*data_pipeline\.synthesize"):
+        open_dataset(str(tmp_path / name))

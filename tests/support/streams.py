@@ -1,0 +1,46 @@
+"""Streams as the tests read them: small windows, one rank or several side by side."""
+
+from __future__ import annotations
+
+import hashlib
+import queue
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+from data_pipeline.dataset.manifest import Dataset
+from data_pipeline.dataset.tokenizer import Tokenizer
+from data_pipeline.stream import Batch, Position, StreamConfig, TrainStream
+
+CONFIG = StreamConfig(window_row_groups=2)
+SEED = 3
+BATCH = 32
+
+
+def train_stream(dataset: Dataset, rank: int = 0, world_size: int = 1, config: StreamConfig = CONFIG) -> TrainStream:
+    tokenizer = Tokenizer(dataset.manifest.charset)
+    return TrainStream(
+        dataset, "train", tokenizer, config, seed=SEED, global_batch_size=BATCH, rank=rank, world_size=world_size
+    )
+
+
+def of_all_ranks(dataset: Dataset, world_size: int, config: StreamConfig, start: Position, epochs: int) -> list[list[Batch]]:
+    """The batches of every rank, each read in a thread of its own, as workers read side by side."""
+    box: queue.Queue[Any] = queue.Queue()
+
+    def read(rank: int) -> list[Batch]:
+        def share(value: Any) -> Any:
+            if rank == 0:
+                for _ in range(world_size):
+                    box.put(value)
+            return box.get()
+
+        return list(train_stream(dataset, rank, world_size, config).batches(start, epochs, share))
+
+    with ThreadPoolExecutor(world_size) as pool:
+        return list(pool.map(read, range(world_size)))
+
+
+def digests(batch: Batch) -> list[str]:
+    """Id and pixels of each real sample, without what pads the batch."""
+    images = [image[:, :h, :w].tobytes() for image, (h, w) in zip(batch.images, batch.sizes, strict=True)]
+    return [f"{name} {hashlib.sha256(pixels).hexdigest()}" for name, pixels in zip(batch.ids, images, strict=False)]

@@ -1,0 +1,91 @@
+"""Recomputed activations and compiled passes are the same function; what a device cannot is said."""
+
+from __future__ import annotations
+
+import copy
+
+import pytest
+import torch
+
+from tests.trainers.engine.test_step import CPU, TOKENIZER, batch_of, kind_of, tiny_model
+from trainers.distributed.precision import compiled, recompute_activations
+from trainers.engine.step import StepConfig, TrainStep
+from trainers.optim import OptimConfig
+from trainers.optim.weight_averaging import AveragingConfig
+from trainers.tasks.device_batch import DeviceBatch, to_device
+from trainers.tasks.sequence import SequenceTask
+
+
+@pytest.mark.parametrize("kind", ["small", "both_directions", "comer", "rnn", "vit"])
+def test_recomputed_activations_give_the_same_steps(kind: str) -> None:
+    plain, task = kind_of(kind)
+    recomputed = copy.deepcopy(plain)
+    assert recompute_activations(recomputed) >= 1
+    batch = to_device(batch_of(["a b c d", "b"]), CPU)
+    images = torch.randint(0, 256, (2, 1, 64, 128), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+    batch = DeviceBatch(images, torch.tensor([[64, 128], [49, 90]]), batch.targets, batch.weights)
+    averaging = StepConfig(averaging=AveragingConfig("ema", decay=0.5))
+    steps = [TrainStep(network, task, OptimConfig(), 4, CPU, averaging) for network in (plain, recomputed)]
+    for _ in range(3):  # dropout draws the same again in the backward pass
+        one, other = (step(batch) for step in steps)
+        assert float(one.loss_sum) == pytest.approx(float(other.loss_sum), rel=1e-5)
+        assert float(one.grad_norm) == pytest.approx(float(other.grad_norm), rel=1e-4)
+    for name, value in plain.state_dict().items():
+        # BatchNorm counts the pass that is made again: its running statistics alone may differ.
+        if "running" not in name and "num_batches" not in name:
+            torch.testing.assert_close(recomputed.state_dict()[name], value, rtol=1e-3, atol=1e-5, msg=name)
+    texts = [task.predict(step.averaging.network.eval(), images, batch.sizes) for step in steps]  # type: ignore[arg-type]
+    assert len(texts[0]) == len(texts[1]) == 2
+
+
+def test_fewer_activations_are_kept() -> None:
+    """Counted by what autograd saves: bytes between the forward and the backward pass."""
+
+    def saved(recompute: bool) -> int:
+        model, task = kind_of("small")
+        if recompute:
+            recompute_activations(model)
+        total = 0
+
+        def pack(tensor: torch.Tensor) -> torch.Tensor:
+            nonlocal total
+            total += tensor.numel() * tensor.element_size()
+            return tensor
+
+        images = torch.zeros((4, 1, 64, 256), dtype=torch.uint8)
+        batch = to_device(batch_of(["a", "b", "c", "d"]), CPU)
+        batch = DeviceBatch(images, torch.tensor([[64, 256]]).expand(4, -1), batch.targets, batch.weights)
+        with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
+            task.loss_sum(model.train(), batch)
+        return total
+
+    assert saved(recompute=True) < saved(recompute=False) / 3
+
+
+@pytest.mark.slow
+def test_a_compiled_pass_takes_the_same_steps() -> None:
+    plain, network = tiny_model(), tiny_model()
+    assert compiled(network, CPU) == "", "this machine has a compiler"
+    batches = [to_device(batch_of(texts), CPU) for texts in (["a b", "c"], ["a b c d", "b"], ["a", "d c"])]
+    steps = [TrainStep(model, SequenceTask(TOKENIZER), OptimConfig(), 4, CPU) for model in (plain, network)]
+    for step in steps:
+        for module in step.network.modules():
+            if isinstance(module, torch.nn.Dropout):
+                module.p = 0.0  # a compiled pass draws other random numbers
+    for batch in batches:  # of several lengths
+        one, other = (float(step(batch).loss_sum) for step in steps)
+        assert one == pytest.approx(other, rel=1e-4)
+    assert network.state_dict().keys() == plain.state_dict().keys()
+
+
+@pytest.mark.parametrize("after_another", [False, True])
+def test_a_device_that_cannot_compile_says_so_in_a_sentence(monkeypatch: pytest.MonkeyPatch, after_another: bool) -> None:
+    # As another run leaves it in the same process: parts that cannot be compiled run as they are.
+    monkeypatch.setattr(torch._dynamo.config, "suppress_errors", after_another)
+    monkeypatch.setenv("CXX", "/nowhere/compiler")
+    monkeypatch.setattr(torch._inductor.config.cpp, "cxx", (None, "/nowhere/compiler"), raising=False)
+    torch._dynamo.reset()
+    network = tiny_model()
+    reason = compiled(network, CPU)
+    assert reason.startswith("scaling.compile is left out: this device cannot (") and "\n" not in reason
+    assert network._compiled_call_impl is None, "it goes on as it is"

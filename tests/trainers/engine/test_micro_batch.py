@@ -1,0 +1,130 @@
+"""Batches in parts: the same step; memory that is full names what to change, or is halved."""
+
+from __future__ import annotations
+
+import copy
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import nn
+
+from cluster.errors import UserError
+from data_pipeline.dataset.manifest import open_dataset
+from data_pipeline.dataset.tokenizer import Tokenizer
+from data_pipeline.storage.base import open_storage
+from data_pipeline.stream import StreamConfig, TrainStream
+from data_pipeline.stream.plan import Position
+from tests.trainers.engine.test_step import CPU, TOKENIZER, _frozen, batch_of, tiny_model
+from trainers.config.scaling import ScalingConfig
+from trainers.distributed.micro_batch import MemoryFull, MicroBatch, largest_that_fits, unchanged
+from trainers.engine.find_micro_batch import largest_batch
+from trainers.engine.step import StepConfig, TrainStep
+from trainers.optim import OptimConfig
+from trainers.tasks.device_batch import to_device
+from trainers.tasks.sequence import SequenceTask
+
+
+@pytest.mark.parametrize("size", [1, 2, 4])
+def test_a_batch_in_parts_takes_the_step_of_the_whole(size: int) -> None:
+    """Uneven parts, one row of weight 0: the loss is a mean over all tokens, not of means over parts."""
+    batch = to_device(batch_of(["a b c d", "a", "b c", "c", "d d d"], [1, 1, 1, 0, 1]), CPU)
+    model = _frozen(tiny_model())
+    whole = TrainStep(copy.deepcopy(model), SequenceTask(TOKENIZER), OptimConfig(), 4, CPU)
+    parts = TrainStep(copy.deepcopy(model), SequenceTask(TOKENIZER), OptimConfig(), 4, CPU, StepConfig(micro_batch_size=size))
+    for module in [*whole.network.modules(), *parts.network.modules()]:
+        if isinstance(module, nn.BatchNorm2d):
+            module.forward = module.eval().forward  # type: ignore[method-assign]
+            module.train = lambda mode=True, module=module: module  # type: ignore[method-assign,misc]
+    one, other = whole(batch), parts(batch)
+    assert float(one.loss_sum) == pytest.approx(float(other.loss_sum), rel=1e-5) and one.tokens == other.tokens
+    for name, parameter in whole.network.named_parameters():
+        torch.testing.assert_close(dict(parts.network.named_parameters())[name].grad, parameter.grad, rtol=1e-3, atol=1e-6)
+
+
+def test_the_largest_that_fits_is_found_by_halving() -> None:
+    tried: list[int] = []
+
+    def attempt(size: int) -> None:
+        tried.append(size)
+        if size > 12:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+
+    assert largest_that_fits(64, attempt, CPU) == 8 and tried == [64, 32, 16, 8]
+    assert largest_that_fits(12, attempt, CPU) == 12
+    assert largest_that_fits(1, lambda size: pytest.fail("one image is not tried"), CPU) == 1
+
+
+def test_an_attempt_leaves_no_trace() -> None:
+    model = nn.Sequential(nn.Linear(2, 2), nn.BatchNorm1d(2)).train()
+    before = copy.deepcopy(model.state_dict())
+    with unchanged(model):
+        model(torch.randn(4, 2)).sum().backward()
+    assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
+    assert all(parameter.grad is None for parameter in model.parameters())
+
+
+def test_full_memory_says_what_to_change(tmp_path: Path) -> None:
+    micro = MicroBatch(open_storage(tmp_path), ScalingConfig(), 32)
+    assert micro.size == 32 and MicroBatch(open_storage(tmp_path), ScalingConfig(micro_batch_size=8), 32).size == 8
+    error = micro.full(32, (32, 1, 64, 256), CPU, "step 7")
+    assert isinstance(error, UserError)
+    for part in ("scaling.micro_batch_size=16", "64x256", "step 7", "gradient_checkpointing", "on_out_of_memory=halve"):
+        assert part in str(error)
+
+
+def test_full_memory_may_be_halved_and_the_run_remembers(tmp_path: Path) -> None:
+    micro = MicroBatch(open_storage(tmp_path), ScalingConfig(on_out_of_memory="halve"), 32)
+    assert isinstance(micro.full(32, (32, 1, 64, 256), CPU, "step 7"), MemoryFull) and micro.size == 16
+    assert isinstance(micro.full(16, (32, 1, 64, 256), CPU, "step 7"), MemoryFull) and micro.size == 8
+    smaller = MicroBatch(open_storage(tmp_path), ScalingConfig(on_out_of_memory="halve", micro_batch_size=4), 32)
+    assert smaller.size == 4, "what is configured is not exceeded"
+    assert isinstance(micro.full(1, (32, 1, 64, 256), CPU, "step 7"), UserError), "one image alone is too large"
+
+
+def test_a_run_whose_memory_is_full_goes_on_with_smaller_parts(
+    formulas: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """No GPU here: a network that takes no more than 6 images at once stands for one, from the seventh step on."""
+    from tests.support.runs import small_config
+    from trainers import solo
+    from trainers.distributed.context import Place
+    from trainers.engine import setup as assemble
+    from trainers.run.preflight import new_run
+
+    build = assemble.build_recognizer
+
+    def with_little_memory(*args: Any, **kwargs: Any) -> Any:
+        network = build(*args, **kwargs)
+        encode = network.encode
+
+        def limited(images: torch.Tensor, sizes: torch.Tensor | None = None) -> Any:
+            if network.training and len(images) > 6:
+                raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB")
+            return encode(images, sizes)
+
+        network.encode = limited  # type: ignore[method-assign]
+        return network
+
+    monkeypatch.setattr(assemble, "build_recognizer", with_little_memory)
+    place = Place(0, 1, CPU)
+    config = small_config(formulas, tmp_path, "scaling.num_train_workers=1", "epochs=1", "scaling.on_out_of_memory=halve")
+    run = new_run(config)
+    assert solo.train_alone(config, run, place) == 0
+    assert run.child("micro_batch_size").read_bytes() == b"5"
+    config = small_config(formulas, tmp_path, "scaling.num_train_workers=1", "epochs=1")
+    with pytest.raises(UserError, match=r"20 images at once .*scaling\.micro_batch_size=10"):
+        solo.train_alone(config, new_run(config), place)
+
+
+def test_what_is_tried_is_as_long_as_the_longest_batch(formulas_dataset: str) -> None:
+    dataset = open_dataset(formulas_dataset)
+    tokenizer = Tokenizer(dataset.manifest.charset)
+    stream = TrainStream(dataset, "train", tokenizer, StreamConfig(augmentation="none"), seed=0, global_batch_size=20)
+    step = TrainStep(tiny_model(), SequenceTask(tokenizer), OptimConfig(), 4, CPU)
+    tried = largest_batch(3, step, stream.plan, dataset, "train")
+    batches = list(stream.batches(Position(), 1))
+    assert tried.targets.shape == (3, max(batch.targets.shape[1] for batch in batches))
+    assert tried.images.shape[1:] == (1, 64, max(batch.images.shape[3] for batch in batches))
+    assert tried.sizes.tolist() == [list(tried.images.shape[2:])] * 3

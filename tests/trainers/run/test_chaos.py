@@ -1,0 +1,122 @@
+"""Training while data workers are killed, machines go and storage fails: it ends as if nothing had happened."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import psutil
+import pytest
+
+from data_pipeline.preparation.images import ImagePolicy
+from data_pipeline.storage.base import open_storage
+from data_pipeline.synthesis.formulas.grammar import FormulaConfig
+from data_pipeline.synthesize import synthesize_formulas
+from tests.support.chaos import Faults, failing
+from tests.support.runs import losses, small_config, train
+from tests.support.s3 import S3Server
+
+
+@contextmanager
+def data_workers_killed(every_s: float) -> Iterator[list[int]]:
+    """Kill -9 a process that reads or decodes for this session, again and again; the list grows by their ids."""
+    killed: list[int] = []
+    stop = threading.Event()
+
+    def work() -> None:
+        while not stop.wait(every_s):
+            for process in psutil.Process().children(recursive=True):
+                with_name = " ".join(process.cmdline()) if process.is_running() else ""
+                if "MapBatches(decode)" in with_name or "MapBatches(read)" in with_name:
+                    os.kill(process.pid, signal.SIGKILL)
+                    killed.append(process.pid)
+                    break
+
+    thread = threading.Thread(target=work, daemon=True)
+    thread.start()
+    try:
+        yield killed
+    finally:
+        stop.set()
+        thread.join()
+
+
+@pytest.mark.slow
+def test_a_run_amid_chaos_has_the_losses_of_the_calm_one(
+    s3_server: S3Server, ray_cluster: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """From S3, a data worker killed every 5 s, one request in a hundred failing; the calm run reads local files by threads."""
+    for name, value in s3_server.env.items():
+        monkeypatch.setenv(name, value)
+    local = str(tmp_path / "formulas")
+    synthesize_formulas(
+        local, {"train": 1500, "val": 40, "test": 40}, 0, ImagePolicy(64, 256), FormulaConfig(), overwrite=False
+    )
+    bucket = s3_server.create_bucket("inkray-chaos")
+    open_storage(f"{bucket}/formulas").copy_from(Path(local))
+    epochs = "epochs=12"
+    _, calm, _ = train(small_config(local, tmp_path / "calm", epochs, "stream.execution=threads"))
+    faults = Faults(share=0.01)
+    with failing(s3_server.endpoint, faults) as endpoint, data_workers_killed(5) as killed:
+        uri = f"{bucket}/formulas?endpoint_override={endpoint.removeprefix('http://')}&scheme=http"
+        _, amid, printed = train(small_config(uri, tmp_path / "chaos", epochs, "stream.execution=ray"))
+    failed = sum(faults.counts[kind] for kind in faults.kinds)
+    assert len(killed) >= 3 and failed >= 3, (killed, faults.counts)
+    assert "tasks of the cluster" in printed
+    assert losses(amid) == losses(calm) and len(losses(calm)) == 75 * 12
+    validations = [[row["val/loss"] for row in result.history if "val/loss" in row] for result in (calm, amid)]
+    assert validations[0] == validations[1]
+
+
+_WITH_A_MACHINE_LOST = """
+import sys, threading, time
+import ray
+from ray.cluster_utils import Cluster
+from cluster.resources import spare_machines
+from data_pipeline.dataset.manifest import open_dataset
+from data_pipeline.stream import Position, StreamConfig, TrainStream
+from data_pipeline.dataset.tokenizer import Tokenizer
+
+cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 0, "include_dashboard": False})
+nodes = [cluster.add_node(num_cpus=1, object_store_memory=3 * 10**8) for _ in range(2)]
+ray.init(address=cluster.address, log_to_driver=False)
+cluster.wait_for_nodes()
+assert spare_machines([ray.get_runtime_context().get_node_id()])
+assert not spare_machines([node["NodeID"] for node in ray.nodes()])
+dataset = open_dataset(sys.argv[1])
+
+def batches(execution):
+    config = StreamConfig(window_row_groups=2, execution=execution)
+    tokenizer = Tokenizer(dataset.manifest.charset)
+    return TrainStream(dataset, "train", tokenizer, config, seed=3, global_batch_size=32).batches(Position(), 40)
+
+expected = [(batch.ids, batch.images.tobytes()) for batch in batches("threads")]
+for number, batch in enumerate(batches("ray")):
+    if number == 100:
+        cluster.remove_node(nodes[0], allow_graceful=False)
+    assert (batch.ids, batch.images.tobytes()) == expected[number], number
+assert number == len(expected) - 1
+assert sum(node["Alive"] for node in ray.nodes()) == 2
+print("all there")
+ray.shutdown()
+cluster.shutdown()
+"""
+
+
+@pytest.mark.slow
+def test_a_lost_data_machine_costs_no_batch(formulas: str, tmp_path: Path) -> None:
+    """Two machines read and decode; one of them goes, without a word, amid the run."""
+    folder = Path("/tmp") / f"inkray-lost-{os.getpid()}-{int(time.time()) % 1000}"
+    environment = os.environ | {"RAY_TMPDIR": str(folder), "RAY_AUTH_MODE": "disabled"}
+    environment.pop("RAY_ADDRESS")
+    done = subprocess.run(
+        [sys.executable, "-c", _WITH_A_MACHINE_LOST, formulas], env=environment, capture_output=True, text=True, timeout=300
+    )
+    assert "all there" in done.stdout, done.stderr[-3000:]

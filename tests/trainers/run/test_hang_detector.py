@@ -1,0 +1,67 @@
+"""The rank that hangs is the one that has passed the fewest marks when none goes on."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from trainers.run.hang_detector import HangWatch
+from trainers.run.monitor import Beat, Monitor
+
+
+class Clock:
+    now = 0.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def beats(*counts: int) -> dict[int, Beat]:
+    return {rank: Beat(rank, count, 0, "forward pass", 100 + rank, "node", "host") for rank, count in enumerate(counts)}
+
+
+def test_ranks_that_wait_for_another_are_not_blamed() -> None:
+    clock = Clock()
+    watch = HangWatch(60, clock)
+    assert watch.hanging(beats(7, 7, 6)) == []
+    clock.now = 59
+    assert watch.hanging(beats(7, 7, 6)) == []
+    clock.now = 61
+    assert [beat.rank for beat in watch.hanging(beats(7, 7, 6))] == [2]
+    assert watch.hanging(beats(7, 7, 6)) == [], "it has just been dealt with"
+    clock.now = 122
+    assert [beat.rank for beat in watch.hanging(beats(7, 7, 6))] == [2], "it was not ended, or its successor hangs, too"
+
+
+def test_nobody_hangs_while_anybody_goes_on() -> None:
+    clock = Clock()
+    watch = HangWatch(60, clock)
+    for second in range(0, 600, 30):
+        clock.now = second
+        going_on = beats(7, 6)
+        going_on[1] = replace(going_on[1], breaths=second)  # a long evaluation: no mark, but signs of life
+        assert watch.hanging(going_on) == []
+
+
+def test_workers_that_start_anew_have_their_time() -> None:
+    clock = Clock()
+    watch = HangWatch(60, clock)
+    watch.hanging(beats(7, 6))
+    clock.now = 61
+    watch.restart()
+    assert watch.hanging(beats(7, 6)) == []
+    clock.now = 100
+    assert watch.hanging(beats(1, 1)) == []
+    assert HangWatch(0, clock).hanging(beats(1, 1)) == []
+
+
+def test_a_rank_that_the_group_no_longer_has_is_not_blamed() -> None:
+    monitor, clock = Monitor(), Clock()
+    for beat in beats(9, 9, 5).values():
+        monitor.tell([], beat)
+    monitor.started(2)
+    for beat in beats(20, 19).values():
+        monitor.tell([], beat)
+    watch = HangWatch(60, clock)
+    watch.hanging(monitor.drain()[1])
+    clock.now = 61
+    assert [beat.rank for beat in watch.hanging(monitor.drain()[1])] == [1]

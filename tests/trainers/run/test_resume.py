@@ -1,0 +1,135 @@
+"""Resumed runs: nothing is trained twice, nothing changes before all is checked, and no metric is compared with another."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from cluster.errors import UserError
+from data_pipeline.storage.base import Storage, open_storage
+from data_pipeline.storage.claim import InUse, claim
+from tests.support.runs import SMALL
+from trainers import solo
+from trainers.checkpoint.format import CONFIG, find_checkpoint, whole_checkpoints, whole_marks
+from trainers.config.train import ConfigError
+from trainers.run.launch_ray import run_training
+from trainers.run.preflight import begin_run
+from trainers.run.resume import change_config, open_run
+
+Command = Callable[..., tuple[int, str]]
+
+# Each loss is better than the one before; by the score nothing ever is, for what counts as better is out of reach.
+EARLY = [
+    *SMALL, "scaling.num_train_workers=1", "epochs=5", "checkpoint.metric=val/loss", "early_stopping.patience=1",
+    "early_stopping.min_delta=100", "data.test_split=", "report.enabled=false",
+    "tracking.max_sources=1",
+]  # fmt: skip
+
+
+@pytest.fixture
+def command(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Command:
+    def run(*words: str) -> tuple[int, str]:
+        monkeypatch.setattr(sys, "argv", ["trainers.solo", *words])
+        status = solo.main()
+        return status, capsys.readouterr().out
+
+    return run
+
+
+@pytest.fixture(scope="module")
+def ended(formulas_dataset: str, tmp_path_factory: pytest.TempPathFactory) -> Storage:
+    """A run of two epochs of five: its patience has run out. Read it, never write to it."""
+    with pytest.MonkeyPatch.context() as patch:
+        folder = tmp_path_factory.mktemp("early")
+        patch.setattr(sys, "argv", ["trainers.solo", *EARLY, f"data.dataset={formulas_dataset}", f"runs_dir={folder}"])
+        assert solo.main() == 0
+    return open_storage(next(folder.iterdir()))
+
+
+def copy_of(run: Storage, folder: Path) -> Storage:
+    run.copy_to(folder / run.name)
+    return open_storage(folder / run.name)
+
+
+def notes_of(run: Storage, *overrides: str) -> list[str]:
+    notes: list[str] = []
+    _, config = open_run(run.uri)
+    begin_run(change_config(config, overrides), run, notes.append)
+    return notes
+
+
+def test_the_best_by_the_loss_is_the_one_of_the_least(ended: Storage) -> None:
+    losses = {name: mark["metrics"]["val/loss"] for name, mark in whole_marks(ended).items()}
+    rows = [json.loads(line) for line in ended.child("metrics.jsonl").read_bytes().splitlines()]
+    assert min(row["val/loss"] for row in rows if "val/loss" in row) == losses[find_checkpoint(ended.uri).name]
+
+
+def test_sources_beyond_the_limit_are_reported_together(ended: Storage) -> None:
+    for mark in whole_marks(ended).values():
+        named = {name.split("/")[1] for name in mark["metrics"] if name.count("/") == 2}
+        assert named == {"handwritten", "other"}
+        assert mark["metrics"]["val/handwritten/count"] + mark["metrics"]["val/other/count"] == mark["metrics"]["val/count"]
+
+
+def test_more_epochs_are_refused_where_patience_would_train_none(ended: Storage) -> None:
+    before = ended.child(CONFIG).read_bytes()
+    message = r"epochs=9 would train nothing\. .*ended early after 2 epochs: 1 validation in a row had no better val/score"
+    with pytest.raises(ConfigError, match=message):
+        notes_of(ended, "epochs=9")
+    assert ended.child(CONFIG).read_bytes() == before
+    assert "nothing is trained" in notes_of(ended)[0] and "early_stopping.patience=0" in notes_of(ended)[0]
+    for override in ("early_stopping.patience=0", "early_stopping.patience=2"):
+        assert not notes_of(ended, "epochs=9", override)
+
+
+def test_another_metric_says_that_nothing_of_it_was_counted(ended: Storage) -> None:
+    counted, chosen = notes_of(ended, "early_stopping.metric=val/loss", "checkpoint.metric=val/score")
+    assert counted.startswith("early_stopping counts val/loss from here on")
+    best = max(whole_marks(ended).items(), key=lambda item: (item[1]["metrics"]["val/score"], item[0]))[0]
+    assert chosen.startswith("checkpoint.metric=val/score: the best") and best in chosen
+
+
+@pytest.mark.parametrize("override", ["data.val_split=test", "tracking.max_sources=2"])
+def test_what_gives_a_metric_its_meaning_stays(ended: Storage, override: str) -> None:
+    with pytest.raises(ConfigError, match=f"'{override.partition('=')[0]}' cannot change"):
+        notes_of(ended, override)
+
+
+def test_training_on_says_that_the_rate_moves(ended: Storage, tmp_path: Path, command: Command) -> None:
+    run = copy_of(ended, tmp_path)
+    status, text = command("--resume", run.uri, "early_stopping.patience=0", "epochs=3")
+    assert status == 0 and "the run has 45 steps now, not 75 as planned before: at step 30 the learning rate goes from" in text
+    assert "one_cycle" in text and list(whole_checkpoints(run))[-1].startswith("checkpoint-0000045")
+    assert open_run(run.uri)[1].epochs == 3
+    assert "all 3 epochs are done. Set epochs above 3" in notes_of(run)[0]
+
+
+def test_a_run_that_still_trains_is_not_trained_again(ended: Storage, tmp_path: Path, command: Command) -> None:
+    run = copy_of(ended, tmp_path)
+    before = {file: file.read_bytes() for file in Path(run.path).rglob("*") if file.is_file()}
+    with claim(run, "training run"), pytest.raises(InUse, match=r"in use by a training run \(process \d+"):
+        command("--resume", run.uri, "early_stopping.patience=0")
+    after = {file: file.read_bytes() for file in Path(run.path).rglob("*") if file.is_file()}
+    assert after == before
+
+
+@pytest.mark.parametrize("refused", ["data.dataset=/nowhere", "checkpoint.metric=val/los", "epochs=9", "global_batch_size=7"])
+def test_a_refused_resume_changes_nothing(ended: Storage, tmp_path: Path, command: Command, refused: str) -> None:
+    run = copy_of(ended, tmp_path)
+    before = run.child(CONFIG).read_bytes()
+    with pytest.raises(UserError):
+        command("--resume", run.uri, "tracking.log_interval=7", refused)
+    assert run.child(CONFIG).read_bytes() == before
+
+
+def test_a_cluster_that_is_too_small_changes_nothing(ray_cluster: None, ended: Storage, tmp_path: Path) -> None:
+    run = copy_of(ended, tmp_path)
+    before = run.child(CONFIG).read_bytes()
+    _, config = open_run(run.uri)
+    with pytest.raises(UserError, match="num_train_workers=20 is too many"):
+        run_training(change_config(config, ["scaling.num_train_workers=20", "early_stopping.patience=0"]), run)
+    assert run.child(CONFIG).read_bytes() == before

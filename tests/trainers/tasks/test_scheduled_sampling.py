@@ -1,0 +1,265 @@
+"""Which positions are fed with the model's own tokens: schedules, coins, and the step that uses them."""
+
+from __future__ import annotations
+
+import dataclasses
+import itertools
+import math
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+import torch.distributed as dist
+from hypothesis import given
+from hypothesis import strategies as st
+from torch import nn
+from torch.nn.parallel import DistributedDataParallel
+
+from models import build_model
+from models.config import CtcHeadName, RnnConfig
+from tests.support.configurations import TINY, tiny_small
+from tests.trainers.engine.test_step import two_ranks
+from tests.trainers.tasks.test_token_losses import TOKENIZER, batch_of
+from trainers.config.train import ConfigError, OptimConfig, load_config
+from trainers.engine.step import DeviceBatch, StepConfig, TrainStep
+from trainers.tasks.device_batch import to_device
+from trainers.tasks.losses import LossConfig
+from trainers.tasks.scheduled_sampling import MODES, SCHEDULES, ForcingConfig, ForcingMode, own_tokens, problems, truth_ratio
+from trainers.tasks.sequence import SequenceTask
+
+TARGETS = torch.randint(3, 9, (4, 31), generator=torch.Generator().manual_seed(0))
+STEPS = range(400)
+
+
+def test_constant_and_linear() -> None:
+    assert [truth_ratio(ForcingConfig("per_batch", 0.8), step, 5) for step in range(5)] == [0.8] * 5
+    linear = ForcingConfig("per_batch", 0.9, "linear", 0.1)
+    assert [truth_ratio(linear, step, 5) for step in range(5)] == pytest.approx([0.9, 0.7, 0.5, 0.3, 0.1])
+
+
+def test_inverse_sigmoid_is_that_of_bengio_et_al() -> None:
+    # k / (k + exp(i / k)) at i = 0 .. 2 k log k, stretched from between k / (k + 1) and 1 / (k + 1) to between 1 and 0.
+    k, total = 20.0, 101
+    config = ForcingConfig("per_batch", 1.0, "inverse_sigmoid", 0.2, steepness=k)
+    for step in range(total):
+        i = step / (total - 1) * 2 * k * math.log(k)
+        raw = k / (k + math.exp(i / k))
+        expected = 0.2 + 0.8 * (raw - 1 / (k + 1)) / (k / (k + 1) - 1 / (k + 1))
+        assert truth_ratio(config, step, total) == pytest.approx(expected, rel=1e-9)
+    assert truth_ratio(config, 50, total) == pytest.approx(0.6), "half of the way in the middle of the run"
+
+
+@given(
+    schedule=st.sampled_from(list(SCHEDULES)),
+    ratio=st.floats(0, 1),
+    end=st.floats(0, 1),
+    steepness=st.floats(1.001, 1e6),
+    total=st.integers(1, 1000),
+)
+def test_a_schedule_goes_steadily_from_one_ratio_to_the_other(
+    schedule: str, ratio: float, end: float, steepness: float, total: int
+) -> None:
+    config = ForcingConfig("per_token", ratio, schedule, end, steepness)  # type: ignore[arg-type]
+    values = [truth_ratio(config, step, total) for step in range(total + 2)]
+    assert values[0] == pytest.approx(ratio, abs=1e-9)
+    last = ratio if schedule == "constant" or total == 1 else end
+    assert values[total - 1] == pytest.approx(last, abs=1e-9)
+    steps = [after - before for before, after in itertools.pairwise(values[:total])]
+    assert all(step * (end - ratio) >= -1e-9 for step in steps)
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_the_truth_alone_where_the_ratio_is_one(mode: ForcingMode) -> None:
+    state = torch.random.get_rng_state()
+    assert all(own_tokens(ForcingConfig(mode, 1.0), step, 400, TARGETS, 0) is None for step in STEPS)
+    assert torch.equal(state, torch.random.get_rng_state()), "nothing is drawn that dropout would miss"
+
+
+@pytest.mark.parametrize("mode", [mode for mode in MODES if mode != "always"])
+def test_nothing_but_bos_where_the_ratio_is_zero(mode: ForcingMode) -> None:
+    own = own_tokens(ForcingConfig(mode, 0.0, passes=3), 7, 400, TARGETS, 0)
+    assert own is not None and own.passes == 3 and own.mask.dtype == torch.bool
+    assert own.mask.shape == (4, 30) and not own.mask[:, 0].any() and own.mask[:, 1:].all()
+
+
+def shares(mode: ForcingMode, seed: int = 0) -> torch.Tensor:
+    """The masks of some steps (steps, 4, 30), with a ratio of 0.7."""
+    drawn = [own_tokens(ForcingConfig(mode, 0.7), step, 400, TARGETS, seed) for step in STEPS]
+    return torch.stack([torch.zeros(4, 30, dtype=torch.bool) if own is None else own.mask for own in drawn])
+
+
+@pytest.mark.parametrize("mode", [mode for mode in MODES if mode != "always"])
+def test_the_share_of_own_tokens_is_what_is_left_of_the_ratio(mode: ForcingMode) -> None:
+    torch.manual_seed(0)
+    masks = shares(mode)[:, :, 1:]
+    assert float(masks.float().mean()) == pytest.approx(0.3, abs=0.08 if mode == "per_batch" else 0.02)
+    rows_alike = bool((masks == masks[:, :1]).all())
+    positions_alike = bool((masks == masks[:, :, :1]).all())
+    assert (rows_alike, positions_alike) == {
+        "per_batch": (True, True),
+        "per_step": (True, False),
+        "per_token": (False, False),
+    }[mode]
+
+
+@pytest.mark.parametrize("mode", ["per_batch", "per_step"])
+def test_all_ranks_toss_the_same_coins_for_texts_of_any_length(mode: ForcingMode) -> None:
+    ours = shares(mode)
+    torch.manual_seed(99)  # another rank's
+    assert torch.equal(ours, shares(mode)), "they follow from the seed and the step"
+    assert not torch.equal(ours, shares(mode, seed=1))
+    for step in STEPS[:40]:
+        short = own_tokens(ForcingConfig(mode, 0.7), step, 400, TARGETS[:2, :12], 0)
+        expected = ours[step, :2, :11]
+        assert torch.equal(expected, torch.zeros_like(expected) if short is None else short.mask)
+
+
+def test_tokens_are_drawn_from_the_state_of_the_step() -> None:
+    masks = []
+    for seed in (1, 1, 2):
+        torch.manual_seed(seed)
+        own = own_tokens(ForcingConfig("per_token", 0.5), 3, 10, TARGETS, 0)
+        assert own is not None
+        masks.append(own.mask)
+    assert torch.equal(masks[0], masks[1]) and not torch.equal(masks[0], masks[2])
+
+
+@pytest.mark.parametrize(
+    ("config", "parts"),
+    [
+        (ForcingConfig("per_batch", 1.2), ["forcing.ratio=1.2", "from 0 to 1"]),
+        (ForcingConfig("per_batch", end_ratio=-0.1), ["forcing.end_ratio=-0.1", "from 0 to 1"]),
+        (ForcingConfig("per_batch", 0.5, steepness=1.0), ["forcing.steepness=1.0", "above 1"]),
+        (ForcingConfig("per_batch", 0.5, passes=0), ["forcing.passes=0", "at least 1"]),
+        (ForcingConfig(ratio=0.5), ["forcing.ratio=0.5", "forcing.mode", "per_step"]),
+        (ForcingConfig(schedule="linear"), ["forcing.schedule=linear", "forcing.mode", "per_token"]),
+    ],
+)
+def test_bad_values_are_named(config: ForcingConfig, parts: list[str]) -> None:
+    (message,) = problems(config)
+    assert all(part in message for part in parts), message
+    assert problems(ForcingConfig()) == problems(ForcingConfig("per_step", 0.8, "linear")) == []
+
+
+def test_the_configuration_of_a_run_is_checked() -> None:
+    config = load_config(None, ["forcing.mode=per_step", "forcing.ratio=0.8", "loss.name=focal"])
+    assert (config.forcing.mode, config.forcing.ratio, config.loss.name) == ("per_step", 0.8, "focal")
+    for override, part in (("forcing.ratio=2", "forcing.ratio=2"), ("loss.focal_alpha=0", "loss.focal_alpha=0")):
+        with pytest.raises(ConfigError, match=part):
+            load_config(None, [override])
+    with pytest.raises(ConfigError, match=r"'forcing\.mode'.*per_coin.*per_batch"):
+        load_config(None, ["forcing.mode=per_coin"])
+
+
+def losses(forcing: ForcingConfig | None, decoder: str) -> list[float]:
+    config = tiny_small()
+    config.decoder.name = decoder  # type: ignore[assignment]
+    torch.manual_seed(0)
+    model = build_model(config, SequenceTask(TOKENIZER).output_spec(8))
+    _, tensors = batch_of(["a b { a }", "a", "b b a b"], [1.0, 1.0, 1.0])
+    step = TrainStep(
+        model,
+        SequenceTask(TOKENIZER),
+        OptimConfig(),
+        4,
+        torch.device("cpu"),
+        config=StepConfig(forcing=forcing or ForcingConfig()),
+    )
+    return [float(step(tensors).loss_sum) for _ in range(4)]
+
+
+@pytest.mark.parametrize("decoder", ["transformer", "rnn"])
+def test_a_step_is_the_same_to_the_bit_at_ratio_one_and_another_below(decoder: str) -> None:
+    plain = losses(None, decoder)
+    for mode in ("per_batch", "per_step", "per_token"):
+        assert losses(ForcingConfig(mode, 1.0), decoder) == plain
+        free = losses(ForcingConfig(mode, 0.0), decoder)
+        assert all(math.isfinite(loss) for loss in free) and free != plain
+        assert free == losses(ForcingConfig(mode, 0.0), decoder), "a run repeats itself"
+
+
+def uneven(rows: slice) -> DeviceBatch:
+    """Some of three samples whose texts differ in length, padded as a rank that holds them alone would."""
+    batch, _ = batch_of(["a b { a } b", "a b", "b b a"], [1.0, 1.0, 1.0])
+    targets = batch.targets[rows]
+    targets = targets[:, : int((targets != TOKENIZER.pad_id).sum(1).max())]
+    part = dataclasses.replace(batch, images=batch.images[rows], sizes=batch.sizes[rows], targets=targets)
+    return to_device(dataclasses.replace(part, weights=batch.weights[rows]), torch.device("cpu"))
+
+
+def every_head(decoder: str, ctc: CtcHeadName = "linear") -> nn.Module:
+    """Without what a sample has from others of its batch, and without dropout."""
+    config = TINY["seq2seq_light"]()
+    config.backbone.convnet6.drop_rate = config.decoder.mlp_drop_rate = 0.0
+    config.decoder.rnn = RnnConfig(hidden_dim=16, attention_dim=12)
+    config.decoder.name = decoder  # type: ignore[assignment]
+    config.decoder.direction, config.ctc.head = "both", ctc
+    config.counting.head, config.structure.head = "linear", "nesting"
+    torch.manual_seed(0)
+    return build_model(config, SequenceTask(TOKENIZER).output_spec(12))
+
+
+FORCING = ForcingConfig("per_step", 0.5, passes=2)
+LOSS = LossConfig("focal_cosine")
+
+
+def coins(seed: int) -> list[bool]:
+    """Of the positions of the first step after BOS."""
+    own = own_tokens(FORCING, 0, 4, TARGETS[:, :5], seed)
+    return [False] * 3 if own is None else own.mask[0, 1:].tolist()
+
+
+# That a rank with a seed of its own would toss other coins is seen at each position.
+SEED = next(seed for seed in range(1000) if all(coins(seed)) and not any(coins(seed + 1)))
+
+
+def first_step(model: nn.Module, batch: DeviceBatch, forcing: ForcingConfig, rank: int = 0) -> dict[str, torch.Tensor]:
+    """The gradients of a step."""
+    task, cpu = SequenceTask(TOKENIZER, LOSS), torch.device("cpu")
+    step = TrainStep(model, task, OptimConfig(), 4, cpu, seed=SEED, rank=rank, config=StepConfig(forcing=forcing))
+    step(batch)
+    found = {name.removeprefix("module."): p.grad.clone() for name, p in model.named_parameters() if p.grad is not None}
+    step(batch)  # DDP stops at the second step where the first has left a parameter without a gradient
+    return found
+
+
+def _rank(rank: int, port: int, results: Any) -> None:
+    torch.set_num_threads(1)
+    dist.init_process_group("gloo", init_method=f"tcp://127.0.0.1:{port}", rank=rank, world_size=2)
+    batch = uneven(slice(0, 1) if rank == 0 else slice(1, 3))
+    done = {}
+    for decoder in ("transformer", "rnn"):
+        gradients = first_step(DistributedDataParallel(every_head(decoder)), batch, FORCING, rank)
+        done[decoder] = {name: gradient.numpy() for name, gradient in gradients.items()}
+    if rank == 0:
+        results.put(done)
+    dist.barrier()
+    dist.destroy_process_group()
+
+
+def test_two_ranks_with_own_tokens_and_every_head_take_the_step_of_one() -> None:
+    done = two_ranks(_rank)
+    for decoder, found in done.items():
+        expected = first_step(every_head(decoder), uneven(slice(0, 3)), FORCING)
+        forced = first_step(every_head(decoder), uneven(slice(0, 3)), ForcingConfig())
+        assert expected.keys() == found.keys() == dict(every_head(decoder).named_parameters()).keys()
+        assert any(not torch.allclose(expected[name], forced[name], rtol=1e-2) for name in expected), "own tokens were read"
+        for name, value in expected.items():
+            np.testing.assert_allclose(found[name], value.numpy(), rtol=1e-3, atol=2e-6, err_msg=name)
+
+
+@pytest.mark.parametrize("mode", [mode for mode in MODES if mode != "always"])
+def test_no_value_is_asked_of_the_device(mode: ForcingMode) -> None:
+    # Tensors on the meta device have no values: to ask for one, as bool() and item() do, is an error there.
+    meta = torch.device("meta")
+    whole = uneven(slice(0, 3))
+    batch = dataclasses.replace(whole, **{name: tensor.to(meta) for name, tensor in vars(whole).items() if tensor is not None})
+    own = own_tokens(ForcingConfig(mode, 0.0), 0, 4, batch.targets, 0)
+    assert own is not None and own.mask.is_meta
+    for loss in (LossConfig("focal_cosine", normalize_logits=True), LossConfig("cosine", "counted"), LossConfig()):
+        task = SequenceTask(TOKENIZER, loss)
+        # Torch has no CTC loss there, and no autocast, which a transformer turns to for its own tokens.
+        for decoder, fed in (("transformer", None), ("rnn", own)):
+            assert task.loss_sum(every_head(decoder, ctc="none").to(meta), batch, fed).is_meta
+        assert task.token_count(batch).is_meta

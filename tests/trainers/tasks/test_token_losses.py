@@ -1,0 +1,201 @@
+"""The losses of a decoder at each position: against figures written out by hand, and the mean forms of their sources."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import Tensor
+from torch.nn import functional as F
+
+from data_pipeline.dataset.tokenizer import Tokenizer
+from data_pipeline.stream.batch import Batch
+from data_pipeline.stream.plan import Position
+from models import OutputSpec, build_model
+from tests.support.configurations import tiny_small
+from trainers.engine.step import DeviceBatch
+from trainers.tasks.device_batch import to_device
+from trainers.tasks.losses import LossConfig, problems, without_training_terms
+from trainers.tasks.losses.config import TokenLossName
+from trainers.tasks.losses.tokens import TOKEN_LOSSES, token_loss
+from trainers.tasks.metrics.sequence import GroupedSums
+from trainers.tasks.sequence import SequenceTask
+
+BOS, EOS, PAD, A, B = range(5)
+SPEC = OutputSpec(num_classes=5, bos_id=BOS, eos_id=EOS, pad_id=PAD, max_length=8)
+# "a", its <eos>, and one <pad>.
+LABELS = torch.tensor([[A, EOS, PAD]])
+LOGITS = torch.tensor([[[0.0, 0.0, 0.0, 3.0, 4.0], [1.0, 2.0, 2.0, 0.0, 0.0], [0.0, 0.0, 1.0, 0.0, 0.0]]])
+EVERYWHERE = torch.ones(1, 3, dtype=torch.bool)
+TOKENS = torch.tensor([[True, True, False]])
+
+
+def loss(counted: Tensor = EVERYWHERE, logits: Tensor = LOGITS, **settings: Any) -> float:
+    return float(token_loss(logits, LABELS, counted, SPEC, LossConfig(**settings)))
+
+
+def test_focal_by_hand() -> None:
+    # p of the labels: e^3 / (3 + e^3 + e^4), e^2 / (2 + e + 2 e^2), e / (4 + e).
+    p = [0.258556, 0.378996, 0.404610]
+    by_hand = [0.5 * (1 - x) ** 2 * -math.log(x) for x in p]
+    assert by_hand == pytest.approx([0.371800, 0.187083, 0.160377], rel=1e-5)
+    assert loss(name="focal", focal_alpha=0.5) == pytest.approx(sum(by_hand), rel=1e-4)
+    assert loss(TOKENS, name="focal", focal_alpha=0.5) == pytest.approx(by_hand[0] + by_hand[1], rel=1e-4)
+    assert loss(name="focal", focal_gamma=0.0) == pytest.approx(loss(), rel=1e-6), "gamma 0 is the cross-entropy"
+
+
+def test_focal_over_logits_of_length_one_by_hand() -> None:
+    # Lengths 5, 3, 1: e^.6 / (3 + e^.6 + e^.8) and so on.
+    p = [1.82212 / (3 + 1.82212 + 2.22554), 1.94773 / (2 + 1.39561 + 2 * 1.94773), 2.71828 / (4 + 2.71828)]
+    by_hand = sum((1 - x) ** 2 * -math.log(x) for x in p)
+    assert loss(name="focal", normalize_logits=True) == pytest.approx(by_hand, rel=1e-5)
+
+
+def test_cosine_by_hand() -> None:
+    included = [1 - 3 / 5, 1 - 2 / 3, 1 - 1 / 1]
+    assert loss(name="cosine", special_tokens="included") == pytest.approx(sum(included), rel=1e-6)
+    # Without special tokens there is "a" alone, and its logits lose nothing: (0, 0, 0, 3, 4).
+    assert loss(name="cosine", special_tokens="excluded") == pytest.approx(0.4, rel=1e-6)
+    louder = LOGITS.clone()
+    louder[0, 0, EOS] = 12.0  # the length is 13 with it, 5 without
+    assert loss(logits=louder, name="cosine", special_tokens="excluded") == pytest.approx(0.4, rel=1e-6)
+    assert loss(logits=louder, name="cosine", special_tokens="included") == pytest.approx(1 - 3 / 13 + 1 / 3, rel=1e-6)
+
+
+def test_focal_cosine_with_specials_and_pad_is_the_mean_form_of_its_source() -> None:
+    # 0.1 * mean(1 - cos) + mean(focal over normalised logits), both over all three positions.
+    cosine = (0.4 + 1 / 3 + 0.0) / 3
+    focal = loss(name="focal", normalize_logits=True) / 3
+    config: dict[str, Any] = {"name": "focal_cosine", "normalize_logits": True, "special_tokens": "included"}
+    assert loss(**config) / 3 == pytest.approx(0.1 * cosine + focal, rel=1e-6)
+    one_hot = F.one_hot(LABELS, 5).float()
+    torchs = 0.1 * (1 - F.cosine_similarity(LOGITS, one_hot, dim=-1)).mean()
+    assert loss(**config) / 3 - focal == pytest.approx(float(torchs), rel=1e-5)
+    # Specials excluded: still divided by all positions that count.
+    assert loss(**config | {"special_tokens": "excluded"}) / 3 == pytest.approx(0.1 * 0.4 / 3 + focal, rel=1e-6)
+
+
+def test_label_smoothing_and_pad_in_the_cross_entropy() -> None:
+    log_probs = LOGITS.log_softmax(-1)[0]
+    plain = [-float(log_probs[t, label]) for t, label in enumerate((A, EOS, PAD))]
+    assert loss(TOKENS) == pytest.approx(plain[0] + plain[1], rel=1e-6)
+    assert loss(EVERYWHERE) == pytest.approx(sum(plain), rel=1e-6), "counted: PAD is a label"
+    smoothed = [0.9 * x - 0.1 * float(log_probs[t].mean()) for t, x in enumerate(plain)]
+    assert loss(TOKENS, label_smoothing=0.1) == pytest.approx(smoothed[0] + smoothed[1], rel=1e-6)
+
+
+@pytest.mark.parametrize("name", TOKEN_LOSSES)
+@given(data=st.data())
+@settings(max_examples=30, deadline=None)
+def test_losses_are_finite_not_negative_and_have_no_gradient_where_nothing_counts(
+    name: TokenLossName, data: st.DataObject
+) -> None:
+    scale = data.draw(st.sampled_from([0.0, 1.0, 30.0, 1e4]))
+    config = LossConfig(
+        name,
+        focal_gamma=data.draw(st.sampled_from([0.0, 0.5, 1.0, 2.0])),
+        normalize_logits=data.draw(st.booleans()),
+        special_tokens=data.draw(st.sampled_from(["excluded", "included"])),
+    )
+    generator = torch.Generator().manual_seed(data.draw(st.integers(0, 99)))
+    x = (scale * torch.randn(2, 4, 5, generator=generator)).requires_grad_()
+    labels = torch.randint(0, 5, (2, 4), generator=generator)
+    counted = torch.rand(2, 4, generator=generator) < 0.5
+    value = token_loss(x, labels, counted, SPEC, config)
+    value.backward()
+    assert x.grad is not None and x.grad.isfinite().all() and value.isfinite() and value >= -1e-5
+    assert not x.grad[~counted].any()
+
+
+@pytest.mark.parametrize("name", TOKEN_LOSSES)
+def test_each_loss_falls_as_the_label_gains(name: TokenLossName) -> None:
+    labels = torch.tensor([[A, B]])
+    config, counted = LossConfig(name), torch.ones(1, 2, dtype=torch.bool)
+    values = [float(token_loss(x * F.one_hot(labels, 5) + 0.3, labels, counted, SPEC, config)) for x in (0.0, 1.0, 2.0, 8.0)]
+    assert values == sorted(values, reverse=True) and values[-1] < 0.3 * values[0]
+
+
+@pytest.mark.parametrize(
+    ("config", "parts"),
+    [
+        (LossConfig(focal_alpha=0.0), ["loss.focal_alpha=0.0", "above 0"]),
+        (LossConfig(focal_gamma=-1.0), ["loss.focal_gamma=-1.0", "not negative"]),
+        (LossConfig(cosine_weight=math.nan), ["loss.cosine_weight=nan", "not negative"]),
+        (LossConfig(counting_weight=-1.0), ["loss.counting_weight=-1.0", "not negative"]),
+        (LossConfig(structure_weight=math.inf), ["loss.structure_weight=inf", "not negative"]),
+        (LossConfig(label_smoothing=1.0), ["loss.label_smoothing=1.0", "from 0 to below 1"]),
+        (LossConfig("focal", label_smoothing=0.1), ["loss.label_smoothing=0.1", "cross_entropy"]),
+        (LossConfig("cosine"), ["loss.special_tokens=excluded", "<eos>", "included"]),
+        (LossConfig(ctc_weight=1.1), ["loss.ctc_weight=1.1", "from 0 to 1"]),
+    ],
+)
+def test_bad_values_are_named(config: LossConfig, parts: list[str]) -> None:
+    (message,) = problems(config)
+    assert all(part in message for part in parts), message
+
+
+def test_good_values_have_no_problems() -> None:
+    assert problems(LossConfig()) == problems(LossConfig("focal_cosine", "counted", normalize_logits=True)) == []
+    assert problems(LossConfig("cosine", special_tokens="included")) == []
+
+
+TOKENIZER = Tokenizer(["a", "b", "{", "}"])
+
+
+def batch_of(texts: list[str], weights: list[float]) -> tuple[Batch, DeviceBatch]:
+    encoded = [TOKENIZER.encode(text) for text in texts]
+    targets = np.full((len(texts), max(map(len, encoded))), TOKENIZER.pad_id, np.int64)
+    for row, ids in zip(targets, encoded, strict=True):
+        row[: len(ids)] = ids
+    images = np.random.default_rng(0).integers(0, 256, (len(texts), 1, 64, 64), dtype=np.uint8)
+    batch = Batch(
+        images=images,
+        sizes=np.full((len(texts), 2), 64, np.int64),
+        targets=targets,
+        weights=np.array(weights, np.float32),
+        ids=[str(i) for i in range(len(texts))],
+        texts=texts,
+        sources=[""] * len(texts),
+        position=Position(),
+    )
+    return batch, to_device(batch, torch.device("cpu"))
+
+
+@pytest.mark.parametrize(("pad", "expected"), [("ignored", 4 + 2), ("counted", 4 + 4)])
+def test_rows_of_weight_zero_never_count_and_pad_counts_if_it_should(pad: str, expected: int) -> None:
+    _, tensors = batch_of(["a b a", "a", "b b"], [1.0, 1.0, 0.0])
+    task = SequenceTask(TOKENIZER, LossConfig(pad=pad))  # type: ignore[arg-type]
+    assert int(task.token_count(tensors)) == expected and not task.counted(tensors)[2].any()
+    torch.manual_seed(0)
+    model = build_model(tiny_small(), task.output_spec(8)).eval()
+    _, two = batch_of(["a b a", "a"], [1.0, 1.0])
+    two = replace(two, images=tensors.images[:2])
+    total = float(task.loss_sum(model, tensors).detach())
+    assert total == pytest.approx(float(task.loss_sum(model, two).detach()), rel=1e-5)
+    log_probs = model(two.images, two.targets[:, :-1], two.sizes).logits.log_softmax(-1)
+    labels = two.targets[:, 1:]
+    by_hand = -log_probs.gather(2, labels[..., None])[..., 0][(labels != PAD) | (pad == "counted")].sum()
+    assert total == pytest.approx(float(by_hand.detach()), rel=1e-5)
+
+
+def test_validation_reports_one_loss_whatever_is_trained() -> None:
+    config = tiny_small()
+    config.counting.head, config.structure.head, config.repulsion = "linear", "nesting", "heads"
+    torch.manual_seed(0)
+    model = build_model(config, SequenceTask(TOKENIZER).output_spec(8)).eval()
+    batch, tensors = batch_of(["a b { a }", "a", "b b"], [1.0, 1.0, 0.0])
+    output = model(tensors.images[:2], tensors.targets[:2, :-1], tensors.sizes[:2])
+    labels = tensors.targets[:2, 1:]
+    plain = F.cross_entropy(output.logits.flatten(0, 1), labels.flatten(), ignore_index=PAD, reduction="sum")
+    for arm in (LossConfig(label_smoothing=0.1), LossConfig("focal_cosine", "counted"), LossConfig("cosine", "counted")):
+        sums = GroupedSums()
+        SequenceTask(TOKENIZER, arm).judge(model, batch, tensors, sums)
+        assert sums.total.loss == pytest.approx(float(plain.detach()), rel=1e-5)
+        assert sums.total.loss_tokens == 6 + 2
+    assert without_training_terms(LossConfig("focal", ctc_weight=0.7)).ctc_weight == 0.7

@@ -1,0 +1,16 @@
+"""The few lines that a checkpoint carries from the moment it is written; the report's model card replaces them at the end."""
+
+from __future__ import annotations
+
+from data_pipeline.dataset.manifest import Manifest
+
+
+def short_card(name: str, manifest: Manifest, metrics: dict[str, float]) -> str:
+    """Markdown: what the checkpoint is, what it was trained on, how to use it."""
+    figures = "\n".join(f"- {key}: {value:.4g}" for key, value in sorted(metrics.items())) or "- not evaluated"
+    licence = manifest.licence or "not stated"
+    return (
+        f"# {name}\n\nA recognizer trained with Inkray on dataset `{manifest.name}` ({manifest.digest[:19]}).\n"
+        f"Licence of the data: {licence}.\n\n{figures}\n\n"
+        "Use: `python -m trainers.predict CHECKPOINT IMAGES OUT`; `config.yaml` beside this file made it.\n"
+    )

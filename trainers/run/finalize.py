@@ -1,0 +1,128 @@
+"""The end of a run: its best checkpoint judged on the test split, and a report folder that shows it."""
+
+from __future__ import annotations
+
+import platform
+from importlib.metadata import version
+from typing import Any
+
+import numpy as np
+
+from cluster.redaction import redact
+from cluster.scratch import scratch_folder
+from data_pipeline.dataset.manifest import Dataset, open_dataset
+from data_pipeline.storage.base import Storage
+from models import Decoding
+from trainers.checkpoint.format import CARD, LoadedCheckpoint, find_checkpoint, load_checkpoint
+from trainers.config.environment_values import stored_value
+from trainers.config.train import TrainConfig, to_yaml
+from trainers.prediction.evaluation import Judged, commonest_answer, judge_checkpoint, read_rows
+from trainers.prediction.predictor import Predictor
+from trainers.report import AttentionExample, Example, RunReport, model_card, write_report
+from trainers.report.metrics_table import split_figures
+from trainers.run.log import RunResult
+
+REPORT = "report"
+
+
+def finish_run(config: TrainConfig, run: Storage, result: RunResult) -> dict[str, dict[str, float]]:
+    """Judge the best checkpoint of `run` on the test split and write `report/`. Returns the figures by name."""
+    dataset = open_dataset(config.data.dataset)
+    loaded = load_checkpoint(run.uri)
+    split = config.data.test_split or config.data.val_split or config.data.train_split
+    judged = judge_checkpoint(loaded, dataset, split, decoding=config.decoding)
+    figures = split_figures(split, judged.sums)
+    answer, baseline = commonest_answer(dataset, config.data.train_split, split)
+    figures[f"{split}, always answering '{answer}'"] = baseline.total.averages()
+    if config.report.enabled:
+        _write(config, run, result, dataset, loaded, judged, split, figures)
+    return figures
+
+
+def _write(
+    config: TrainConfig,
+    run: Storage,
+    result: RunResult,
+    dataset: Dataset,
+    loaded: LoadedCheckpoint,
+    judged: Judged,
+    split: str,
+    figures: dict[str, dict[str, float]],
+) -> None:
+    examples, attention = _pictures(config.report.examples, dataset, loaded, judged, split)
+    manifest = dataset.manifest
+    report = RunReport(
+        title=run.name,
+        config_yaml=to_yaml(config),
+        history=result.history,
+        metrics=figures,
+        examples=examples,
+        attention=attention,
+        dataset={
+            "name": manifest.name,
+            "uri": stored_value(config, "data.dataset"),
+            "digest": manifest.digest,
+            "licence": manifest.licence,
+            "tokens": len(manifest.charset),
+            "images": f"{manifest.image.width}x{manifest.image.height} {manifest.image.colour}",
+            **{f"rows of {name}": part.rows for name, part in manifest.splits.items()},
+            "rejected": manifest.rejected,
+        },
+        checkpoint=loaded.uri,
+        sources={name: part.averages() for name, part in sorted(judged.sums.groups.items())},
+        environment=environment(result),
+    )
+    with scratch_folder("report") as scratch:
+        write_report(scratch, report)
+        run.child(REPORT).copy_from(scratch)
+    find_checkpoint(run.uri).child(CARD).write_bytes(redact(model_card(report)).encode())
+
+
+def environment(result: RunResult) -> dict[str, Any]:
+    """What a run was computed with, and for how long: `device` and `duration` stand below the title of the report's page."""
+    versions = {name: version(name) for name in ("torch", "ray", "pyarrow", "timm")}
+    return {
+        "device": result.device,
+        "duration": f"{result.seconds / 60:.1f} minutes",
+        "python": platform.python_version(),
+        "processor": platform.processor() or platform.machine(),
+        **versions,
+    }
+
+
+def _pictures(
+    count: int, dataset: Dataset, loaded: LoadedCheckpoint, judged: Judged, split: str
+) -> tuple[list[Example], AttentionExample | None]:
+    """`count` rows of the split spread evenly over it, and the attention over the longest of them that was read right."""
+    step = max(1, len(judged.rows) // max(count, 1))
+    # An odd stride: sources that alternate would else show one half only.
+    chosen = {row["id"]: row for row in judged.rows[:: step | 1][:count] if not row["error"]}
+    predictor = Predictor(loaded.uri)
+    images = {}
+    for row in read_rows(dataset, dataset.manifest.split(split), ["id", "image"]).iter_rows():
+        if row["id"] in chosen:
+            images[row["id"]] = predictor.prepare(row["image"]).pixels
+    examples = [
+        Example(name, images[name], row["text"], row["prediction"], row["source"])
+        for name, row in chosen.items()
+        if name in images
+    ]
+    right = [example for example in examples if example.truth == example.prediction] or examples
+    if not right:
+        return examples, None
+    shown = max(right, key=lambda example: len(example.prediction.split()))
+    return examples, attention_of(predictor, shown.image)
+
+
+def attention_of(predictor: Predictor, image: np.ndarray) -> AttentionExample:
+    """Decode one prepared image and keep where each token looked."""
+    pixels, sizes = predictor.to_tensors([image])
+    model, tokenizer = predictor.loaded.model, predictor.loaded.task.tokenizer
+    generation = predictor.loaded.task.generate(model, pixels, sizes, Decoding(return_attention=True))
+    ids = generation.token_ids[0, : int(generation.lengths[0])].tolist()
+    shown = [place for place, index in enumerate(ids) if tokenizer.tokens([index])]  # what has no text has no tile
+    assert generation.attention is not None
+    # The batch was padded on the right and below: show the image alone.
+    rows, columns = model.backbone.cells(sizes)[0].tolist()
+    maps = generation.attention[0, shown, :rows, :columns].float().cpu().numpy()
+    return AttentionExample(image, [tokenizer.tokens([ids[place]])[0] for place in shown], maps)

@@ -1,0 +1,111 @@
+"""What a study is: a base configuration, arms that change it, seeds. YAML in configs/tune/."""
+
+from __future__ import annotations
+
+import itertools
+import re
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from omegaconf import OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+from yaml import YAMLError
+
+from cluster.errors import UserError
+from cluster.values import Typing, shown
+from cluster.yaml_text import load_yaml, one_line
+from trainers.config.criterion import Mode
+from trainers.config.environment_values import with_lookups
+from trainers.config.train import TrainConfig, load_config
+
+
+@dataclass
+class StudyConfig:
+    """Arms x seeds, each a training run of its own."""
+
+    name: str = "study"
+    config: str = ""  # a YAML of configs/train/, seen from the study's folder or from here
+    overrides: list[str] = field(default_factory=list)  # for every arm
+    arms: dict[str, list[str]] = field(default_factory=dict)  # name -> overrides
+    grid: dict[str, list[Any]] = field(default_factory=dict)  # key -> values: their product are arms, too
+    seeds: list[int] = field(default_factory=lambda: [0])
+    metric: str = "val/score"  # of the validation: arms are ranked by the best that they came to
+    mode: Mode = "auto"  # the metric's own direction
+    max_concurrent: int = 2
+    runs_dir: str = "runs"
+
+
+@dataclass(frozen=True)
+class Arm:
+    """One training run of a study."""
+
+    name: str
+    seed: int
+    overrides: list[str]
+
+    @property
+    def key(self) -> str:
+        """Its folder below the study's."""
+        return f"{self.name}-seed{self.seed}"
+
+
+def load_study(file: Path) -> StudyConfig:
+    """Read a study.
+
+    Raises:
+        UserError: the file or a key of it is wrong, by name.
+    """
+    try:
+        loaded = load_yaml(file.read_bytes())
+    except YAMLError as error:
+        raise UserError(f"'{file}' is not valid YAML: {one_line(error)}.") from None
+    except OSError as error:
+        reason = "" if isinstance(error, FileNotFoundError) else f" ({error.strerror})"
+        raise UserError(f"No study file '{shown(file)}'{reason}. Those of Inkray lie in configs/tune/.") from None
+    if not isinstance(loaded, dict):
+        raise UserError(f"'{file}' is not a mapping of keys to values.")
+    typing = Typing(StudyConfig, f"'{file}'")
+    values = typing.mapping(loaded)
+    try:
+        merged = OmegaConf.merge(OmegaConf.structured(StudyConfig), values)
+        study, raw = OmegaConf.to_object(merged), OmegaConf.to_container(merged)
+    except OmegaConfBaseException as error:
+        typing.problems.append(f"Bad value for '{error.full_key}' in '{file}': {one_line(error)}.")
+    if typing.problems:
+        raise UserError(" ".join(typing.problems))
+    assert isinstance(study, StudyConfig) and isinstance(raw, dict)
+    for key in ("overrides", "arms", "grid"):  # each run looks up itself what the environment says: its configuration is stored
+        setattr(study, key, with_lookups(getattr(study, key), raw[key]))
+    if study.config and not Path(study.config).is_file() and (file.parent / study.config).is_file():
+        study.config = str(file.parent / study.config)
+    if not study.arms and not study.grid:
+        raise UserError(f"'{file}' names neither arms nor a grid: there is nothing to compare.")
+    if not study.seeds or study.max_concurrent < 1:
+        raise UserError(f"'{file}': seeds needs one number at least, max_concurrent is at least 1.")
+    return study
+
+
+def arms_of(study: StudyConfig) -> list[Arm]:
+    """All runs of a study, in order.
+
+    Raises:
+        UserError: two of them would have one name.
+    """
+    named = dict(study.arms)
+    for values in itertools.product(*study.grid.values()) if study.grid else []:
+        pairs = list(zip(study.grid, values, strict=True))
+        name = "+".join(f"{key.rpartition('.')[2]}={re.sub(r'[${}]', '', str(value))}" for key, value in pairs)
+        named[name] = [f"{key}={value}" for key, value in pairs]
+    arms = [Arm(name.replace("/", "_"), seed, overrides) for name, overrides in named.items() for seed in study.seeds]
+    if len({arm.key for arm in arms}) < len(arms):
+        raise UserError(
+            f"Study '{study.name}' has two arms of one name, or a seed twice: {', '.join(arm.key for arm in arms)}."
+        )
+    return arms
+
+
+def arm_config(study: StudyConfig, arm: Arm, runs_dir: str) -> TrainConfig:
+    """The configuration of one run; its overrides are checked like those of a command line."""
+    own = [f"seed={arm.seed}", f"name={arm.key}", f"runs_dir={runs_dir}", "tracking.wandb=false", "report.enabled=false"]
+    return load_config(study.config or None, [*study.overrides, *arm.overrides, *own])
