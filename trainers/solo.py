@@ -30,12 +30,12 @@ from models import ModelConfigError
 from trainers.checkpoint.format import load_checkpoint
 from trainers.cli import training_arguments
 from trainers.config.train import TrainConfig, load_config, merge_overrides
-from trainers.distributed.collectives import first_on_rank_zero
+from trainers.distributed.collectives import run_on_rank0
 from trainers.distributed.context import Place
 from trainers.distributed.micro_batch import MemoryFull
 from trainers.distributed.rank_events import CRASH_WAIT_S, LAST_WAIT_S, RankEvents, join_rank_events
 from trainers.engine.evaluation import evaluate
-from trainers.engine.reporter import Wishes
+from trainers.engine.reporter import ControlRequests
 from trainers.engine.train_loop import Worker
 from trainers.report.metrics_table import figures_table, split_figures
 from trainers.run.log import RunLog
@@ -47,7 +47,7 @@ from trainers.tracking import Console
 FIGURES = "figures.json"  # of the run's folder: what the best checkpoint reads of the test split
 
 
-class DirectLine:
+class LocalReporter:
     """The line of a worker that is watched by its own process; `log` is None on ranks that leave their `events` to rank 0."""
 
     def __init__(
@@ -72,7 +72,7 @@ class DirectLine:
     def breathe(self) -> None:
         """Nobody else watches."""
 
-    def poll(self) -> Wishes:
+    def poll(self) -> ControlRequests:
         """To stop once a signal has come; at the second at once.
 
         Raises:
@@ -87,7 +87,7 @@ class DirectLine:
         self._told = bool(self._signals)
         if self._log is not None and self._events is not None:
             self._handle(self._events.take())
-        return Wishes(stop=bool(self._signals))
+        return ControlRequests(stop=bool(self._signals))
 
     def flush(self) -> None:
         """Have the events of all ranks handled, at the end of a run that all of them reach."""
@@ -124,14 +124,14 @@ def main() -> int:
     else:
         kept = config = load_config(args.config, [*args.overrides, *here])
         place = own_place(config.scaling.use_gpu)
-        run = first_on_rank_zero(lambda: _checked_run(config))
+        run = run_on_rank0(lambda: _checked_run(config))
     if place.rank == 0:
         say_when_interrupted(f"Interrupted. Resume with: python -m trainers.solo --resume {run.uri}")
         print(f"Run {run.uri}", flush=True)
     try:
         with contextlib.ExitStack() as held:
             claims: list[Claim] = []
-            first_on_rank_zero(lambda: claims.append(held.enter_context(claim(run, "training run"))))
+            run_on_rank0(lambda: claims.append(held.enter_context(claim(run, "training run"))))
             return train_alone(config, run, place, claims[0] if claims else None, kept)
     finally:
         if dist.is_initialized():
@@ -181,14 +181,14 @@ def train_alone(
         if own is not None and own.taken_over:
             logs[0].warn(own.taken_over)
 
-    first_on_rank_zero(begin)
+    run_on_rank0(begin)
     log = logs[0] if logs else None
     started = time.monotonic()
     events = join_rank_events(place.rank, place.world_size)
-    line: DirectLine | None = None
+    line: LocalReporter | None = None
     try:
         with counted_signals() as signals:
-            line = DirectLine(log, signals, own, events)
+            line = LocalReporter(log, signals, own, events)
             worker = None
             while worker is None:
                 try:

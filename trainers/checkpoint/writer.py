@@ -28,7 +28,7 @@ from trainers.config.checkpoint import CheckpointConfig
 FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.5, 30.0
 
 
-def newest_whole(run: Storage, tell: Callable[[str], None]) -> tuple[str, TrainerState] | None:
+def latest_complete(run: Storage, tell: Callable[[str], None]) -> tuple[str, TrainerState] | None:
     """The newest checkpoint of a run that is whole and undamaged, or None; `tell` hears of those that are damaged.
 
     Raises:

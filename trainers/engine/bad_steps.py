@@ -6,9 +6,9 @@ from collections import deque
 from typing import Any, NamedTuple
 
 from cluster.errors import UserError
-from trainers.distributed.collectives import gathered
+from trainers.distributed.collectives import all_gather_objects
 from trainers.engine.loss_guard import GuardConfig
-from trainers.engine.reporter import Line
+from trainers.engine.reporter import Reporter
 from trainers.engine.step import StepResult
 
 FILE = "bad_batches.jsonl"  # of the run's folder
@@ -25,7 +25,7 @@ class _Taken(NamedTuple):
 class BadSteps:
     """Remembers the last steps until their flags are read. All ranks read the same flags at the same steps."""
 
-    def __init__(self, config: GuardConfig, line: Line, rank: int) -> None:
+    def __init__(self, config: GuardConfig, line: Reporter, rank: int) -> None:
         self._config, self._line, self._rank = config, line, rank
         self._taken: deque[_Taken] = deque(maxlen=_REMEMBERED)
         self._in_a_row = 0
@@ -49,7 +49,7 @@ class BadSteps:
                 self._in_a_row = 0
 
     def _tell(self, taken: _Taken) -> None:
-        parts = gathered((taken.ids, float(taken.result.loss_sum)))
+        parts = all_gather_objects((taken.ids, float(taken.result.loss_sum)))
         loss = sum(part[1] for part in parts) / float(taken.result.tokens)
         stops = self._config.on_bad_step == "stop" or self._in_a_row >= self._config.max_skipped
         record: dict[str, Any] = {

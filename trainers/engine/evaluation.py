@@ -8,9 +8,9 @@ import torch
 
 from data_pipeline.stream import Batch, EvaluationStream
 from models import Decoding, Recognizer
-from trainers.distributed.collectives import gathered
-from trainers.engine.prefetch import fed
-from trainers.engine.reporter import Line
+from trainers.distributed.collectives import all_gather_objects
+from trainers.engine.prefetch import prefetch_to_device
+from trainers.engine.reporter import Reporter
 from trainers.tasks.device_batch import DeviceBatch
 from trainers.tasks.metrics.sequence import GroupedSums
 from trainers.tasks.sequence import SequenceTask
@@ -21,7 +21,7 @@ def evaluate(
     task: SequenceTask,
     stream: EvaluationStream,
     device: torch.device,
-    line: Line,
+    line: Reporter,
     decoding: Decoding | None = None,
     groups: Sequence[str] = (),
     look: Callable[[Batch, DeviceBatch], None] | None = None,
@@ -40,7 +40,7 @@ def evaluate(
     model.eval()
     line.mark("evaluation")
     errors: dict[str, str] = {}
-    for batch, tensors in fed(stream.batches(), device, stream.stop):
+    for batch, tensors in prefetch_to_device(stream.batches(), device, stream.stop):
         if look:
             look(batch, tensors)
             look = None
@@ -50,7 +50,7 @@ def evaluate(
         line.breathe()
     model.train(training)
     line.mark("adding up the evaluation")
-    parts: list[GroupedSums] = gathered(sums)
+    parts: list[GroupedSums] = all_gather_objects(sums)
     sums = GroupedSums(groups)
     for part in parts:
         sums += part

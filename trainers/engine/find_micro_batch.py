@@ -6,7 +6,7 @@ import torch
 
 from data_pipeline.dataset.manifest import MAX_TOKENS, Dataset
 from data_pipeline.stream.plan import Plan
-from trainers.distributed.collectives import gathered
+from trainers.distributed.collectives import all_gather_objects
 from trainers.distributed.micro_batch import MicroBatch, largest_that_fits, unchanged
 from trainers.engine.step import TrainStep
 from trainers.tasks.device_batch import DeviceBatch
@@ -28,7 +28,7 @@ def find_micro_batch(step: TrainStep, plan: Plan, dataset: Dataset, split: str, 
     step.network.train()
     with unchanged(step.network):
         size = largest_that_fits(micro.size, attempt, step.device)
-    return min(gathered(size))
+    return min(all_gather_objects(size))
 
 
 def largest_batch(

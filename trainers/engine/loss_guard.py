@@ -10,7 +10,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
-from trainers.distributed.ddp import several_ranks
+from trainers.distributed.ddp import is_distributed
 
 MAX_OVERFLOWS = 50  # in a row; a scale of 2 ** 16 is below 1 after 17
 
@@ -55,7 +55,7 @@ class Guard:
         Gradients that overflow under a loss scale (`scaled`) are the scaler's affair, unless it never finds one that does.
         """
         loss = loss_sum.detach().float().clone()
-        if several_ranks():
+        if is_distributed():
             dist.all_reduce(loss)
         loss = loss / tokens
         first = torch.where(torch.isfinite(loss), loss.clamp(min=self._guess), self._reference)

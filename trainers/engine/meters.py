@@ -9,7 +9,7 @@ import torch
 import torch.distributed as dist
 
 from data_pipeline.stream import Batch, Costs
-from trainers.distributed.ddp import several_ranks
+from trainers.distributed.ddp import is_distributed
 from trainers.engine.step import StepResult
 
 
@@ -54,7 +54,7 @@ class Sums:
         return {name.replace("data/", "epoch/"): value for name, value in self.data_figures().items()}
 
 
-class Interval:
+class IntervalMeter:
     """Collects steps of a rank; `close` gives the sums over all ranks."""
 
     def __init__(self, device: torch.device) -> None:
@@ -91,7 +91,7 @@ class Interval:
         local = [self._wait_s, float(self._rejected), *self._costs.to_list()]
         sums = torch.cat([self._loss.double()[None], torch.tensor(local, dtype=torch.float64, device=self._device)])
         ranks = 1
-        if several_ranks():
+        if is_distributed():
             dist.all_reduce(sums)
             ranks = dist.get_world_size()
         loss, wait_s, rejected, *costs = sums.tolist()

@@ -5,14 +5,14 @@ from __future__ import annotations
 from typing import Any, NamedTuple, Protocol
 
 
-class Wishes(NamedTuple):
+class ControlRequests(NamedTuple):
     """What the one who watches wants: that the run stops after this step; that a checkpoint is written now."""
 
     stop: bool = False
     checkpoint: bool = False
 
 
-class Line(Protocol):
+class Reporter(Protocol):
     """A worker's end."""
 
     def push(self, kind: str, **content: Any) -> None:
@@ -24,7 +24,7 @@ class Line(Protocol):
     def breathe(self) -> None:
         """Say that what was marked last goes on."""
 
-    def poll(self) -> Wishes:
+    def poll(self) -> ControlRequests:
         """What is wanted, as far as is known; never waits. A wish for a checkpoint is told once."""
 
     def flush(self) -> None:

@@ -16,16 +16,16 @@ from data_pipeline.stream import EvaluationStream, Position, StreamConfig, Train
 from trainers.checkpoint.format import VOCAB, DataInfo, TrainerState, build_recognizer, criterion_of, load_trainer_state
 from trainers.checkpoint.warm_start import REPORT as INITIALISED
 from trainers.checkpoint.warm_start import initialise
-from trainers.checkpoint.writer import newest_whole
+from trainers.checkpoint.writer import latest_complete
 from trainers.config.train import TrainConfig
-from trainers.distributed.collectives import from_rank_zero
+from trainers.distributed.collectives import broadcast_from_rank0
 from trainers.distributed.context import Place
-from trainers.distributed.ddp import with_synchronized_norms, wrapped
+from trainers.distributed.ddp import with_synchronized_norms, wrap_ddp
 from trainers.distributed.micro_batch import MicroBatch
-from trainers.distributed.precision import compiled, recompute_activations
+from trainers.distributed.precision import compiled, enable_gradient_checkpointing
 from trainers.engine.early_stopping import EarlyStopping
 from trainers.engine.find_micro_batch import find_micro_batch
-from trainers.engine.reporter import Line
+from trainers.engine.reporter import Reporter
 from trainers.engine.step import StepConfig, TrainStep
 from trainers.optim import scaled_lr
 from trainers.run.resume_notes import schedule_change
@@ -95,7 +95,7 @@ class Parts:
     position: Position = field(default_factory=Position)
 
 
-def assemble(config: TrainConfig, line: Line, run: Storage, place: Place) -> Parts:
+def assemble(config: TrainConfig, line: Reporter, run: Storage, place: Place) -> Parts:
     """Make the parts; all ranks do so together.
 
     Raises:
@@ -109,7 +109,7 @@ def assemble(config: TrainConfig, line: Line, run: Storage, place: Place) -> Par
     task, data = SequenceTask(tokenizer, config.loss, config.decoding), DataInfo.of(dataset.manifest, config.stream.max_tokens)
     stream = source.training()
     validation = source.evaluation(config.data.val_split)  # now: what does not fit the memory is not found out after an epoch
-    groups = from_rank_zero(_groups(config, dataset) if place.rank == 0 else None)
+    groups = broadcast_from_rank0(_groups(config, dataset) if place.rank == 0 else None)
     total_steps = stream.total_steps(config.epochs)
     saved = _newest_checkpoint(config, line, run, place, tokenizer)
     network = _build_network(config, line, run, place, task, data, saved)
@@ -126,7 +126,7 @@ def assemble(config: TrainConfig, line: Line, run: Storage, place: Place) -> Par
         rank=place.rank,
         epochs=config.epochs,
         lr=scaled_lr(config.optim, config.global_batch_size),
-        wrap=lambda network: wrapped(network, config.scaling.ddp, place.device),
+        wrap=lambda network: wrap_ddp(network, config.scaling.ddp, place.device),
         mark=line.mark,
     )
     patience = EarlyStopping(config.early_stopping, criterion_of(config.early_stopping))
@@ -139,7 +139,7 @@ def assemble(config: TrainConfig, line: Line, run: Storage, place: Place) -> Par
         if changed and place.rank == 0:
             line.push("warning", text=changed)
     if config.scaling.compile:
-        reason = from_rank_zero(compiled(network, place.device))
+        reason = broadcast_from_rank0(compiled(network, place.device))
         if reason and place.rank == 0:
             line.push("warning", text=reason)
     if config.scaling.find_micro_batch:
@@ -157,11 +157,11 @@ def _groups(config: TrainConfig, dataset: Dataset) -> tuple[str, ...]:
 
 
 def _newest_checkpoint(
-    config: TrainConfig, line: Line, run: Storage, place: Place, tokenizer: Tokenizer
+    config: TrainConfig, line: Reporter, run: Storage, place: Place, tokenizer: Tokenizer
 ) -> TrainerState | None:
     """What rank 0 found is what all ranks take: another one may be written, or removed, while they look."""
-    found = newest_whole(run, lambda text: line.push("warning", text=text)) if place.rank == 0 else None
-    name = from_rank_zero(found[0] if found else None)
+    found = latest_complete(run, lambda text: line.push("warning", text=text)) if place.rank == 0 else None
+    name = broadcast_from_rank0(found[0] if found else None)
     if name is None:
         return None
     saved = Tokenizer.from_json(run.child(name, VOCAB).read_bytes())
@@ -174,7 +174,7 @@ def _newest_checkpoint(
 
 def _build_network(
     config: TrainConfig,
-    line: Line,
+    line: Reporter,
     run: Storage,
     place: Place,
     task: SequenceTask,
@@ -194,5 +194,5 @@ def _build_network(
             run.child(INITIALISED).write_bytes(json.dumps(report.to_json(), indent=1).encode())
     network = with_synchronized_norms(network.to(place.device), config.scaling, place.device)
     if config.scaling.gradient_checkpointing:
-        recompute_activations(network)
+        enable_gradient_checkpointing(network)
     return network

@@ -16,11 +16,11 @@ import torch.distributed as dist
 from torch import Tensor, nn
 
 from trainers.config.scaling import Precision
-from trainers.distributed.ddp import bare, several_ranks
+from trainers.distributed.ddp import is_distributed, unwrap_model
 from trainers.distributed.norms import norms_for
 from trainers.distributed.precision import resolve_precision
 from trainers.engine.loss_guard import Guard, GuardConfig
-from trainers.engine.reporter import Wishes
+from trainers.engine.reporter import ControlRequests
 from trainers.optim import Freezing, OptimConfig, Schedule, build_optimizer
 from trainers.optim.weight_averaging import AveragingConfig, build_averaging
 from trainers.tasks.device_batch import DeviceBatch
@@ -83,7 +83,7 @@ class TrainStep:
         mark: Callable[[str], None] = _no_mark,
     ) -> None:
         config = config or StepConfig()
-        self.network = bare(model)
+        self.network = unwrap_model(model)
         self.task, self.device, self.total_steps, self._mark = task, device, total_steps, mark
         self.optimizer = build_optimizer(self.network, optim, optim.lr if lr is None else lr)
         self.schedule = Schedule(self.optimizer, optim.schedule, total_steps, epochs)
@@ -118,7 +118,7 @@ class TrainStep:
         """The precision of the forward pass."""
         return torch.autocast(self.device.type, self.dtype, enabled=self.dtype != torch.float32)
 
-    def __call__(self, batch: DeviceBatch, wishes: Wishes = Wishes()) -> StepResult:  # noqa: B008  (immutable)
+    def __call__(self, batch: DeviceBatch, wishes: ControlRequests = ControlRequests()) -> StepResult:  # noqa: B008  (immutable)
         """Take one step on this rank's part of a global batch. `wishes` of one rank are told to all."""
         # Dropout is a function of (seed, step, rank), so a resumed run draws what the uninterrupted one would have drawn.
         torch.manual_seed((self._seed * 1_000_003 + self.steps) * 4099 + self._rank)
@@ -129,7 +129,7 @@ class TrainStep:
         asked = [torch.full((), float(wish), device=self.device) for wish in wishes]
         shared = torch.stack([self.task.token_count(batch), *asked])
         world_size = 1
-        if several_ranks():
+        if is_distributed():
             dist.all_reduce(shared)
             world_size = dist.get_world_size()
         tokens = shared[0].clamp(min=1)
@@ -140,7 +140,7 @@ class TrainStep:
         self.scaler.unscale_(self.optimizer)
         grad_norm = nn.utils.clip_grad_norm_(self.network.parameters(), self.max_grad_norm)
         bad = self.guard.judge(loss_sum, tokens, grad_norm, scaled=self.scaler.is_enabled())
-        self.schedule.set(self.steps, self.averaging.held_rate(self.steps))
+        self.schedule.set(self.steps, self.averaging.lr_override(self.steps))
         if self._looks and bool(bad):
             for buffer, kept in zip(self._statistics, before, strict=True):
                 buffer.copy_(kept)

@@ -16,15 +16,15 @@ from trainers.checkpoint.card import short_card
 from trainers.checkpoint.format import Snapshot
 from trainers.checkpoint.writer import CheckpointWriter
 from trainers.config.train import TrainConfig
-from trainers.distributed.collectives import from_rank_zero
+from trainers.distributed.collectives import broadcast_from_rank0
 from trainers.distributed.context import Place
 from trainers.distributed.norms import norms_for
 from trainers.engine.bad_steps import BadSteps
 from trainers.engine.evaluation import evaluate
-from trainers.engine.meters import Interval, Sums
-from trainers.engine.prefetch import fed
+from trainers.engine.meters import IntervalMeter, Sums
+from trainers.engine.prefetch import prefetch_to_device
 from trainers.engine.rejected import require_few
-from trainers.engine.reporter import Line, Wishes
+from trainers.engine.reporter import ControlRequests, Reporter
 from trainers.engine.setup import assemble
 from trainers.engine.step import StepResult
 from trainers.engine.system_metrics import SystemFigures
@@ -41,7 +41,7 @@ class Worker:
     def __init__(
         self,
         config: TrainConfig,
-        line: Line,
+        line: Reporter,
         run: Storage,
         place: Place,
         on_figures: Callable[[dict[str, float]], None] | None = None,
@@ -56,7 +56,7 @@ class Worker:
         self.metrics: dict[str, float] = {}  # of the validation at the end of the last epoch, if there was one
         self.bad_steps = BadSteps(config.guard, line, place.rank)
         self.writer: CheckpointWriter | None = None
-        self.interval = Interval(place.device)
+        self.interval = IntervalMeter(place.device)
         self.system = SystemFigures(place.device)
         self.epoch_sums = Sums()
         self.first_wait_s: float | None = None  # for the first batch of this epoch
@@ -69,8 +69,8 @@ class Worker:
             self.writer = CheckpointWriter(
                 self.run_folder, self.config.checkpoint, lambda kind, text: self.line.push(kind, text=text)
             )
-        batches = fed(
-            self.stream.batches(self.position, self.config.epochs, from_rank_zero), self.place.device, self.stream.stop
+        batches = prefetch_to_device(
+            self.stream.batches(self.position, self.config.epochs, broadcast_from_rank0), self.place.device, self.stream.stop
         )
         try:
             if not self.patience.due:
@@ -121,7 +121,7 @@ class Worker:
         try:
             wishes = self.line.poll()
             self._wishes_checkpoint |= wishes.checkpoint  # until one is taken: the flags are not read after every step
-            result = self.step(tensors, Wishes(wishes.stop, self._wishes_checkpoint))
+            result = self.step(tensors, ControlRequests(wishes.stop, self._wishes_checkpoint))
         except torch.OutOfMemoryError:
             size = min(self.step.micro_batch_size or len(batch), len(batch))
             raise self.micro_batch.full(size, batch.images.shape, self.place.device, f"step {self.step.steps + 1}") from None
@@ -146,12 +146,12 @@ class Worker:
             notes=[*describe_groups(step.optimizer, self.network), *step.freezing.describe(), *step.averaging.describe()],
         )
 
-    def _agreed(self, result: StepResult) -> Wishes:
+    def _agreed(self, result: StepResult) -> ControlRequests:
         """What any rank wishes for. On a GPU reading waits for the step: it is done now and then, by all at the same steps."""
         if self.place.device.type == "cuda" and self.step.steps % LOOK_EVERY and self.config.guard.on_bad_step == "stop":
-            return Wishes()
+            return ControlRequests()
         self.bad_steps.look()
-        return Wishes(bool(result.stop > 0), bool(result.checkpoint > 0))
+        return ControlRequests(bool(result.stop > 0), bool(result.checkpoint > 0))
 
     def _checkpoint_due(self) -> bool:
         every = self.config.checkpoint.every_steps
@@ -207,7 +207,9 @@ class Worker:
         averaging = self.step.averaging
         if averaging.needs_statistics:
             stream = self.source.training()
-            batches = fed(stream.batches(Position(epoch), epoch + 1, from_rank_zero), self.place.device, stream.stop)
+            batches = prefetch_to_device(
+                stream.batches(Position(epoch), epoch + 1, broadcast_from_rank0), self.place.device, stream.stop
+            )
 
             def forward(network: Any, item: tuple[Batch, DeviceBatch]) -> None:
                 self.line.breathe()

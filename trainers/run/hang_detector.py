@@ -12,10 +12,10 @@ from pathlib import Path
 import ray
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-from trainers.run.monitor import Beat
+from trainers.run.monitor import Heartbeat
 
 
-class HangWatch:
+class HangDetector:
     """Looks at the beats of all ranks. When none has gone on for `timeout_s`, those that have passed the fewest marks hang:
     the others wait for them in a collective.
     """
@@ -29,7 +29,7 @@ class HangWatch:
         self._seen: dict[int, tuple[int, int, int]] = {}
         self._moved = self._clock()
 
-    def hanging(self, beats: dict[int, Beat]) -> list[Beat]:
+    def hanging(self, beats: dict[int, Heartbeat]) -> list[Heartbeat]:
         """The ranks that hang now; none while any rank goes on. The clock then starts again, for what is done about it."""
         seen = {rank: (beat.pid, beat.count, beat.breaths) for rank, beat in beats.items()}
         if seen != self._seen:
@@ -41,7 +41,7 @@ class HangWatch:
         return [beat for beat in beats.values() if beat.count == least]
 
 
-def end_worker(beat: Beat) -> bool:
+def kill_worker(beat: Heartbeat) -> bool:
     """Kill the process of a rank, on whichever machine it is; whether it was there. One that is stopped or stuck dies, too."""
     node = NodeAffinitySchedulingStrategy(beat.node_id, soft=False)
     kill = ray.remote(num_cpus=0, max_retries=0)(_kill).options(scheduling_strategy=node)

@@ -20,9 +20,9 @@ from data_pipeline.dataset.manifest import Dataset
 from data_pipeline.storage.base import Storage
 from data_pipeline.storage.claim import Claim
 from trainers.config.train import TrainConfig
-from trainers.run.hang_detector import HangWatch, end_worker
+from trainers.run.hang_detector import HangDetector, kill_worker
 from trainers.run.log import RunLog, RunResult
-from trainers.run.monitor import Beat, start_monitor
+from trainers.run.monitor import Heartbeat, start_monitor
 from trainers.run.preflight import begin_run
 from trainers.run.ray_worker import train_loop_per_worker
 from trainers.run.resume import keep_config
@@ -113,7 +113,7 @@ class _Watch:
         self, trainer: TorchTrainer, monitor: Any, log: RunLog, hang_timeout_s: float, own: Claim | None = None
     ) -> None:
         self._trainer, self._monitor, self._log, self._own = trainer, monitor, log, own
-        self._hangs = HangWatch(hang_timeout_s)
+        self._hangs = HangDetector(hang_timeout_s)
         self._hang_timeout_s = hang_timeout_s
         self._failure: BaseException | None = None
         self._asked_to_stop = False
@@ -154,7 +154,7 @@ class _Watch:
             self._log.console.line("Stopping: a checkpoint is being written. Ctrl-C again to end at once.")
         self._asked_to_stop = True
 
-    def _handle_events(self) -> dict[int, Beat]:
+    def _handle_events(self) -> dict[int, Heartbeat]:
         try:
             events, beats = ray.get(self._monitor.drain.remote(), timeout=10)
         except ray.exceptions.RayError:
@@ -168,16 +168,16 @@ class _Watch:
         self._log.save_rejected()
         return beats
 
-    def _end_hanging(self, beats: dict[int, Beat]) -> None:
+    def _end_hanging(self, beats: dict[int, Heartbeat]) -> None:
         for beat in self._hangs.hanging(beats):
-            if end_worker(beat):
+            if kill_worker(beat):
                 self._log.warn(
                     f"rank {beat.rank} (process {beat.pid} on {beat.host}) hangs: {beat.doing}, no progress for "
                     f"{self._hang_timeout_s:g} s (scaling.hang_timeout_s). It is ended; the workers start again from the last "
                     "checkpoint."
                 )
 
-    def _look_for_draining(self, beats: dict[int, Beat]) -> None:
+    def _look_for_draining(self, beats: dict[int, Heartbeat]) -> None:
         """A machine that the cloud takes back is announced by its draining: a checkpoint is written while there is time."""
         if time.monotonic() - self._looked < DRAINING_POLL_S:
             return

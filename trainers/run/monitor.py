@@ -12,13 +12,13 @@ from typing import Any
 
 import ray
 
-from trainers.engine.reporter import Wishes
+from trainers.engine.reporter import ControlRequests
 
 BEAT_S = 1.0
 
 
 @dataclass(frozen=True)
-class Beat:
+class Heartbeat:
     """A sign of life of a rank: how many marks it has passed, what it does, where. `breaths` counts the signs in between."""
 
     rank: int
@@ -35,10 +35,10 @@ class Monitor:
 
     def __init__(self) -> None:
         self._events: list[dict[str, Any]] = []
-        self._beats: dict[int, Beat] = {}
+        self._beats: dict[int, Heartbeat] = {}
         self._stop, self._checkpoints = False, 0
 
-    def tell(self, events: list[dict[str, Any]], beat: Beat) -> tuple[bool, int]:
+    def tell(self, events: list[dict[str, Any]], beat: Heartbeat) -> tuple[bool, int]:
         """Take what a worker has to say; the answer: whether the run is to stop, how many checkpoints were wished for."""
         self._events += events
         self._beats[beat.rank] = beat
@@ -48,7 +48,7 @@ class Monitor:
         """A group of so many workers begins: beats of ranks that it does not have are forgotten."""
         self._beats = {rank: beat for rank, beat in self._beats.items() if rank < world_size}
 
-    def drain(self) -> tuple[list[dict[str, Any]], dict[int, Beat]]:
+    def drain(self) -> tuple[list[dict[str, Any]], dict[int, Heartbeat]]:
         """Hand over the events since the last call, and the last beat of each rank."""
         events, self._events = self._events, []
         return events, self._beats
@@ -67,13 +67,13 @@ def start_monitor() -> Any:
     return ray.remote(num_cpus=0, max_restarts=-1)(Monitor).remote()
 
 
-class MonitorLine:
+class ActorReporter:
     """A worker's end. A thread sends: training never waits for the actor, and a rank that is stuck still has a pulse."""
 
     def __init__(self, monitor: Any, rank: int) -> None:
         self._monitor = monitor
         node_id = ray.get_runtime_context().get_node_id()
-        self._beat = Beat(rank, 0, 0, "starting", os.getpid(), node_id, socket.gethostname())
+        self._beat = Heartbeat(rank, 0, 0, "starting", os.getpid(), node_id, socket.gethostname())
         self._events: queue.SimpleQueue[dict[str, Any]] = queue.SimpleQueue()
         self._wake, self._lock = threading.Event(), threading.Lock()
         self._sent = self._pushed = 0
@@ -95,10 +95,10 @@ class MonitorLine:
         """Say that it goes on."""
         self._beat = replace(self._beat, breaths=self._beat.breaths + 1)
 
-    def poll(self) -> Wishes:
+    def poll(self) -> ControlRequests:
         """What is wanted, as far as is known."""
         wished = self._wished
-        wishes = Wishes(self._stop, wished > self._served)
+        wishes = ControlRequests(self._stop, wished > self._served)
         self._served = wished
         return wishes
 

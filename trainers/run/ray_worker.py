@@ -14,18 +14,18 @@ from data_pipeline.storage.base import StorageError
 from data_pipeline.stream import StreamConfig
 from models import ModelConfigError
 from trainers.config.train import TrainConfig
-from trainers.distributed.collectives import from_rank_zero, gathered
+from trainers.distributed.collectives import all_gather_objects, broadcast_from_rank0
 from trainers.distributed.context import Place
 from trainers.engine.train_loop import Worker
 from trainers.run.gauges import Gauges
-from trainers.run.monitor import MonitorLine
+from trainers.run.monitor import ActorReporter
 
 
 def train_loop_per_worker(settings: dict[str, Any]) -> None:
     """Train from the last checkpoint of the run, if it has one, to the end of its last epoch."""
     config: TrainConfig = settings["config"]  # not as values: what comes from the environment was looked up where the run began
     rank = ray.train.get_context().get_world_rank()
-    line = MonitorLine(settings["monitor"], rank)
+    line = ActorReporter(settings["monitor"], rank)
     try:
         place = place_of(rank, settings["concurrent_runs"], config.stream)
         on_figures = Gauges(settings["run"].name).set if rank == 0 else None
@@ -45,9 +45,9 @@ def place_of(rank: int, concurrent_runs: int, stream: StreamConfig) -> Place:
     context = ray.train.get_context()
     execution = stream.execution
     if execution == "auto":
-        nodes = gathered(ray.get_runtime_context().get_node_id())
+        nodes = all_gather_objects(ray.get_runtime_context().get_node_id())
         # Rank 0 decides: a machine may come or go between two ranks' looks.
-        execution = "ray" if from_rank_zero(rank == 0 and spare_machines(nodes)) else "threads"
+        execution = "ray" if broadcast_from_rank0(rank == 0 and spare_machines(nodes)) else "threads"
     return Place(
         rank=rank,
         world_size=context.get_world_size(),

@@ -17,10 +17,10 @@ from models.presets import load_named
 from tests.trainers.engine.test_bad_steps import Poisoned, Pushed
 from tests.trainers.engine.test_step import CPU, TOKENIZER, _frozen, batch_of, hand_over, part, tiny_model, two_ranks
 from trainers.config.scaling import DdpConfig, ScalingConfig
-from trainers.distributed.ddp import with_synchronized_norms, wrapped
+from trainers.distributed.ddp import with_synchronized_norms, wrap_ddp
 from trainers.engine.bad_steps import BadSteps
 from trainers.engine.loss_guard import GuardConfig
-from trainers.engine.reporter import Wishes
+from trainers.engine.reporter import ControlRequests
 from trainers.engine.step import StepConfig, TrainStep
 from trainers.optim import OptimConfig
 from trainers.tasks.device_batch import to_device
@@ -44,7 +44,7 @@ def _rank(rank: int, port: int, results: Any) -> None:
         network = _frozen(tiny_model())
         return TrainStep(
             network, Poisoned(TOKENIZER), optim or OptimConfig(), 8, CPU, rank=rank,
-            wrap=lambda network: wrapped(network, config, CPU), **kwargs,
+            wrap=lambda network: wrap_ddp(network, config, CPU), **kwargs,
         )  # fmt: skip
 
     for name, config in {
@@ -75,7 +75,7 @@ def _rank(rank: int, port: int, results: Any) -> None:
     bad_steps = BadSteps(guard, line, rank)
     step = step_of(config=StepConfig(guard=guard))
     theirs = mine if rank == 0 else to_device(batch_of(["d", "a"]), CPU)
-    result = step(theirs, Wishes(checkpoint=rank == 1))
+    result = step(theirs, ControlRequests(checkpoint=rank == 1))
     bad_steps.taken(1, 0, [f"rank {rank}"], result)
     bad_steps.look()
     found["wish"] = (float(result.stop), float(result.checkpoint) > 0, bool(result.bad))
@@ -142,5 +142,5 @@ def test_norms_with_an_activation_keep_it() -> None:
 
 def test_alone_nothing_is_wrapped() -> None:
     network = tiny_model()
-    assert wrapped(network, DdpConfig(), CPU) is network and not isinstance(network, DistributedDataParallel)
+    assert wrap_ddp(network, DdpConfig(), CPU) is network and not isinstance(network, DistributedDataParallel)
     assert TrainStep(network, SequenceTask(TOKENIZER), OptimConfig(), 4, CPU).model is network

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from tests.trainers.engine.test_step import CPU, TOKENIZER, batch_of, kind_of, tiny_model
-from trainers.distributed.precision import compiled, recompute_activations
+from trainers.distributed.precision import compiled, enable_gradient_checkpointing
 from trainers.engine.step import StepConfig, TrainStep
 from trainers.optim import OptimConfig
 from trainers.optim.weight_averaging import AveragingConfig
@@ -20,7 +20,7 @@ from trainers.tasks.sequence import SequenceTask
 def test_recomputed_activations_give_the_same_steps(kind: str) -> None:
     plain, task = kind_of(kind)
     recomputed = copy.deepcopy(plain)
-    assert recompute_activations(recomputed) >= 1
+    assert enable_gradient_checkpointing(recomputed) >= 1
     batch = to_device(batch_of(["a b c d", "b"]), CPU)
     images = torch.randint(0, 256, (2, 1, 64, 128), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
     batch = DeviceBatch(images, torch.tensor([[64, 128], [49, 90]]), batch.targets, batch.weights)
@@ -44,7 +44,7 @@ def test_fewer_activations_are_kept() -> None:
     def saved(recompute: bool) -> int:
         model, task = kind_of("small")
         if recompute:
-            recompute_activations(model)
+            enable_gradient_checkpointing(model)
         total = 0
 
         def pack(tensor: torch.Tensor) -> torch.Tensor:

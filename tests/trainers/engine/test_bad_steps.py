@@ -12,7 +12,7 @@ from cluster.errors import UserError
 from tests.trainers.engine.test_step import CPU, TOKENIZER, batch_of, tiny_model
 from trainers.engine.bad_steps import BadSteps
 from trainers.engine.loss_guard import GuardConfig
-from trainers.engine.reporter import Wishes
+from trainers.engine.reporter import ControlRequests
 from trainers.engine.step import StepConfig, TrainStep
 from trainers.optim import OptimConfig
 from trainers.optim.weight_averaging import AveragingConfig
@@ -41,8 +41,8 @@ class Pushed:
 
     def breathe(self) -> None: ...
 
-    def poll(self) -> Wishes:
-        return Wishes()
+    def poll(self) -> ControlRequests:
+        return ControlRequests()
 
     def flush(self) -> None: ...
 

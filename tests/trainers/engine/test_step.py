@@ -24,7 +24,7 @@ from models import Decoding, ModelConfig, build_model
 from tests.support.runs import KINDS, SMALL
 from trainers.config.scaling import Precision
 from trainers.config.train import load_config
-from trainers.engine.reporter import Wishes
+from trainers.engine.reporter import ControlRequests
 from trainers.engine.step import StepConfig, TrainStep
 from trainers.optim import OptimConfig, ScheduleConfig
 from trainers.optim.schedule import rate
@@ -121,7 +121,7 @@ def _rank(rank: int, port: int, results: Any) -> None:
     # The short last batch of an epoch: two rows for rank 0, one row and one of weight 0 for rank 1.
     mine = part(batch, slice(0, 2)) if rank == 0 else part(batch_of(["a b c d", "a", "b c", ""], [1, 1, 1, 0]), slice(2, 4))
     step = TrainStep(DistributedDataParallel(_frozen(tiny_model())), SequenceTask(TOKENIZER), OptimConfig(), 4, CPU, rank=rank)
-    result = step(to_device(mine, CPU), Wishes(stop=rank == 1))
+    result = step(to_device(mine, CPU), ControlRequests(stop=rank == 1))
     if rank == 0:
         gradients = {
             name.removeprefix("module."): p.grad.clone() for name, p in step.model.named_parameters() if p.grad is not None
