@@ -53,7 +53,7 @@ class _Recomputed:
         return checkpoint(self.forward, *args, use_reentrant=False, **kwargs)
 
 
-def compiled(network: nn.Module, device: torch.device) -> str:
+def try_compile(network: nn.Module, device: torch.device) -> str:
     """Compile the training pass of `network` in place; returns why that cannot be done here, or nothing.
 
     That it compiles at all is found out on a small function: Triton no longer serves old GPUs (V100, sm_70), and a CPU needs a

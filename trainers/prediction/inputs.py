@@ -17,7 +17,7 @@ import ray.data
 from cluster.errors import UserError
 from data_pipeline.dataset.manifest import MANIFEST, Dataset, open_dataset
 from data_pipeline.storage.base import Storage, fsspec_of, open_storage, storage_errors
-from trainers.prediction.evaluation import read_rows
+from trainers.prediction.pool import read_rows
 from trainers.prediction.files import (
     LeftOut,
     Listing,

@@ -1,27 +1,27 @@
-"""What a checkpoint reads of a split, as figures and as a table of text."""
+"""Metrics of a split, and of its sources apart, as a table of text."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from cluster.redaction import printable
-from trainers.tasks.metrics.sequence import GroupedSums
+from trainers.tasks.base import Headline
+from trainers.tasks.metrics.base import GroupedMetrics
 
 
-def split_figures(split: str, sums: GroupedSums) -> dict[str, dict[str, float]]:
-    """The figures of a split, and of its sources apart where there are several."""
-    figures = {split: sums.total.averages()}
-    if len(sums.groups) > 1:
-        figures |= {f"{split}, {name}": part.averages() for name, part in sorted(sums.groups.items())}
-    return figures
+def split_metrics(split: str, metrics: GroupedMetrics) -> dict[str, dict[str, float]]:
+    """The metrics of a split, and of its sources apart where there are several."""
+    return {split: metrics.whole()} | {f"{split}, {name}": part for name, part in metrics.parts().items()}
 
 
-def figures_table(figures: dict[str, dict[str, float]]) -> str:
-    """The figures as a table of text."""
-    figures = {printable(name): row for name, row in figures.items()}  # of sources, which are folders of somebody's
-    width = max(map(len, figures))
-    lines = [f"{'':{width}}  {'images':>7}  {'exact':>7}  {'WER':>7}  {'CER':>7}  {'score':>6}"]
-    for name, row in figures.items():
-        lines.append(
-            f"{name:{width}}  {row['count']:7.0f}  {100 * row['exact_match']:5.1f} %  {100 * row['wer']:5.1f} %  "
-            f"{100 * row['cer']:5.1f} %  {row['score']:.4f}"
-        )
+def metrics_table(metrics: dict[str, dict[str, float]], headlines: Sequence[Headline]) -> str:
+    """The headline metrics of each row as a table of text."""
+    metrics = {printable(name): row for name, row in metrics.items()}  # names of sources are folders of somebody's
+    width = max(map(len, metrics))
+    columns = [max(len(headline.label), 7 if headline.style == "percent" else 6) for headline in headlines]
+    heads = [f"{headline.label:>{column}}" for headline, column in zip(headlines, columns, strict=True)]
+    lines = ["  ".join([" " * width, f"{'images':>7}", *heads])]
+    for name, row in metrics.items():
+        values = [f"{h.text(row[h.key]):>{column}}" for h, column in zip(headlines, columns, strict=True)]
+        lines.append("  ".join([f"{name:{width}}", f"{row['count']:7.0f}", *values]))
     return "\n".join(lines)

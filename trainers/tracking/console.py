@@ -3,12 +3,23 @@
 from __future__ import annotations
 
 import sys
-from typing import Any, TextIO
+from collections.abc import Sequence
+from typing import Any, Protocol, TextIO
 
 from tqdm import tqdm
 
 from cluster.redaction import message, printable, redact
 from trainers.tracking.sink import Sink
+
+
+class HeadlineLike(Protocol):
+    """A metric that the console shows: the last part of its name, its label, and how it is written."""
+
+    key: str
+    label: str
+
+    def text(self, value: float) -> str:
+        """The value as it is shown."""
 
 
 class Console(Sink):
@@ -18,6 +29,7 @@ class Console(Sink):
         self._stream = stream or sys.stdout
         self._bar: tqdm[Any] | None = None
         self._total = 0
+        self.headlines: Sequence[Any] = ()  # metrics of a validation that its line shows
 
     def start(self, step: int, total: int) -> None:
         """A run of `total` steps begins at `step`."""
@@ -43,7 +55,7 @@ class Console(Sink):
         if "train/loss" in row:
             self.line(interval_line(row, self._total))
         else:
-            self.line(epoch_line(row))
+            self.line(epoch_line(row, self.headlines))
         if self._bar is not None:
             self._bar.update(int(row["step"]) - self._bar.n)
 
@@ -74,13 +86,13 @@ def _stream_figures(row: dict[str, float], prefix: str) -> str:
     return " ".join(parts)
 
 
-def epoch_line(row: dict[str, float]) -> str:
-    """The figures of an epoch's evaluation, and where its time went."""
+def epoch_line(row: dict[str, float], headlines: Sequence[HeadlineLike]) -> str:
+    """The headline metrics of an epoch's evaluation, and where its time went."""
     parts = [f"epoch {row['epoch']:.0f} done"]
-    if "val/exact_match" in row:
+    if "val/count" in row:
+        shown = " ".join(f"{h.label} {h.text(row[f'val/{h.key}'])}" for h in headlines)
         parts.append(
-            f"val loss {row['val/loss']:.4f} exact {100 * row['val/exact_match']:.1f} % wer {100 * row['val/wer']:.1f} % "
-            f"score {row['val/score']:.4f} ({row['val/count']:.0f} rows"
+            f"val loss {row['val/loss']:.4f} {shown} ({row['val/count']:.0f} rows"
             + (f", {row['val/rejected']:.0f} rejected)" if row.get("val/rejected") else ")")
         )
     names = {
