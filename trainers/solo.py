@@ -29,7 +29,8 @@ from data_pipeline.storage.claim import Claim, claim
 from models import ModelConfigError
 from trainers.checkpoint.format import load_checkpoint
 from trainers.cli import training_arguments
-from trainers.config.train import TrainConfig, load_config, merge_overrides
+from trainers.config.load import load_config, merge_overrides
+from trainers.config.train import TrainConfig
 from trainers.distributed.collectives import first_on_rank_zero
 from trainers.distributed.context import Place
 from trainers.distributed.micro_batch import MemoryFull

@@ -14,7 +14,7 @@ from cluster.session import ray_session, require_session
 from cluster.signals import say_when_interrupted
 from data_pipeline.storage.claim import claim
 from trainers.cli import training_arguments
-from trainers.config.train import load_config
+from trainers.config.load import load_config
 from trainers.report.metrics_table import figures_table
 from trainers.run.launch_ray import run_training
 from trainers.run.preflight import check_run, new_run

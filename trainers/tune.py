@@ -22,7 +22,8 @@ from data_pipeline.storage.claim import claim
 from data_pipeline.storage.lease import DEAD_AFTER_S, RENEW_S
 from trainers.checkpoint.format import CONFIG, PREFIX
 from trainers.config.criterion import Criterion
-from trainers.config.train import TrainConfig, to_yaml
+from trainers.config.load import to_yaml
+from trainers.config.train import TrainConfig
 from trainers.run.launch_ray import run_training
 from trainers.run.preflight import check_run
 from trainers.studies.arms import Arm, StudyConfig, arm_config, arms_of, load_study

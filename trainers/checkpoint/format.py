@@ -33,9 +33,10 @@ from data_pipeline.stream.plan import Position
 from models import ModelConfig, ModelConfigError, Recognizer, build_model, check_decoding
 from trainers.config.checkpoint import CheckpointConfig
 from trainers.config.criterion import Criterion
+from trainers.config.early_stopping import EarlyStoppingConfig
 from trainers.config.environment_values import without_missing_variables
-from trainers.config.train import ConfigError, TrainConfig, config_from_dict, to_yaml
-from trainers.engine.early_stopping import EarlyStoppingConfig
+from trainers.config.load import ConfigError, config_from_dict, to_yaml
+from trainers.config.train import TrainConfig
 from trainers.tasks.sequence import SequenceTask
 
 WEIGHTS, CONFIG, VOCAB, DATA = "model.safetensors", "config.yaml", "vocab.json", "data.json"

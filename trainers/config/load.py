@@ -47,7 +47,7 @@ def load_config(file: str | Path | None, overrides: Sequence[str] = ()) -> Train
 
 
 def config_from_dict(values: dict[str, Any], where: str) -> TrainConfig:
-    """A configuration from plain values, as a checkpoint's `config.yaml` holds them; those of an older Inkray are translated."""
+    """A configuration from plain values, as a checkpoint's `config.yaml` holds them; old names are translated."""
     merging = _Merging(OmegaConf.structured(TrainConfig))
     typing = _typing(where)
     merging.add(typing.mapping(with_new_names(values, TrainConfig)), typing)
@@ -179,7 +179,9 @@ def _with_bases(file: Path) -> list[tuple[Path, dict[Any, Any]]]:
         if base is None:
             return chain[::-1]
         if not isinstance(base, str) or not base.endswith(YAML):
-            raise ConfigError(f"'base' in '{shown(file)}' is '{shown(base)}', not the path of a YAML file, as in base: formulas.yaml.")
+            raise ConfigError(
+                f"'base' in '{shown(file)}' is '{shown(base)}', not the path of a YAML file, as in base: formulas.yaml."
+            )
         file = file.parent / base
 
 

@@ -57,29 +57,32 @@ class OptimConfig:
     def validate(self) -> list[str]:
         """What is wrong with the values, by key."""
         schedule = self.schedule
-        return broken(
-            (self.lr > 0, f"optim.lr={self.lr}: above 0"),
-            *minimums("optim", self, weight_decay=0, base_batch_size=1),
-            (all(0 <= beta < 1 for beta in self.betas), f"optim.betas={list(self.betas)}: each from 0 to below 1"),
-            (self.eps is None or self.eps > 0, f"optim.eps={self.eps}: above 0"),
-            (self.max_grad_norm >= 0, f"optim.max_grad_norm={self.max_grad_norm}: above 0, or 0 for no clipping"),
-            (0 < self.layer_decay <= 1, f"optim.layer_decay={self.layer_decay}: above 0, at most 1"),
-            (
-                self.backbone_lr_scale > 0,
-                f"optim.backbone_lr_scale={self.backbone_lr_scale}: above 0; optim.freeze stops a backbone",
-            ),
-            (
-                0 <= schedule.warmup_ratio < 1,
-                f"optim.schedule.warmup_ratio={schedule.warmup_ratio}: a share, from 0 to below 1",
-            ),
-            (0 <= schedule.min_lr_ratio <= 1, f"optim.schedule.min_lr_ratio={schedule.min_lr_ratio}: a share, from 0 to 1"),
-            *minimums("optim.schedule", schedule, step_epochs=1),
-            (0 < schedule.gamma <= 1, f"optim.schedule.gamma={schedule.gamma}: above 0, at most 1"),
-            *(
-                (epochs >= -1, f"optim.freeze.{name}={epochs}: epochs, or -1 for good")
-                for name, epochs in self.freeze.items()
-            ),
-        ) + self._optimizer_problems()
+        return (
+            broken(
+                (self.lr > 0, f"optim.lr={self.lr}: above 0"),
+                *minimums("optim", self, weight_decay=0, base_batch_size=1),
+                (all(0 <= beta < 1 for beta in self.betas), f"optim.betas={list(self.betas)}: each from 0 to below 1"),
+                (self.eps is None or self.eps > 0, f"optim.eps={self.eps}: above 0"),
+                (self.max_grad_norm >= 0, f"optim.max_grad_norm={self.max_grad_norm}: above 0, or 0 for no clipping"),
+                (0 < self.layer_decay <= 1, f"optim.layer_decay={self.layer_decay}: above 0, at most 1"),
+                (
+                    self.backbone_lr_scale > 0,
+                    f"optim.backbone_lr_scale={self.backbone_lr_scale}: above 0; optim.freeze stops a backbone",
+                ),
+                (
+                    0 <= schedule.warmup_ratio < 1,
+                    f"optim.schedule.warmup_ratio={schedule.warmup_ratio}: a share, from 0 to below 1",
+                ),
+                (0 <= schedule.min_lr_ratio <= 1, f"optim.schedule.min_lr_ratio={schedule.min_lr_ratio}: a share, from 0 to 1"),
+                *minimums("optim.schedule", schedule, step_epochs=1),
+                (0 < schedule.gamma <= 1, f"optim.schedule.gamma={schedule.gamma}: above 0, at most 1"),
+                *(
+                    (epochs >= -1, f"optim.freeze.{name}={epochs}: epochs, or -1 for good")
+                    for name, epochs in self.freeze.items()
+                ),
+            )
+            + self._optimizer_problems()
+        )
 
     def _optimizer_problems(self) -> list[str]:
         kind = optimizer_class(self.name)

@@ -6,8 +6,8 @@ from collections import deque
 from typing import Any, NamedTuple
 
 from cluster.errors import UserError
+from trainers.config.loss_guard import LossGuardConfig
 from trainers.distributed.collectives import gathered
-from trainers.engine.loss_guard import GuardConfig
 from trainers.engine.reporter import Line
 from trainers.engine.step import StepResult
 
@@ -25,7 +25,7 @@ class _Taken(NamedTuple):
 class BadSteps:
     """Remembers the last steps until their flags are read. All ranks read the same flags at the same steps."""
 
-    def __init__(self, config: GuardConfig, line: Line, rank: int) -> None:
+    def __init__(self, config: LossGuardConfig, line: Line, rank: int) -> None:
         self._config, self._line, self._rank = config, line, rank
         self._taken: deque[_Taken] = deque(maxlen=_REMEMBERED)
         self._in_a_row = 0
@@ -66,6 +66,6 @@ class BadSteps:
             raise UserError(
                 f"Step {taken.step} has a loss of {loss:.4g} a token and a gradient of norm {record['grad_norm']:.4g}{times}: "
                 f"training has come apart. The ids of its images are in {FILE} of the run, the last checkpoint is from before. "
-                "Lower optim.lr or optim.max_grad_norm, warm up longer (optim.schedule.warmup), look at these images, or leave "
-                "such batches out with guard.on_bad_step=skip."
+                "Lower optim.lr or optim.max_grad_norm, warm up longer (optim.schedule.warmup_ratio), look at these images, or "
+                "leave such batches out with loss_guard.on_bad_step=skip."
             )

@@ -102,7 +102,7 @@ def assemble(config: TrainConfig, line: Line, run: Storage, place: Place) -> Par
         UserError: a mistake in configuration, data or checkpoints.
     """
     if place.device.type == "cpu":
-        torch.set_num_threads(config.scaling.threads_per_worker or cores_each(place.processes))
+        torch.set_num_threads(config.compute.threads_per_worker or cores_each(place.processes))
     dataset = open_dataset(config.data.dataset)
     tokenizer = Tokenizer(dataset.manifest.charset)
     source = Source(config, place, dataset, tokenizer)
@@ -113,8 +113,9 @@ def assemble(config: TrainConfig, line: Line, run: Storage, place: Place) -> Par
     total_steps = stream.total_steps(config.epochs)
     saved = _newest_checkpoint(config, line, run, place, tokenizer)
     network = _build_network(config, line, run, place, task, data, saved)
-    micro_batch = MicroBatch(run, config.scaling, -(-config.global_batch_size // place.world_size))
-    step_config = StepConfig(config.scaling.precision, micro_batch.size, config.forcing, config.averaging, config.guard)
+    micro_batch = MicroBatch(run, config.compute, config.failure, -(-config.global_batch_size // place.world_size))
+    averaging, guard = config.weight_averaging, config.loss_guard
+    step_config = StepConfig(config.compute.precision, micro_batch.size, config.scheduled_sampling, averaging, guard)
     step = TrainStep(
         network,
         task,
@@ -126,7 +127,7 @@ def assemble(config: TrainConfig, line: Line, run: Storage, place: Place) -> Par
         rank=place.rank,
         epochs=config.epochs,
         lr=scaled_lr(config.optim, config.global_batch_size),
-        wrap=lambda network: wrapped(network, config.scaling.ddp, place.device),
+        wrap=lambda network: wrapped(network, config.compute.ddp, place.device),
         mark=line.mark,
     )
     patience = EarlyStopping(config.early_stopping, criterion_of(config.early_stopping))
@@ -138,11 +139,11 @@ def assemble(config: TrainConfig, line: Line, run: Storage, place: Place) -> Par
         changed = schedule_change(config, step, saved.step)
         if changed and place.rank == 0:
             line.push("warning", text=changed)
-    if config.scaling.compile:
+    if config.compute.compile:
         reason = from_rank_zero(compiled(network, place.device))
         if reason and place.rank == 0:
             line.push("warning", text=reason)
-    if config.scaling.find_micro_batch:
+    if config.compute.find_micro_batch:
         step.micro_batch_size = find_micro_batch(
             step, stream.plan, dataset, config.data.train_split, micro_batch, config.stream.max_tokens
         )
@@ -192,7 +193,7 @@ def _build_network(
             for text in report.lines():
                 line.push("note", text=text)
             run.child(INITIALISED).write_bytes(json.dumps(report.to_json(), indent=1).encode())
-    network = with_synchronized_norms(network.to(place.device), config.scaling, place.device)
-    if config.scaling.gradient_checkpointing:
+    network = with_synchronized_norms(network.to(place.device), config.compute, place.device)
+    if config.compute.gradient_checkpointing:
         recompute_activations(network)
     return network

@@ -15,16 +15,19 @@ import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
-from trainers.config.scaling import Precision
+from trainers.config.compute import Precision
+from trainers.config.loss_guard import LossGuardConfig
+from trainers.config.scheduled_sampling import ScheduledSamplingConfig
+from trainers.config.weight_averaging import WeightAveragingConfig
 from trainers.distributed.ddp import bare, several_ranks
 from trainers.distributed.norms import norms_for
 from trainers.distributed.precision import resolve_precision
-from trainers.engine.loss_guard import Guard, GuardConfig
+from trainers.engine.loss_guard import Guard
 from trainers.engine.reporter import Wishes
 from trainers.optim import Freezing, OptimConfig, Schedule, build_optimizer
-from trainers.optim.weight_averaging import AveragingConfig, build_averaging
+from trainers.optim.weight_averaging import build_averaging
 from trainers.tasks.device_batch import DeviceBatch
-from trainers.tasks.scheduled_sampling import ForcingConfig, own_tokens
+from trainers.tasks.scheduled_sampling import own_tokens
 from trainers.tasks.sequence import SequenceTask
 
 
@@ -50,9 +53,9 @@ class StepConfig:
 
     precision: Precision = "auto"
     micro_batch_size: int = 0  # images at once; 0: all
-    forcing: ForcingConfig = field(default_factory=ForcingConfig)
-    averaging: AveragingConfig = field(default_factory=AveragingConfig)
-    guard: GuardConfig = field(default_factory=GuardConfig)
+    forcing: ScheduledSamplingConfig = field(default_factory=ScheduledSamplingConfig)
+    averaging: WeightAveragingConfig = field(default_factory=WeightAveragingConfig)
+    guard: LossGuardConfig = field(default_factory=LossGuardConfig)
 
 
 def _no_mark(doing: str) -> None:

@@ -54,7 +54,7 @@ class Worker:
         self.network, self.step, self.micro_batch, self.patience = parts.network, parts.step, parts.micro_batch, parts.patience
         self.position = parts.position
         self.metrics: dict[str, float] = {}  # of the validation at the end of the last epoch, if there was one
-        self.bad_steps = BadSteps(config.guard, line, place.rank)
+        self.bad_steps = BadSteps(config.loss_guard, line, place.rank)
         self.writer: CheckpointWriter | None = None
         self.interval = Interval(place.device)
         self.system = SystemFigures(place.device)
@@ -148,7 +148,7 @@ class Worker:
 
     def _agreed(self, result: StepResult) -> Wishes:
         """What any rank wishes for. On a GPU reading waits for the step: it is done now and then, by all at the same steps."""
-        if self.place.device.type == "cuda" and self.step.steps % LOOK_EVERY and self.config.guard.on_bad_step == "stop":
+        if self.place.device.type == "cuda" and self.step.steps % LOOK_EVERY and self.config.loss_guard.on_bad_step == "stop":
             return Wishes()
         self.bad_steps.look()
         return Wishes(bool(result.stop > 0), bool(result.checkpoint > 0))
@@ -224,11 +224,11 @@ class Worker:
     def _show_pictures(self, batch: Batch, tensors: DeviceBatch) -> None:
         """What is read in a few images, for the sinks that show pictures; rank 0 alone draws them."""
         tracking = self.config.tracking
-        if self.place.rank or not tracking.pictures or not (tracking.wandb or tracking.tensorboard):
+        if self.place.rank or not tracking.images or not (tracking.wandb or tracking.tensorboard):
             return
         network: Any = self.step.averaging.network
         try:
-            pictures = sample_pictures(network, self.task, batch, tensors, tracking.pictures)
+            pictures = sample_pictures(network, self.task, batch, tensors, tracking.images)
             self.line.push("pictures", step=self.step.steps, pictures=pictures)
         except Exception as error:  # a drawing is never worth a run
             self.line.push("warning", text=f"the pictures of step {self.step.steps} could not be drawn: {error}")

@@ -10,7 +10,7 @@ import torch
 from cluster.errors import UserError
 from models import Decoding
 from trainers.checkpoint.format import build_recognizer, find_checkpoint, read_description
-from trainers.config.train import merge_overrides
+from trainers.config.load import merge_overrides
 from trainers.tasks.sequence import SequenceTask
 
 MAX_BATCH_SIZE = 65_536

@@ -15,7 +15,8 @@ from data_pipeline.storage.base import Storage
 from models import Decoding
 from trainers.checkpoint.format import CARD, LoadedCheckpoint, find_checkpoint, load_checkpoint
 from trainers.config.environment_values import stored_value
-from trainers.config.train import TrainConfig, to_yaml
+from trainers.config.load import to_yaml
+from trainers.config.train import TrainConfig
 from trainers.prediction.evaluation import Judged, commonest_answer, judge_checkpoint, read_rows
 from trainers.prediction.predictor import Predictor
 from trainers.report import AttentionExample, Example, RunReport, model_card, write_report

@@ -30,7 +30,7 @@ from trainers.tracking import Console
 
 POLL_S = 0.5
 DRAINING_POLL_S = 2.0
-HALVINGS = 10  # restarts that scaling.on_out_of_memory=halve may take beyond scaling.max_failures
+HALVINGS = 10  # restarts that failure.on_out_of_memory=halve may take beyond failure.max_failures
 
 
 def run_training(
@@ -48,7 +48,7 @@ def run_training(
 
     Raises:
         UserError: a mistake in the configuration, the data or the cluster's size.
-        ray.train.TrainingFailedError: workers failed more often than `scaling.max_failures` allows.
+        ray.train.TrainingFailedError: workers failed more often than `failure.max_failures` allows.
     """
     console = console or Console()
     dataset = begin_run(config, run, lambda text: console.line(f"warning: {text}"))
@@ -69,7 +69,7 @@ def run_training(
     monitor = start_monitor()
     try:
         trainer = _trainer(config, run, workers, monitor, concurrent_runs)
-        _Watch(trainer, monitor, log, scaling.hang_timeout_s, own).run()
+        _Watch(trainer, monitor, log, config.failure.hang_timeout_s, own).run()
     finally:
         log.close()
     return log.result()
@@ -85,7 +85,7 @@ def _warn_of_local_paths(console: Console, run: Storage, dataset: Dataset) -> No
 def _trainer(config: TrainConfig, run: Storage, workers: WorkerResources, monitor: Any, concurrent_runs: int) -> TorchTrainer:
     parent = run.path.rpartition("/")[0]
     least = config.scaling.min_train_workers
-    halvings = HALVINGS if config.scaling.on_out_of_memory == "halve" else 0
+    halvings = HALVINGS if config.failure.on_out_of_memory == "halve" else 0
     # Checkpoints are our own affair (`trainers.checkpoint.writer`): Ray starts the workers anew, they find the newest.
     return TorchTrainer(
         train_loop_per_worker,
@@ -101,7 +101,7 @@ def _trainer(config: TrainConfig, run: Storage, workers: WorkerResources, monito
             name=run.name,
             storage_path=parent,
             storage_filesystem=run.filesystem,
-            failure_config=FailureConfig(max_failures=config.scaling.max_failures + halvings),
+            failure_config=FailureConfig(max_failures=config.failure.max_failures + halvings),
         ),
     )
 
@@ -173,7 +173,7 @@ class _Watch:
             if end_worker(beat):
                 self._log.warn(
                     f"rank {beat.rank} (process {beat.pid} on {beat.host}) hangs: {beat.doing}, no progress for "
-                    f"{self._hang_timeout_s:g} s (scaling.hang_timeout_s). It is ended; the workers start again from the last "
+                    f"{self._hang_timeout_s:g} s (failure.hang_timeout_s). It is ended; the workers start again from the last "
                     "checkpoint."
                 )
 

@@ -16,7 +16,8 @@ from data_pipeline.stream.cache import open_cache
 from models import ModelConfigError
 from trainers.checkpoint.format import CONFIG, PREFIX, DataInfo, build_recognizer, without_pretrained
 from trainers.checkpoint.warm_start import initialise
-from trainers.config.train import TrainConfig, to_yaml
+from trainers.config.load import to_yaml
+from trainers.config.train import TrainConfig
 from trainers.distributed.context import Place
 from trainers.engine.setup import Source
 from trainers.optim import Freezing

@@ -11,7 +11,8 @@ from data_pipeline.dataset.manifest import Dataset, DatasetError
 from data_pipeline.dataset.tokenizer import Tokenizer
 from data_pipeline.storage.base import Storage, open_storage
 from trainers.checkpoint.format import CONFIG, DATA, PREFIX, VOCAB, CheckpointError, DataInfo, read_config
-from trainers.config.train import ConfigError, TrainConfig, merge_overrides, to_yaml
+from trainers.config.load import ConfigError, merge_overrides, to_yaml
+from trainers.config.train import TrainConfig
 from trainers.distributed.micro_batch import FILE as MICRO_BATCH
 
 # What the samples' order, the weights, the optimizer's state and the meaning of what was validated follow from.
@@ -20,9 +21,9 @@ FIXED = (
     "global_batch_size",
     "model",
     "loss",
-    "forcing",
+    "scheduled_sampling",
     "optim",
-    "averaging",
+    "weight_averaging",
     "data.train_split",
     "data.val_split",
     "tracking.max_sources",
@@ -68,7 +69,7 @@ def keep_config(run: Storage, config: TrainConfig) -> None:
     """Write `config` into the folder of `run`, if it is another than the one that is there."""
     _, before = open_run(run.uri, missing_variables=True)  # in a trial, what was looked up stands in `config`
     if config != before:
-        if config.scaling.micro_batch_size != before.scaling.micro_batch_size:
+        if config.compute.micro_batch_size != before.compute.micro_batch_size:
             run.child(MICRO_BATCH).delete()  # what was found under the other size
         run.child(CONFIG).write_bytes(to_yaml(config).encode())
 

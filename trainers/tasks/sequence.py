@@ -42,7 +42,7 @@ class SequenceTask:
 
     def counted(self, batch: DeviceBatch) -> Tensor:
         """The positions that the loss of this batch is over: bool (B, T - 1), none of them in rows of weight 0."""
-        return counted_positions(batch.targets[:, 1:], batch.weights, self.tokenizer.pad_id, self.loss.pad)
+        return counted_positions(batch.targets[:, 1:], batch.weights, self.tokenizer.pad_id, self.loss.ignore_padding)
 
     def token_count(self, batch: DeviceBatch) -> Tensor:
         """How many positions the loss of this batch is over: float scalar."""

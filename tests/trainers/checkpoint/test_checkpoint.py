@@ -29,7 +29,7 @@ from trainers.checkpoint.format import (
     load_checkpoint,
     load_trainer_state,
 )
-from trainers.config.train import load_config
+from trainers.config.load import load_config
 from trainers.engine.step import TrainStep
 from trainers.prediction.decoding_options import decoding_of
 from trainers.tasks.sequence import SequenceTask
