@@ -90,5 +90,5 @@ def one_line(error: BaseException) -> str:
 def shown(value: Any) -> str:
     """`value` in an error: on one line, not too long, printable whatever its bytes are."""
     text = ("[" + ", ".join(map(shown, value)) + "]") if isinstance(value, list | tuple) else str(value)
-    text = text if text.isshown() else text.encode("unicode_escape", "backslashreplace").decode("ascii")
+    text = text if text.isprintable() else text.encode("unicode_escape", "backslashreplace").decode("ascii")
     return text if len(text) <= 200 else f"{text[:200]}..."

@@ -79,6 +79,6 @@ def schedule_change(config: TrainConfig, step: TrainStep, saved: dict[str, Any])
     return (
         f"the run has {step.total_steps} steps now, not {planned['steps']} as planned before: at step {step.steps} the "
         f"learning rate goes from {was:.2e} to {now:.2e}, since optim.schedule ({schedule.name}) is stretched over all steps. "
-        "Whatever else follows from the whole (scheduled_sampling.schedule, weight_averaging.start) moves with it. To train further "
-        "from its weights along a schedule of its own, start a new run with init.checkpoint."
+        "Whatever else follows from the whole (scheduled_sampling.schedule, weight_averaging.start) moves with it. To train "
+        "further from its weights along a schedule of its own, start a new run with init.checkpoint."
     )
