@@ -27,7 +27,7 @@ from data_pipeline.synthesis.formulas.grammar import FormulaConfig, charset
 from data_pipeline.synthesis.formulas.sample import make_sample
 from models import ModelConfig, ModelConfigError, build_model
 from models.presets import load_named
-from trainers.config.scaling import Precision
+from trainers.config.compute import Precision
 from trainers.engine.step import StepConfig, TrainStep
 from trainers.optim import OptimConfig
 from trainers.tasks.device_batch import to_device

@@ -152,7 +152,7 @@ def training(scratch: Path) -> Figures:
     from data_pipeline.preparation.images import ImagePolicy
     from data_pipeline.synthesis.formulas.grammar import FormulaConfig
     from data_pipeline.synthesize import synthesize_formulas
-    from trainers.config.train import load_config
+    from trainers.config.load import load_config
     from trainers.run.launch_ray import run_training
     from trainers.run.preflight import new_run
     from trainers.tracking import Console

@@ -35,7 +35,8 @@ from data_pipeline.stream import Batch, Position, TrainStream
 from data_pipeline.synthesis.formulas.grammar import FormulaConfig
 from data_pipeline.synthesize import synthesize_formulas
 from trainers.checkpoint.format import DataInfo, build_recognizer
-from trainers.config.train import TrainConfig, load_config
+from trainers.config.load import load_config
+from trainers.config.train import TrainConfig
 from trainers.optim import Schedule
 from trainers.run.launch_ray import run_training
 from trainers.run.preflight import new_run
@@ -48,7 +49,7 @@ CHECKPOINT_EVERY = 50  # steps
 
 def plain_script(rank: int, workers: int, port: int, config: TrainConfig, results: Any) -> None:
     """One rank of a training script with nothing but torch; rank 0 puts images/s of each interval and the last loss."""
-    torch.set_num_threads(config.scaling.threads_per_worker or cores_each(workers))
+    torch.set_num_threads(config.compute.threads_per_worker or cores_each(workers))
     if workers > 1:
         dist.init_process_group("gloo", init_method=f"tcp://127.0.0.1:{port}", rank=rank, world_size=workers)
     dataset = open_dataset(config.data.dataset)
@@ -139,7 +140,7 @@ def main() -> int:
         synthesize_formulas(f"{scratch}/data", counts, 0, ImagePolicy(), FormulaConfig(), overwrite=False)
         own = [f"data.dataset={scratch}/data", f"runs_dir={scratch}/runs", "data.val_split=''", "epochs=1"]
         own += [f"scaling.num_train_workers={args.workers}", f"tracking.log_interval={INTERVAL}", "tracking.wandb=false"]
-        own += [f"scaling.threads_per_worker={args.threads}"]
+        own += [f"compute.threads_per_worker={args.threads}"]
         config = load_config("configs/train/formulas.yaml", [*own, *args.overrides])
         saving = load_config(
             "configs/train/formulas.yaml", [*own, *args.overrides, f"checkpoint.every_steps={CHECKPOINT_EVERY}"]

@@ -1,4 +1,4 @@
-"""`python -m trainers.evaluate CHECKPOINT DATASET`: a checkpoint (or the best of a run) evaluated on a split, every row once."""
+"""`python -m trainers.evaluate CHECKPOINT DATASET`: evaluate a checkpoint, or the best of a run, on a split."""
 
 from __future__ import annotations
 

@@ -17,7 +17,7 @@ from models import Decoding
 from tests.support.runs import KINDS, losses, small_config, train
 from tests.trainers.checkpoint.test_checkpoint import write
 from trainers.checkpoint.format import CONFIG, LoadedCheckpoint, load_checkpoint
-from trainers.config.train import to_yaml
+from trainers.config.load import to_yaml
 from trainers.prediction.evaluation import Judged, judge_checkpoint
 from trainers.prediction.predictor import Predictor
 from trainers.run import finalize as finish

@@ -2,9 +2,9 @@
 
 `model.safetensors` (the weights to predict with: averaged ones where a run averages), `config.yaml`, the task's file
 (`vocab.json`, say), `data.json` (task, image policy, output limits, where the data came from), `trainer_state.pt` (loaded with
-weights_only), `metrics.json`, `README.md` (the model card) and, written last of all, `checkpoint.json`: sizes and SHA-256 of what
-nobody edits by hand, the weights, the state, the task's file and the data's description. A directory without it is a part that
-a lost worker left.
+weights_only), `metrics.json`, `README.md` (the model card) and, written last of all, `checkpoint.json`: sizes and SHA-256 of
+what nobody edits by hand, the weights, the state, the task's file and the data's description. A directory without it is a part
+that a lost worker left.
 """
 
 from __future__ import annotations
@@ -24,7 +24,8 @@ from data_pipeline.dataset.manifest import Manifest
 from data_pipeline.preparation.images import ImagePolicy
 from data_pipeline.storage.base import Storage, StorageError
 from data_pipeline.stream.plan import Position
-from trainers.config.train import TrainConfig, to_yaml
+from trainers.config.load import to_yaml
+from trainers.config.train import TrainConfig
 from trainers.tasks import Task
 from trainers.tasks.criterion import criterion_of
 

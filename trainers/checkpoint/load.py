@@ -1,7 +1,7 @@
 """Checkpoints to predict with: described once, loaded wherever they are used.
 
-    checkpoint = open_checkpoint("runs/formulas-20261120-181500-1a2b")
-    model = load_model(checkpoint)
+checkpoint = open_checkpoint("runs/formulas-20261120-181500-1a2b")
+model = load_model(checkpoint)
 """
 
 from __future__ import annotations
@@ -31,7 +31,8 @@ from trainers.checkpoint.format import (
 )
 from trainers.checkpoint.select import find_checkpoint
 from trainers.config.environment_values import without_missing_variables
-from trainers.config.train import ConfigError, TrainConfig, config_from_dict, merge_overrides
+from trainers.config.load import ConfigError, config_from_dict, merge_overrides
+from trainers.config.train import TrainConfig
 from trainers.tasks import TASKS, Task
 
 

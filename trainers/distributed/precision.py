@@ -10,7 +10,7 @@ from torch import nn
 from torch.utils.checkpoint import checkpoint
 
 from models.decoders.refinement import CoverageAttention
-from trainers.config.scaling import Precision
+from trainers.config.compute import Precision
 
 
 def resolve_precision(precision: Precision, device: torch.device) -> torch.dtype:
@@ -64,7 +64,7 @@ def try_compile(network: nn.Module, device: torch.device) -> str:
             torch.compile(lambda x: torch.relu(x) * 2 + 1)(torch.ones(8, device=device))
     except Exception as error:
         reason = str(error).strip().splitlines()
-        return f"scaling.compile is left out: this device cannot ({reason[0][:200] if reason else type(error).__name__})."
+        return f"compute.compile is left out: this device cannot ({reason[0][:200] if reason else type(error).__name__})."
     torch._dynamo.config.suppress_errors = True  # a part that cannot be compiled runs as it is, and torch says so
     network.compile()
     return ""

@@ -6,8 +6,8 @@ from collections import deque
 from typing import Any, NamedTuple
 
 from cluster.errors import UserError
+from trainers.config.loss_guard import LossGuardConfig
 from trainers.distributed.collectives import all_gather_objects
-from trainers.engine.loss_guard import GuardConfig
 from trainers.engine.events import BadStep
 from trainers.engine.reporter import Reporter
 from trainers.engine.step import StepResult
@@ -26,7 +26,7 @@ class _Step(NamedTuple):
 class BadSteps:
     """Remembers the last steps until their flags are read. All ranks read the same flags at the same steps."""
 
-    def __init__(self, config: GuardConfig, reporter: Reporter, rank: int) -> None:
+    def __init__(self, config: LossGuardConfig, reporter: Reporter, rank: int) -> None:
         self._config, self._reporter, self._rank = config, reporter, rank
         self._pending: deque[_Step] = deque(maxlen=_REMEMBERED)
         self._in_a_row = 0
@@ -67,6 +67,6 @@ class BadSteps:
             raise UserError(
                 f"Step {step.step} has a loss of {loss:.4g} a target and a gradient of norm {record['grad_norm']:.4g}{times}: "
                 f"training has diverged. The ids of its images are in {FILE} of the run, the last checkpoint is from before. "
-                "Lower optim.lr or optim.max_grad_norm, warm up longer (optim.schedule.warmup), look at these images, or leave "
-                "such batches out with guard.on_bad_step=skip."
+                "Lower optim.lr or optim.max_grad_norm, warm up longer (optim.schedule.warmup_ratio), look at these images, or "
+                "leave such batches out with loss_guard.on_bad_step=skip."
             )

@@ -77,8 +77,8 @@ class Checkpointer:
             self._reporter.heartbeat()
             if time.monotonic() >= deadline:
                 raise UserError(
-                    f"The last checkpoint could not be written within checkpoint.timeout_s={timeout_s:g}: {self._writer.reason} "
-                    f"What was written before stays: resume from there with --resume {self._run.uri}."
+                    f"The last checkpoint could not be written within checkpoint.timeout_s={timeout_s:g}: {self._writer.reason}"
+                    f" What was written before stays: resume from there with --resume {self._run.uri}."
                 )
 
     def close(self) -> None:

@@ -3,37 +3,16 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 import torch
 import torch.distributed as dist
 from torch import Tensor
 
+from trainers.config.loss_guard import LossGuardConfig
 from trainers.distributed.ddp import is_distributed
 
 MAX_OVERFLOWS = 50  # in a row; a scale of 2 ** 16 is below 1 after 17
-
-
-@dataclass
-class GuardConfig:
-    """What counts as a bad step, and what is done about it."""
-
-    on_bad_step: Literal["stop", "skip"] = "stop"  # skip: the batch changes nothing, its ids are saved, training goes on
-    max_loss_ratio: float = 3.0  # a loss so many times that of the untrained network has exploded; 0: NaN and inf alone are bad
-    max_skipped: int = 20  # bad steps in a row that end the run all the same
-
-
-def problems(config: GuardConfig) -> list[str]:
-    """What is wrong with the values, each in one line."""
-    rules = [
-        (
-            config.max_loss_ratio == 0 or config.max_loss_ratio > 1,
-            f"guard.max_loss_ratio={config.max_loss_ratio:g}: above 1, or 0",
-        ),
-        (config.max_skipped >= 1, f"guard.max_skipped={config.max_skipped}: at least 1"),
-    ]
-    return [message for good, message in rules if not good]
 
 
 class LossGuard:
@@ -43,7 +22,7 @@ class LossGuard:
     target: a run that starts from good weights does not stumble over its first hard batch.
     """
 
-    def __init__(self, config: GuardConfig, untrained_loss: float, device: torch.device) -> None:
+    def __init__(self, config: LossGuardConfig, untrained_loss: float, device: torch.device) -> None:
         self.config = config
         self._guess = untrained_loss
         self._reference = torch.full((), math.nan, device=device)

@@ -8,8 +8,8 @@ from dataclasses import dataclass, field
 import torch
 import torch.distributed as dist
 
-from data_pipeline.stream import Batch, Costs
 from cluster.sums import Sums
+from data_pipeline.stream import Batch, Costs
 from trainers.distributed.ddp import is_distributed
 from trainers.engine.step import StepResult
 

@@ -27,7 +27,7 @@ from trainers.engine.reporter import Reporter
 from trainers.engine.run_spec import RunSpec
 from trainers.engine.step import StepConfig, TrainStep
 from trainers.optim import scaled_lr
-from trainers.optim.schedule import rate
+from trainers.optim.schedule import lr_ratio
 from trainers.tasks.criterion import criterion_of
 
 MIN_LR_CHANGE = 0.01  # share; a learning rate that changes by less is not worth a warning
@@ -63,7 +63,7 @@ def setup(
     """
     config = spec.config
     if context.device.type == "cpu":
-        torch.set_num_threads(config.scaling.threads_per_worker or cores_each(context.local_world_size))
+        torch.set_num_threads(config.compute.threads_per_worker or cores_each(context.local_world_size))
     saved = _latest_checkpoint(reporter, run, context)
     network = _build_network(spec, reporter, run, context, saved)
     total_steps = stream.total_steps(config.epochs)
@@ -73,12 +73,12 @@ def setup(
         config.optim,
         total_steps,
         context.device,
-        StepConfig(config.scaling.precision, micro_batch.size, config.averaging, config.guard),
+        StepConfig(config.compute.precision, micro_batch.size, config.weight_averaging, config.loss_guard),
         seed=config.seed,
         rank=context.rank,
         epochs=config.epochs,
         lr=scaled_lr(config.optim, config.global_batch_size),
-        wrap=lambda network: wrap_ddp(network, config.scaling.ddp, context.device),
+        wrap=lambda network: wrap_ddp(network, config.compute.ddp, context.device),
         enter_phase=reporter.enter_phase,
     )
     stopping = EarlyStopping(config.early_stopping, criterion_of(config.early_stopping, spec.task))
@@ -116,15 +116,13 @@ def _build_network(
             for text in report.lines():
                 reporter.emit(Note(text))
             run.child(REPORT).write_bytes(json.dumps(report.to_json(), indent=1).encode())
-    network = with_synchronized_norms(network.to(context.device), config.scaling, context.device)
-    if config.scaling.gradient_checkpointing:
+    network = with_synchronized_norms(network.to(context.device), config.compute, context.device)
+    if config.compute.gradient_checkpointing:
         enable_gradient_checkpointing(network)
     return network
 
 
-def _restore(
-    state: TrainState, saved: TrainerState, config: TrainConfig, reporter: Reporter, context: WorkerContext
-) -> None:
+def _restore(state: TrainState, saved: TrainerState, config: TrainConfig, reporter: Reporter, context: WorkerContext) -> None:
     state.step.load_state_dict(saved.step)
     state.early_stopping.load_state_dict(saved.step["patience"])
     state.position = saved.position
@@ -143,11 +141,11 @@ def _use_device_well(
 ) -> None:
     """Compile the network and find the micro-batch, where the configuration asks for it."""
     config = spec.config
-    if config.scaling.compile:
+    if config.compute.compile:
         reason = broadcast_from_rank0(try_compile(state.network, context.device))
         if reason and context.rank == 0:
             reporter.emit(Warned(reason))
-    if config.scaling.find_micro_batch:
+    if config.compute.find_micro_batch:
         step = state.step
         step.micro_batch_size = find_micro_batch(step, stream.plan, spec.dataset, config.data.train_split, micro_batch)
         if context.rank == 0:
@@ -162,8 +160,8 @@ def lr_change(config: TrainConfig, step: TrainStep, saved: dict[str, Any]) -> st
     """
     planned = saved.get("planned", {"steps": step.total_steps, "epochs": config.epochs})
     schedule, peak = config.optim.schedule, step.schedule.peak
-    was = peak * rate(schedule, step.steps, planned["steps"], planned["epochs"])
-    now = peak * rate(schedule, step.steps, step.total_steps, config.epochs)
+    was = peak * lr_ratio(schedule, step.steps, planned["steps"], planned["epochs"])
+    now = peak * lr_ratio(schedule, step.steps, step.total_steps, config.epochs)
     if abs(now - was) <= MIN_LR_CHANGE * max(was, now):
         return ""
     return (

@@ -15,25 +15,27 @@ import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
-from trainers.config.scaling import Precision
+from trainers.config.compute import Precision
+from trainers.config.loss_guard import LossGuardConfig
+from trainers.config.weight_averaging import WeightAveragingConfig
 from trainers.distributed.ddp import is_distributed, unwrap_model
 from trainers.distributed.norms import norms_for
 from trainers.distributed.precision import resolve_precision
-from trainers.engine.loss_guard import GuardConfig, LossGuard
+from trainers.engine.loss_guard import LossGuard
 from trainers.engine.reporter import ControlRequests
 from trainers.optim import Freezing, OptimConfig, Schedule, build_optimizer
-from trainers.optim.weight_averaging import AveragingConfig, build_averaging
-from trainers.tasks.device_batch import DeviceBatch
+from trainers.optim.weight_averaging import build_averaging
 from trainers.tasks import Task
 from trainers.tasks.base import Progress
+from trainers.tasks.device_batch import DeviceBatch
 
 
 @dataclass(frozen=True)
 class StepResult:
     """The outcome of a step; tensors stay on the device until they are read.
 
-    `loss_sum` is this rank's loss summed over its targets, `target_count` counts those of all ranks, `stop` and `checkpoint` are
-    above 0 when any rank requests it, `bad` says that the loss guard rejects this step, `grad_norm` is that before clipping.
+    `loss_sum` is this rank's loss summed over its targets, `target_count` counts those of all ranks, `stop` and `checkpoint`
+    are above 0 when any rank requests it, `bad` says that the loss guard rejects this step, `grad_norm` is that before clipping.
     """
 
     loss_sum: Tensor
@@ -50,8 +52,8 @@ class StepConfig:
 
     precision: Precision = "auto"
     micro_batch_size: int = 0  # images at once; 0: all
-    averaging: AveragingConfig = field(default_factory=AveragingConfig)
-    guard: GuardConfig = field(default_factory=GuardConfig)
+    averaging: WeightAveragingConfig = field(default_factory=WeightAveragingConfig)
+    guard: LossGuardConfig = field(default_factory=LossGuardConfig)
 
 
 def _unreported(phase: str) -> None:
@@ -87,10 +89,10 @@ class TrainStep:
         self.optimizer = build_optimizer(self.network, optim, optim.lr if lr is None else lr)
         self.schedule = Schedule(self.optimizer, optim.schedule, total_steps, epochs)
         self.freezing = Freezing(self.network, optim.freeze)
-        self.averaging = build_averaging(self.network, config.averaging, total_steps)
+        self.averaging = build_averaging(self.network, config.weight_averaging, total_steps)
         self.dtype = resolve_precision(config.precision, device)
         self.scaler = torch.amp.GradScaler(device.type, enabled=self.dtype == torch.float16)
-        self.guard = LossGuard(config.guard, task.untrained_loss, device)
+        self.guard = LossGuard(config.loss_guard, task.untrained_loss, device)
         self.max_grad_norm = optim.max_grad_norm or float("inf")
         self.micro_batch_size = config.micro_batch_size
         self.steps = 0
@@ -101,7 +103,7 @@ class TrainStep:
         names = ("running_mean", "running_var")
         self._statistics = [buffer for name, buffer in self.network.named_buffers() if name.endswith(names)]
         # A bad step is seen before it is taken where looking costs nothing, or where the configuration wants it to.
-        self._looks = device.type == "cpu" or config.guard.on_bad_step == "skip"
+        self._looks = device.type == "cpu" or config.loss_guard.on_bad_step == "skip"
 
     @property
     def lr(self) -> float:

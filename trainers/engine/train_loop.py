@@ -50,10 +50,12 @@ class TrainLoop:
         self.sources = DataSources(spec, context)
         self.stream = self.sources.training()
         self.validator = Validator(spec, self.sources, reporter)
-        self.micro_batch = MicroBatch(run, self.config.scaling, -(-self.config.global_batch_size // context.world_size))
+        self.micro_batch = MicroBatch(
+            run, self.config.compute, self.config.failure, -(-self.config.global_batch_size // context.world_size)
+        )
         self.state: TrainState = setup(spec, self.stream, self.micro_batch, reporter, run, context)
         self.checkpointer = Checkpointer(spec, run, reporter, context.rank)
-        self.bad_steps = BadSteps(self.config.guard, reporter, context.rank)
+        self.bad_steps = BadSteps(self.config.loss_guard, reporter, context.rank)
         self.meter = IntervalMeter(context.device)
         self.system = SystemMetrics(context.device)
         self._on_metrics = on_metrics or (lambda metrics: None)
@@ -133,9 +135,9 @@ class TrainLoop:
 
     def _agreed_requests(self, result: StepResult) -> ControlRequests:
         """The requests of any rank. On a GPU reading them waits for the step: it is done now and then, at the same steps."""
-        if self.context.device.type == "cuda" and self.state.step.steps % READ_FLAGS_EVERY:
-            if self.config.guard.on_bad_step == "stop":
-                return ControlRequests()
+        unread = self.context.device.type == "cuda" and self.state.step.steps % READ_FLAGS_EVERY
+        if unread and self.config.loss_guard.on_bad_step == "stop":
+            return ControlRequests()
         self.bad_steps.check()
         return ControlRequests(bool(result.stop > 0), bool(result.checkpoint > 0))
 

@@ -83,10 +83,10 @@ class Validator:
     def _show_images(self, state: TrainState, batch: Batch, tensors: DeviceBatch) -> None:
         """What is predicted for a few images, for the sinks that show images; rank 0 alone draws them."""
         tracking = self._spec.config.tracking
-        if self._context.rank or not tracking.pictures or not (tracking.wandb or tracking.tensorboard):
+        if self._context.rank or not tracking.images or not (tracking.wandb or tracking.tensorboard):
             return
         try:
-            images = sample_images(state.step.averaging.network, self._spec.task, batch, tensors, tracking.pictures)
+            images = sample_images(state.step.averaging.network, self._spec.task, batch, tensors, tracking.images)
             self._reporter.emit(SampleImages(state.step.steps, images))
         except Exception as error:  # a drawing is never worth a run
             self._reporter.emit(Warned(f"the sample images of step {state.step.steps} could not be drawn: {error}"))

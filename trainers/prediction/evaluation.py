@@ -99,4 +99,6 @@ def _targets(task: Task, dataset: Dataset, split: str) -> Iterator[dict[str, Any
     table = read_split(dataset, split, list(task.columns))
     columns = [table.column(name).to_pylist() for name in task.columns]
     for values in zip(*columns, strict=True):
-        yield {name: tuple(value) if isinstance(value, list) else value for name, value in zip(task.columns, values, strict=True)}
+        yield {
+            name: tuple(value) if isinstance(value, list) else value for name, value in zip(task.columns, values, strict=True)
+        }

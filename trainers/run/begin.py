@@ -12,7 +12,8 @@ from data_pipeline.storage.base import Storage
 from data_pipeline.storage.claim import Claim, claim
 from trainers.checkpoint.load import Checkpoint
 from trainers.cli import TrainingArguments
-from trainers.config.train import TrainConfig, load_config, merge_overrides
+from trainers.config.load import load_config, merge_overrides
+from trainers.config.train import TrainConfig
 from trainers.engine.run_spec import RunSpec
 from trainers.run.directory import new_run, open_run
 from trainers.run.log import RunResult

@@ -8,7 +8,8 @@ import uuid
 from data_pipeline.storage.base import Storage, open_storage
 from trainers.checkpoint.format import CONFIG, CheckpointError
 from trainers.checkpoint.load import read_config
-from trainers.config.train import TrainConfig, to_yaml
+from trainers.config.load import to_yaml
+from trainers.config.train import TrainConfig
 from trainers.distributed.micro_batch import FILE as MICRO_BATCH
 
 
@@ -36,6 +37,6 @@ def keep_config(run: Storage, config: TrainConfig) -> None:
     """Write `config` into the folder of `run`, if it differs from the one that is there."""
     _, before = open_run(run.uri, missing_variables=True)  # in a trial, what was looked up stands in `config`
     if config != before:
-        if config.scaling.micro_batch_size != before.scaling.micro_batch_size:
+        if config.compute.micro_batch_size != before.compute.micro_batch_size:
             run.child(MICRO_BATCH).delete()  # what was found under the other size
         run.child(CONFIG).write_bytes(to_yaml(config).encode())

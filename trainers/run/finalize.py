@@ -16,7 +16,7 @@ from data_pipeline.storage.base import Storage
 from trainers.checkpoint.format import CARD
 from trainers.checkpoint.load import Checkpoint, open_checkpoint
 from trainers.config.environment_values import stored_value
-from trainers.config.train import to_yaml
+from trainers.config.load import to_yaml
 from trainers.engine.run_spec import RunSpec
 from trainers.prediction.evaluation import (
     BATCH_SIZE,

@@ -42,7 +42,7 @@ class HangDetector:
 
 
 def kill_worker(heartbeat: Heartbeat) -> bool:
-    """Kill the process of a rank, on whichever machine it is; whether it was there. One that is stopped or stuck is killed, too."""
+    """Kill the process of a rank, on whichever machine it is; whether it was there."""
     node = NodeAffinitySchedulingStrategy(heartbeat.node_id, soft=False)
     kill = ray.remote(num_cpus=0, max_retries=0)(_kill).options(scheduling_strategy=node)
     try:

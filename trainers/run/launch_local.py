@@ -196,9 +196,7 @@ def launch_local(
     return log.result() if log is not None else None
 
 
-def _open_log(
-    spec: RunSpec, run: Storage, console: Console | None, claim: Claim | None, kept: TrainConfig | None
-) -> RunLog:
+def _open_log(spec: RunSpec, run: Storage, console: Console | None, claim: Claim | None, kept: TrainConfig | None) -> RunLog:
     console = console or Console()
     for note in spec.notes:
         console.line(f"warning: {note}")

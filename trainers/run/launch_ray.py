@@ -35,7 +35,7 @@ from trainers.tracking import Console
 
 POLL_S = 0.5
 DRAINING_POLL_S = 2.0
-HALVINGS = 10  # restarts that scaling.on_out_of_memory=halve may take beyond scaling.max_failures
+HALVINGS = 10  # restarts that failure.on_out_of_memory=halve may take beyond failure.max_failures
 
 T = TypeVar("T")
 
@@ -89,7 +89,7 @@ def launch_ray(
 
     Raises:
         UserError: a mistake in the configuration, the data or the cluster's size.
-        ray.train.TrainingFailedError: workers failed more often than `scaling.max_failures` allows.
+        ray.train.TrainingFailedError: workers failed more often than `failure.max_failures` allows.
     """
     console = console or Console()
     for note in spec.notes:
@@ -111,7 +111,7 @@ def launch_ray(
     monitor = start_monitor()
     try:
         trainer = _trainer(spec, run, workers, monitor, concurrent_runs)
-        _Watch(trainer, monitor, log, scaling.hang_timeout_s, claim).run()
+        _Watch(trainer, monitor, log, spec.config.failure.hang_timeout_s, claim).run()
     finally:
         log.close()
     return log.result()
@@ -128,7 +128,7 @@ def _trainer(spec: RunSpec, run: Storage, workers: WorkerResources, monitor: Any
     config = spec.config
     parent = run.path.rpartition("/")[0]
     min_workers = config.scaling.min_train_workers
-    halvings = HALVINGS if config.scaling.on_out_of_memory == "halve" else 0
+    halvings = HALVINGS if config.failure.on_out_of_memory == "halve" else 0
     # Checkpoints are our own affair (`trainers.checkpoint.writer`): Ray starts the workers anew, they find the newest.
     return TorchTrainer(
         train_loop_per_worker,
@@ -144,7 +144,7 @@ def _trainer(spec: RunSpec, run: Storage, workers: WorkerResources, monitor: Any
             name=run.name,
             storage_path=parent,
             storage_filesystem=run.filesystem,
-            failure_config=FailureConfig(max_failures=config.scaling.max_failures + halvings),
+            failure_config=FailureConfig(max_failures=config.failure.max_failures + halvings),
         ),
     )
 
@@ -216,7 +216,7 @@ class _Watch:
             if kill_worker(beat):
                 self._log.warn(
                     f"rank {beat.rank} (process {beat.pid} on {beat.host}) hangs: {beat.phase}, no progress for "
-                    f"{self._hang_timeout_s:g} s (scaling.hang_timeout_s). It is killed; the workers restart from the last "
+                    f"{self._hang_timeout_s:g} s (failure.hang_timeout_s). It is killed; the workers restart from the last "
                     "checkpoint."
                 )
 

@@ -20,7 +20,7 @@ HEARTBEAT_S = 1.0
 
 @dataclass(frozen=True)
 class Heartbeat:
-    """A sign of life of a rank: how many phases it has entered, which one it is in, where it runs. `beats` counts progress in it."""
+    """A sign of life of a rank: how many phases it has entered, which one it is in and its progress there, where it runs."""
 
     rank: int
     phases: int
@@ -32,7 +32,7 @@ class Heartbeat:
 
 
 class Monitor:
-    """Actor that holds events until the driver fetches them. It keeps no other state: losing it loses some log lines at most."""
+    """Actor that holds events until the driver fetches them. It keeps no other state: losing it loses a few log lines."""
 
     def __init__(self) -> None:
         self._events: list[Event] = []

@@ -72,7 +72,8 @@ def _task_of(dataset: Dataset, config: TrainConfig) -> Task:
     manifest = dataset.manifest
     if manifest.task not in TASKS:
         raise UserError(
-            f"Dataset '{dataset.storage.uri}' is for task '{manifest.task}', which this Inkray does not have: {', '.join(TASKS)}."
+            f"Dataset '{dataset.storage.uri}' is for task '{manifest.task}', which is none of those that there are: "
+            f"{', '.join(TASKS)}."
         )
     return TASKS[manifest.task].from_dataset(manifest, config)
 
@@ -134,6 +135,3 @@ def _require_splits(config: TrainConfig, dataset: Dataset) -> None:
         filled = ", ".join(name for name, split in splits.items() if split.rows)
         leave_out = f" To do without, leave the value empty: {' '.join(without)}" if without else ""
         raise UserError(f"{'; '.join(wrong)}. Splits of '{config.data.dataset}' with rows: {filled or 'none'}.{leave_out}")
-
-
-

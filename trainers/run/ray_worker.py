@@ -53,7 +53,7 @@ def train_loop_per_worker(config: dict[str, WorkerSettings]) -> None:
 
 
 def context_of(rank: int, concurrent_runs: int, stream: StreamConfig) -> WorkerContext:
-    """Where Ray has placed this worker. `stream.execution=auto` means tasks where the cluster has machines that do not train."""
+    """Where Ray has placed this worker. `stream.execution=auto`: tasks, if machines are left that do not train."""
     context = ray.train.get_context()
     execution = stream.execution
     if execution == "auto":

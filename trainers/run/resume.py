@@ -11,7 +11,8 @@ from data_pipeline.storage.base import Storage
 from trainers.checkpoint.format import DATA, DataInfo
 from trainers.checkpoint.select import complete_checkpoints, completion_marks
 from trainers.config.criterion import Criterion
-from trainers.config.train import ConfigError, TrainConfig, merge_overrides
+from trainers.config.load import ConfigError, merge_overrides
+from trainers.config.train import TrainConfig
 from trainers.engine.early_stopping import EarlyStopping
 from trainers.tasks import Task
 from trainers.tasks.criterion import criterion_of
@@ -22,9 +23,9 @@ FIXED = (
     "global_batch_size",
     "model",
     "loss",
-    "forcing",
+    "scheduled_sampling",
     "optim",
-    "averaging",
+    "weight_averaging",
     "data.train_split",
     "data.val_split",
     "tracking.max_sources",
@@ -98,7 +99,8 @@ def resume_notes(run: Storage, before: TrainConfig, after: TrainConfig, task: Ta
     best_by = criterion_of(after.checkpoint, task)
     if criterion_of(before.checkpoint, task) != best_by:
         notes.append(
-            f"checkpoint.metric={best_by.metric}: the best of the checkpoints that are kept is chosen by it: {_best(run, best_by)}."
+            f"checkpoint.metric={best_by.metric}: the best of the checkpoints that are kept is chosen by it: "
+            f"{_best(run, best_by)}."
         )
     if patience.due:
         since = f"{patience.epochs_since} validation{'s' * (patience.epochs_since > 1)}"

@@ -17,12 +17,13 @@ from data_pipeline.storage.claim import claim
 from data_pipeline.storage.lease import DEAD_AFTER_S, RENEW_S
 from trainers.checkpoint.format import CONFIG, PREFIX
 from trainers.config.criterion import Criterion
-from trainers.config.train import TrainConfig, to_yaml
+from trainers.config.load import to_yaml
+from trainers.config.train import TrainConfig
 from trainers.engine.run_spec import RunSpec
 from trainers.run.launch_ray import launch_ray
 from trainers.run.preflight import criterion_for, preflight
 from trainers.studies.arms import Arm, StudyConfig, arm_config, arms_of
-from trainers.studies.table import RESULT, FAILED, outcome_of, result_table, save_failure, save_result
+from trainers.studies.table import FAILED, RESULT, outcome_of, result_table, save_failure, save_result
 from trainers.tracking import Console
 
 TABLE = "table.md"

@@ -56,7 +56,9 @@ def to_device(batch: Batch, device: torch.device) -> DeviceBatch:
         # Images that came through the object store are its own, read-only memory; nobody writes to them.
         warnings.filterwarnings("ignore", "The given NumPy array is not writable")
         targets = {name: torch.from_numpy(array) for name, array in batch.targets.items()}
-        host = DeviceBatch(torch.from_numpy(batch.images), torch.from_numpy(batch.sizes), targets, torch.from_numpy(batch.weights))
+        host = DeviceBatch(
+            torch.from_numpy(batch.images), torch.from_numpy(batch.sizes), targets, torch.from_numpy(batch.weights)
+        )
     has_weight = None if batch.weights.all() else tuple((batch.weights != 0).tolist())
     if device.type != "cuda":
         return host.map(lambda tensor: tensor, has_weight)

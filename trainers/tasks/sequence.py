@@ -14,22 +14,24 @@ from typing import TYPE_CHECKING, Any, ClassVar, Self
 import numpy as np
 import pyarrow as pa
 import torch
+from data_pipeline.dataset.targets import TargetEncoder
+from data_pipeline.dataset.token_targets import TokenTargets
 from torch import Tensor, nn
 
 import models
 from cluster.errors import UserError
 from data_pipeline.dataset.manifest import MAX_TOKENS, Dataset, Manifest, Split
-from data_pipeline.dataset.targets import TargetEncoder
-from data_pipeline.dataset.token_targets import TokenTargets
 from data_pipeline.dataset.tokenizer import Tokenizer
 from models import Decoding, Generation, ModelConfig, ModelConfigError, OutputSpec, Recognizer
 from trainers.config.criterion import Directions
+from trainers.config.loss import LossConfig, without_training_terms
+from trainers.config.scheduled_sampling import ScheduledSamplingConfig
 from trainers.tasks.base import Attention, Headline, Progress, Row, Section, Task
 from trainers.tasks.ctc_room import texts_without_room
 from trainers.tasks.device_batch import DeviceBatch
-from trainers.tasks.losses import LossConfig, Targets, counted_positions, sequence_loss, without_training_terms
+from trainers.tasks.losses import Targets, counted_positions, sequence_loss
 from trainers.tasks.metrics.sequence import DIRECTIONS, SequenceMetrics
-from trainers.tasks.scheduled_sampling import ForcingConfig, own_tokens
+from trainers.tasks.scheduled_sampling import own_tokens
 
 if TYPE_CHECKING:
     from trainers.config.train import TrainConfig
@@ -61,7 +63,7 @@ class SequenceTask(Task):
     max_tokens: int = MAX_TOKENS
     model: ModelConfig = field(default_factory=ModelConfig)
     loss: LossConfig = field(default_factory=LossConfig)
-    sampling: ForcingConfig = field(default_factory=ForcingConfig)
+    sampling: ScheduledSamplingConfig = field(default_factory=ScheduledSamplingConfig)
     decoding: Decoding = field(default_factory=Decoding)
 
     @classmethod
@@ -81,7 +83,13 @@ class SequenceTask(Task):
     @classmethod
     def _of(cls, tokenizer: Tokenizer, max_length: int, config: TrainConfig) -> Self:
         return cls(
-            tokenizer, max_length, config.stream.max_tokens, config.model, config.loss, config.forcing, config.decoding
+            tokenizer,
+            max_length,
+            config.stream.max_tokens,
+            config.model,
+            config.loss,
+            config.scheduled_sampling,
+            config.decoding,
         )
 
     def to_bytes(self) -> bytes:
@@ -126,9 +134,7 @@ class SequenceTask(Task):
         """What the network has to know of the vocabulary; `max_length` counts tokens, `<eos>` included."""
         t = self.tokenizer
         opens, closes = t.groups()
-        return OutputSpec(
-            len(t), t.bos_id, t.eos_id, t.pad_id, max_length or self.max_length, open_ids=opens, close_ids=closes
-        )
+        return OutputSpec(len(t), t.bos_id, t.eos_id, t.pad_id, max_length or self.max_length, open_ids=opens, close_ids=closes)
 
     def build_model(self, pretrained: bool = False) -> Recognizer:
         """The recognizer, able to decode as configured."""
@@ -188,7 +194,7 @@ class SequenceTask(Task):
 
     def counted(self, batch: DeviceBatch) -> Tensor:
         """The positions that the loss of this batch is over: bool (B, T), none of them in rows of weight 0."""
-        return counted_positions(batch.targets["tokens"][:, 1:], batch.weights, self.tokenizer.pad_id, self.loss.pad)
+        return counted_positions(batch.targets["tokens"][:, 1:], batch.weights, self.tokenizer.pad_id, self.loss.ignore_padding)
 
     def target_count(self, batch: DeviceBatch) -> Tensor:
         """How many positions the loss of this batch is over: float scalar."""

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 import timm
 import torch
+from trainers.prediction.decoding_options import decoding_of
 
 from cluster.errors import UserError
 from data_pipeline.dataset.tokenizer import Tokenizer
@@ -29,9 +30,8 @@ from trainers.checkpoint.format import (
     load_checkpoint,
     load_trainer_state,
 )
-from trainers.config.train import load_config
+from trainers.config.load import load_config
 from trainers.engine.step import TrainStep
-from trainers.prediction.decoding_options import decoding_of
 from trainers.tasks.sequence import SequenceTask
 
 TOKENIZER = Tokenizer(["a", "b"])

@@ -30,7 +30,7 @@ from trainers.checkpoint.format import (
 from trainers.checkpoint.writer import CheckpointWriter, latest_complete
 from trainers.config.checkpoint import CheckpointConfig
 from trainers.config.criterion import Mode
-from trainers.config.train import load_config, to_yaml
+from trainers.config.load import load_config, to_yaml
 
 DATA = DataInfo("letters", "sha256:0", "", ImagePolicy(64, 64), 8)
 

@@ -16,11 +16,11 @@ from models import build_model
 from models.presets import load_named
 from tests.trainers.engine.test_bad_steps import Poisoned, Pushed
 from tests.trainers.engine.test_step import CPU, TOKENIZER, _frozen, batch_of, hand_over, part, tiny_model, two_ranks
-from trainers.config.scaling import DdpConfig, ScalingConfig
-from trainers.distributed.ddp import with_synchronized_norms, wrap_ddp
+from trainers.config.compute import ComputeConfig, DdpConfig
+from trainers.config.loss_guard import LossGuardConfig
+from trainers.distributed.ddp import with_synchronized_norms, wrapped
 from trainers.engine.bad_steps import BadSteps
-from trainers.engine.loss_guard import GuardConfig
-from trainers.engine.reporter import ControlRequests
+from trainers.engine.reporter import Wishes
 from trainers.engine.step import StepConfig, TrainStep
 from trainers.optim import OptimConfig
 from trainers.tasks.device_batch import to_device
@@ -44,7 +44,7 @@ def _rank(rank: int, port: int, results: Any) -> None:
         network = _frozen(tiny_model())
         return TrainStep(
             network, Poisoned(TOKENIZER), optim or OptimConfig(), 8, CPU, rank=rank,
-            wrap=lambda network: wrap_ddp(network, config, CPU), **kwargs,
+            wrap=lambda network: wrapped(network, config, CPU), **kwargs,
         )  # fmt: skip
 
     for name, config in {
@@ -71,11 +71,11 @@ def _rank(rank: int, port: int, results: Any) -> None:
     step(mine)
     found["thawed"] = _weights(step.network)
     # A wish and a bad batch of one rank are known to both; the ids of both are told.
-    line, guard = Pushed(), GuardConfig("skip")
+    line, guard = Pushed(), LossGuardConfig("skip")
     bad_steps = BadSteps(guard, line, rank)
     step = step_of(config=StepConfig(guard=guard))
     theirs = mine if rank == 0 else to_device(batch_of(["d", "a"]), CPU)
-    result = step(theirs, ControlRequests(checkpoint=rank == 1))
+    result = step(theirs, Wishes(checkpoint=rank == 1))
     bad_steps.taken(1, 0, [f"rank {rank}"], result)
     bad_steps.look()
     found["wish"] = (float(result.stop), float(result.checkpoint) > 0, bool(result.bad))
@@ -118,14 +118,14 @@ def test_a_bad_batch_and_a_wish_of_one_rank_are_known_to_both(both: Any) -> None
 
 def test_norms_over_all_ranks_need_gpus() -> None:
     network = tiny_model()
-    assert with_synchronized_norms(network, ScalingConfig(), CPU) is network
-    with pytest.raises(UserError, match=r"scaling\.sync_batch_norm=true needs GPUs"):
-        with_synchronized_norms(network, ScalingConfig(sync_batch_norm=True), CPU)
+    assert with_synchronized_norms(network, ComputeConfig(), CPU) is network
+    with pytest.raises(UserError, match=r"compute\.sync_batch_norm=true needs GPUs"):
+        with_synchronized_norms(network, ComputeConfig(sync_batch_norm=True), CPU)
     for model in ("seq2seq_light_bn", "comer"):
         padded = build_model(load_named(model).config, SequenceTask(TOKENIZER).output_spec(12))
         with pytest.raises(UserError, match="whose norms leave out the padding"):
-            with_synchronized_norms(padded, ScalingConfig(sync_batch_norm=True), torch.device("cuda"))
-    converted = with_synchronized_norms(network, ScalingConfig(sync_batch_norm=True), torch.device("cuda"))
+            with_synchronized_norms(padded, ComputeConfig(sync_batch_norm=True), torch.device("cuda"))
+    converted = with_synchronized_norms(network, ComputeConfig(sync_batch_norm=True), torch.device("cuda"))
     assert any(isinstance(module, nn.SyncBatchNorm) for module in converted.modules())
     assert not any(type(module) is nn.BatchNorm2d for module in converted.modules())
 
@@ -136,11 +136,11 @@ def test_norms_with_an_activation_keep_it() -> None:
     network = timm.create_model("efficientnet_b0").eval()
     images = torch.randn(1, 3, 64, 64, generator=torch.Generator().manual_seed(0))
     expected = network(images)
-    converted = with_synchronized_norms(network, ScalingConfig(sync_batch_norm=True), torch.device("cuda")).eval()
+    converted = with_synchronized_norms(network, ComputeConfig(sync_batch_norm=True), torch.device("cuda")).eval()
     torch.testing.assert_close(converted(images), expected)
 
 
 def test_alone_nothing_is_wrapped() -> None:
     network = tiny_model()
-    assert wrap_ddp(network, DdpConfig(), CPU) is network and not isinstance(network, DistributedDataParallel)
+    assert wrapped(network, DdpConfig(), CPU) is network and not isinstance(network, DistributedDataParallel)
     assert TrainStep(network, SequenceTask(TOKENIZER), OptimConfig(), 4, CPU).model is network

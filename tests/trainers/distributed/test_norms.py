@@ -15,8 +15,8 @@ from data_pipeline.preparation.images import ImagePolicy
 from data_pipeline.stream.batch import Batch, Decoder
 from data_pipeline.stream.plan import Position, Step
 from tests.trainers.engine.test_step import CPU, TOKENIZER, batch_of, hand_over, kind_of, part, tiny_model, two_ranks
-from trainers.config.scaling import DdpConfig
-from trainers.distributed.ddp import wrap_ddp
+from trainers.config.compute import DdpConfig
+from trainers.distributed.ddp import wrapped
 from trainers.engine.step import StepConfig, TrainStep
 from trainers.optim import OptimConfig
 from trainers.tasks.device_batch import to_device
@@ -108,7 +108,7 @@ def _rank(rank: int, port: int, results: Any) -> None:
     dist.init_process_group("gloo", init_method=f"tcp://127.0.0.1:{port}", rank=rank, world_size=2)
     network = without_dropout(tiny_model())
     step = TrainStep(
-        network, SequenceTask(TOKENIZER), OptimConfig(), 4, CPU, rank=rank, wrap=lambda net: wrap_ddp(net, DdpConfig(), CPU)
+        network, SequenceTask(TOKENIZER), OptimConfig(), 4, CPU, rank=rank, wrap=lambda net: wrapped(net, DdpConfig(), CPU)
     )
     whole = batch_of(TEXTS)
     found: dict[str, Any] = {}

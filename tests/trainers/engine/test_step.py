@@ -22,9 +22,9 @@ from data_pipeline.stream.batch import Batch
 from data_pipeline.stream.plan import Position
 from models import Decoding, ModelConfig, build_model
 from tests.support.runs import KINDS, SMALL
-from trainers.config.scaling import Precision
-from trainers.config.train import load_config
-from trainers.engine.reporter import ControlRequests
+from trainers.config.compute import Precision
+from trainers.config.load import load_config
+from trainers.engine.reporter import Wishes
 from trainers.engine.step import StepConfig, TrainStep
 from trainers.optim import OptimConfig, ScheduleConfig
 from trainers.optim.schedule import rate
@@ -121,7 +121,7 @@ def _rank(rank: int, port: int, results: Any) -> None:
     # The short last batch of an epoch: two rows for rank 0, one row and one of weight 0 for rank 1.
     mine = part(batch, slice(0, 2)) if rank == 0 else part(batch_of(["a b c d", "a", "b c", ""], [1, 1, 1, 0]), slice(2, 4))
     step = TrainStep(DistributedDataParallel(_frozen(tiny_model())), SequenceTask(TOKENIZER), OptimConfig(), 4, CPU, rank=rank)
-    result = step(to_device(mine, CPU), ControlRequests(stop=rank == 1))
+    result = step(to_device(mine, CPU), Wishes(stop=rank == 1))
     if rank == 0:
         gradients = {
             name.removeprefix("module."): p.grad.clone() for name, p in step.model.named_parameters() if p.grad is not None
@@ -254,7 +254,7 @@ def test_validation_is_greedy_and_its_loss_neither_smoothed_nor_repelled() -> No
 
 @pytest.mark.parametrize("precision", ["fp32", "fp16"])
 def test_a_step_is_taken_at_the_rate_of_its_number_even_after_an_overflow(precision: Any) -> None:
-    config = OptimConfig(lr=0.5, schedule=ScheduleConfig("cosine", warmup=0), max_grad_norm=0)
+    config = OptimConfig(lr=0.5, schedule=ScheduleConfig("cosine", warmup_ratio=0), max_grad_norm=0)
     step = TrainStep(tiny_model(), SequenceTask(TOKENIZER), config, 4, CPU, StepConfig(precision))
     step.scaler = torch.amp.GradScaler("cpu", init_scale=2.0**120, enabled=precision == "fp16")  # overflows in fp16
     batch = to_device(batch_of(["a b", "c d a"]), CPU)

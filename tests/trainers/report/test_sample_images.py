@@ -15,7 +15,7 @@ from data_pipeline.stream.batch import Batch
 from models import Recognizer
 from tests.support.runs import KINDS, SMALL
 from tests.trainers.engine.test_step import TOKENIZER, batch_of
-from trainers.config.train import load_config
+from trainers.config.load import load_config
 from trainers.report import AttentionExample, Example
 from trainers.report.sample_images import ATTENTION, SAMPLES, sample_pictures
 from trainers.tasks.device_batch import to_device

@@ -172,7 +172,11 @@ def all_heads() -> Recognizer:
 
 @pytest.mark.parametrize(
     "config",
-    [LossConfig(label_smoothing=0.1), LossConfig("focal_cosine", normalize_logits=True), LossConfig("cosine", "counted")],
+    [
+        LossConfig(label_smoothing=0.1),
+        LossConfig("focal_cosine", normalize_logits=True),
+        LossConfig("cosine", ignore_padding=False),
+    ],
     ids=["cross_entropy", "focal_cosine", "cosine"],
 )
 def test_the_loss_of_a_batch_is_the_sum_of_the_losses_of_its_parts(config: LossConfig) -> None:
@@ -181,7 +185,7 @@ def test_the_loss_of_a_batch_is_the_sum_of_the_losses_of_its_parts(config: LossC
     sizes = torch.tensor([[32, 96], [32, 40], [17, 96], [25, 64], [9, 32]])
     truth = targets([A, B, C], [C], [B, B], [C, A], [A, C])
     weights = torch.tensor([1.0, 1.0, 1.0, 0.0, 1.0])
-    truth = truth._replace(counted=counted_positions(truth.tgt_out, weights, PAD, config.pad))
+    truth = truth._replace(counted=counted_positions(truth.tgt_out, weights, PAD, config.ignore_padding))
 
     def gradients(parts: list[slice]) -> tuple[float, list[Tensor]]:
         model.zero_grad()

@@ -6,8 +6,8 @@ import torch
 from torch import Tensor
 
 from models import Output, OutputSpec, reverse_targets
+from trainers.config.loss import LossConfig
 from trainers.tasks.losses.auxiliary import counting_loss, structure_loss
-from trainers.tasks.losses.config import LossConfig
 from trainers.tasks.losses.ctc import ctc_loss
 from trainers.tasks.losses.targets import Targets
 from trainers.tasks.losses.tokens import token_loss

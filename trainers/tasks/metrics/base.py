@@ -116,5 +116,3 @@ class GroupedMetrics:
     def parts(self) -> dict[str, dict[str, float]]:
         """The metrics of each group, by name; none where there are fewer than two."""
         return {name: part.averages() for name, part in sorted(self.groups.items())} if len(self.groups) > 1 else {}
-
-
