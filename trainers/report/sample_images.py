@@ -53,7 +53,7 @@ def sample_pictures(
     # What has no text, and all that follows the end, has no tile; nor has the padding of the batch.
     steps = [step for step in range(int(generation.lengths[shown])) if task.tokenizer.tokens([shown_ids[step]])]
     assert generation.attention is not None
-    height, width = network.backbone.cells(sizes)[shown].tolist()
+    height, width = network.backbone.feature_sizes(sizes)[shown].tolist()
     maps = generation.attention[shown][steps, :height, :width].float().cpu().numpy()
     attention = AttentionExample(examples[shown].image, [task.tokenizer.tokens([shown_ids[step]])[0] for step in steps], maps)
     with scratch_folder("pictures") as scratch:

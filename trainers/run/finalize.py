@@ -123,6 +123,6 @@ def attention_of(predictor: Predictor, image: np.ndarray) -> AttentionExample:
     shown = [place for place, index in enumerate(ids) if tokenizer.tokens([index])]  # what has no text has no tile
     assert generation.attention is not None
     # The batch was padded on the right and below: show the image alone.
-    rows, columns = model.backbone.cells(sizes)[0].tolist()
+    rows, columns = model.backbone.feature_sizes(sizes)[0].tolist()
     maps = generation.attention[0, shown, :rows, :columns].float().cpu().numpy()
     return AttentionExample(image, [tokenizer.tokens([ids[place]])[0] for place in shown], maps)

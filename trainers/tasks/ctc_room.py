@@ -23,7 +23,7 @@ def texts_without_room(config: TrainConfig, dataset: Dataset) -> int:
         backbone = build_recognizer(config, task, DataInfo.of(dataset.manifest, config.stream.max_tokens)).backbone
     rows = read_split(dataset, config.data.train_split, ["height", "width", "text"])
     sizes = torch.tensor([rows.column(side).to_pylist() for side in ("height", "width")]).t()
-    columns = backbone.cells(sizes)[:, 1]
+    columns = backbone.feature_sizes(sizes)[:, 1]
     needed = torch.tensor([columns_for(text) for text in rows.column("text").to_pylist()])
     return int((needed > columns).sum())
 

@@ -13,7 +13,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from models import OwnTokens
+from models import SampledTokens
 
 ForcingMode = Literal["always", "per_batch", "per_step", "per_token"]
 RatioSchedule = Literal["constant", "linear", "inverse_sigmoid"]
@@ -116,7 +116,7 @@ MODES: dict[ForcingMode, Draw] = {
 }
 
 
-def own_tokens(config: ForcingConfig, step: int, total_steps: int, targets: Tensor, seed: int) -> OwnTokens | None:
+def own_tokens(config: ForcingConfig, step: int, total_steps: int, targets: Tensor, seed: int) -> SampledTokens | None:
     """Where the tokens that are fed, all but the last of `targets` (B, T + 1), give way to the model's own, or None.
 
     The coins of a batch or of its positions follow from (seed, step) alone: all ranks toss the same. Those of tokens are
@@ -129,4 +129,4 @@ def own_tokens(config: ForcingConfig, step: int, total_steps: int, targets: Tens
     if mask is None:
         return None
     mask[:, 0] = False
-    return OwnTokens(mask, config.passes)
+    return SampledTokens(mask, config.passes)

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from data_pipeline.dataset.tokenizer import Tokenizer
-from models import Decoding, Generation, OutputSpec, OwnTokens, Recognizer
+from models import Decoding, Generation, OutputSpec, Recognizer, SampledTokens
 from trainers.config.criterion import Direction, Directions
 from trainers.tasks.losses import LossConfig, Targets, counted_positions, sequence_loss, without_training_terms
 from trainers.tasks.metrics.sequence import DIRECTIONS, GroupedSums, reported_metrics
@@ -48,7 +48,7 @@ class SequenceTask:
         """How many positions the loss of this batch is over: float scalar."""
         return self.counted(batch).sum().float()
 
-    def loss_sum(self, model: nn.Module, batch: DeviceBatch, own: OwnTokens | None = None) -> Tensor:
+    def loss_sum(self, model: nn.Module, batch: DeviceBatch, own: SampledTokens | None = None) -> Tensor:
         """The loss summed over the counted positions of the batch, in float32, of a model that is fed `own` tokens."""
         targets = Targets(batch.targets[:, :-1], batch.targets[:, 1:], self.counted(batch))
         output = model(batch.images, targets.tgt_in, batch.sizes, own)
