@@ -31,7 +31,7 @@ from trainers.tasks.ctc_room import texts_without_room
 from trainers.tasks.device_batch import DeviceBatch
 from trainers.tasks.losses import Targets, counted_positions, sequence_loss
 from trainers.tasks.metrics.sequence import DIRECTIONS, SequenceMetrics
-from trainers.tasks.scheduled_sampling import own_tokens
+from trainers.tasks.scheduled_sampling import sampled_tokens
 
 if TYPE_CHECKING:
     from trainers.config.train import TrainConfig
@@ -205,7 +205,7 @@ class SequenceTask(Task):
         tokens = batch.targets["tokens"]
         sampled = None
         if progress is not None:
-            sampled = own_tokens(self.sampling, progress.step, progress.total_steps, tokens, progress.seed)
+            sampled = sampled_tokens(self.sampling, progress.step, progress.total_steps, tokens, progress.seed)
         targets = Targets(tokens[:, :-1], tokens[:, 1:], self.counted(batch))
         output = model(batch.images, targets.tgt_in, batch.sizes, sampled)
         return sequence_loss(output, targets, self.output_spec(targets.tgt_in.shape[1]), self.loss)

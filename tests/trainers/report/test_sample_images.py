@@ -93,7 +93,7 @@ def test_the_longest_text_that_was_read_right_has_its_attention_shown(drawn: dic
     attention: AttentionExample = drawn["draw_attention_sheet"]
     assert attention.image.shape == (48, 40) and list(attention.tokens) == read[1].split()
     # As many rows and columns as the small image has, not those of its padding.
-    small, large = model.backbone.cells(torch.tensor([[48, 40], [64, 64]])).tolist()
+    small, large = model.backbone.feature_sizes(torch.tensor([[48, 40], [64, 64]])).tolist()
     assert list(attention.maps.shape[1:]) == small
     assert small[0] < large[0] and small[1] < large[1]
 
