@@ -35,7 +35,7 @@ class StepResult:
     """The outcome of a step; tensors stay on the device until they are read.
 
     `loss_sum` is this rank's loss summed over its targets, `target_count` counts those of all ranks, `stop` and `checkpoint`
-    are above 0 when any rank requests it, `bad` says that the loss guard rejects this step, `grad_norm` is that before clipping.
+    are above 0 when any rank requests it, `bad` says that the loss guard rejects the step, `grad_norm` is that before clipping.
     """
 
     loss_sum: Tensor
@@ -52,8 +52,8 @@ class StepConfig:
 
     precision: Precision = "auto"
     micro_batch_size: int = 0  # images at once; 0: all
-    averaging: WeightAveragingConfig = field(default_factory=WeightAveragingConfig)
-    guard: LossGuardConfig = field(default_factory=LossGuardConfig)
+    weight_averaging: WeightAveragingConfig = field(default_factory=WeightAveragingConfig)
+    loss_guard: LossGuardConfig = field(default_factory=LossGuardConfig)
 
 
 def _unreported(phase: str) -> None:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any, Protocol, TypeVar
 
 from cluster.signals import say_when_interrupted
+from data_pipeline.dataset.manifest import Dataset
 from data_pipeline.storage.base import Storage
 from data_pipeline.storage.claim import Claim, claim
 from trainers.checkpoint.load import Checkpoint
@@ -41,7 +42,9 @@ class Launcher(Protocol):
 
     command: str  # that resumes a run so
     overrides: list[str]  # what this way of running fixes of the configuration
-    predict_split: Callable[[Checkpoint, Any, str, int], Iterator[dict[str, Any]]]  # as `prediction.pool` has it
+
+    def predict_split(self, checkpoint: Checkpoint, dataset: Dataset, split: str, batch_size: int) -> Iterator[dict[str, Any]]:
+        """Rows of a split with their predictions, in any order."""
 
     def connected(self, config: TrainConfig) -> contextlib.AbstractContextManager[None]:
         """Inside, this process has its place among those that train."""

@@ -7,16 +7,18 @@ import gc
 import os
 import threading
 from collections.abc import Callable, Iterator
-from typing import Any, ClassVar, TypeVar
+from typing import Any, TypeVar
 
 import torch
 import torch.distributed as dist
 
 from cluster.errors import UserError
 from cluster.signals import counted_signals
+from data_pipeline.dataset.manifest import Dataset
 from data_pipeline.storage.base import Storage
 from data_pipeline.storage.claim import Claim
 from models import ModelConfigError
+from trainers.checkpoint.load import Checkpoint
 from trainers.config.train import TrainConfig
 from trainers.distributed.collectives import run_on_rank0
 from trainers.distributed.context import WorkerContext
@@ -38,7 +40,7 @@ T = TypeVar("T")
 class LocalLauncher:
     """Starts runs on this machine, without Ray: on a GPU if there is one, or as scaling.use_gpu says."""
 
-    command: ClassVar[str] = "python -m trainers.train --local"
+    command = "python -m trainers.train --local"
 
     def __init__(self) -> None:
         workers = int(os.environ.get("WORLD_SIZE", 1))
@@ -55,10 +57,10 @@ class LocalLauncher:
             if dist.is_initialized():
                 dist.destroy_process_group()
 
-    def predict_split(self, *args: Any) -> Iterator[dict[str, Any]]:
+    def predict_split(self, checkpoint: Checkpoint, dataset: Dataset, split: str, batch_size: int) -> Iterator[dict[str, Any]]:
         """Predict a split in this process, on the device that was trained on."""
         assert self._context is not None
-        return predict_split_here(*args, device=self._context.device)
+        return predict_split_here(checkpoint, dataset, split, batch_size, self._context.device)
 
     def on_main(self, work: Callable[[], T]) -> T:
         """Do `work` on rank 0; all ranks get its value."""

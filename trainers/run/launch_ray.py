@@ -6,7 +6,7 @@ import contextlib
 import threading
 import time
 from collections.abc import Callable, Iterator
-from typing import Any, ClassVar, TypeVar
+from typing import Any, TypeVar
 
 import ray
 import ray.train
@@ -21,6 +21,7 @@ from cluster.signals import counted_signals
 from data_pipeline.dataset.manifest import Dataset
 from data_pipeline.storage.base import Storage
 from data_pipeline.storage.claim import Claim
+from trainers.checkpoint.load import Checkpoint
 from trainers.config.train import TrainConfig
 from trainers.engine.events import Failed, Started
 from trainers.engine.run_spec import RunSpec
@@ -43,11 +44,14 @@ T = TypeVar("T")
 class RayLauncher:
     """Starts runs in the Ray cluster that this process connects to."""
 
-    command: ClassVar[str] = "python -m trainers.train"
-    overrides: ClassVar[list[str]] = []
+    command = "python -m trainers.train"
 
     def __init__(self) -> None:
-        self.predict_split = predict_split_on_ray
+        self.overrides: list[str] = []
+
+    def predict_split(self, checkpoint: Checkpoint, dataset: Dataset, split: str, batch_size: int) -> Iterator[dict[str, Any]]:
+        """Predict a split in a pool of actors."""
+        return predict_split_on_ray(checkpoint, dataset, split, batch_size)
 
     def connected(self, config: TrainConfig) -> contextlib.AbstractContextManager[None]:
         """Nothing to do: Ray places the workers."""

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from cluster.errors import UserError
 from data_pipeline.storage.base import Storage, StorageError
 from trainers.config.criterion import Criterion
-from trainers.config.environment_values import stored_value
+from trainers.config.environment_values import stored_value, stored_values
 from trainers.engine import bad_steps, events
 from trainers.engine.events import Event
 from trainers.engine.rejected import RejectedImages
@@ -76,7 +76,8 @@ class RunLog:
         self.device = ""  # of the workers that were the last to start
         self._rejected = RejectedImages(run, stored_value(spec.config, "data.dataset"))
         manifest = spec.dataset.manifest
-        add_sinks(self.tracker, spec.config, run, {"name": manifest.name, "digest": manifest.digest})
+        dataset = {"name": manifest.name, "digest": manifest.digest}
+        add_sinks(self.tracker, spec.config.tracking, run, stored_values(spec.config), dataset)
 
     def warn(self, text: str) -> None:
         """Write a line that stands out."""
@@ -94,11 +95,11 @@ class RunLog:
             case events.Resumed():
                 self.console.line(f"Resumed from {event.checkpoint} (epoch {event.epoch}, step {event.step})")
             case events.IntervalEnded() | events.EpochEnded():
-                self.tracker.figures(event.metrics)
+                self.tracker.metrics(event.metrics)
                 if self._on_row:
                     self._on_row(event.metrics)
             case events.SampleImages():
-                self.tracker.pictures(event.step, event.images)
+                self.tracker.images(event.step, event.images)
             case events.ImagesRejected():
                 self._reject(event.split, event.errors)
             case events.BadStep():

@@ -15,7 +15,7 @@ from data_pipeline.stream.cache import open_cache
 from trainers.checkpoint.load import open_checkpoint
 from trainers.checkpoint.select import completion_marks
 from trainers.checkpoint.warm_start import warm_start
-from trainers.config.criterion import AUTO, Criterion, Mode, require_metric
+from trainers.config.criterion import AUTO, Criterion, Directions, Mode, require_metric
 from trainers.config.train import TrainConfig
 from trainers.distributed.context import WorkerContext
 from trainers.engine.run_spec import DataSources, RunSpec
@@ -91,9 +91,9 @@ def groups_of(sources: Sequence[str], config: TrainConfig) -> tuple[str, ...]:
     return reported_groups(Counter(sources), config.tracking.max_sources)
 
 
-def _require_reported(section: str, metric: str, mode: Mode, reported: dict[str, str], config: TrainConfig) -> None:
+def _require_reported(section: str, metric: str, mode: Mode, reported: Directions, config: TrainConfig) -> None:
     if metric != AUTO:
-        require_metric(section, metric, mode, reported, config.data.val_split)  # type: ignore[arg-type]
+        require_metric(section, metric, mode, reported, config.data.val_split)
 
 
 def _check_streams(spec: RunSpec) -> None:

@@ -114,7 +114,7 @@ def _trial(
 
     def report(row: dict[str, float]) -> None:
         if criterion.metric in row:
-            shown = {h.label: h.text(row[f"val/{h.key}"]) for h in specs[key].task.headlines if f"val/{h.key}" in row}
+            shown = {h.label: h.text(row[f"val/{h.key}"]).strip() for h in specs[key].task.headlines if f"val/{h.key}" in row}
             tune.report({**row, "arm_name": key, "metric": criterion.metric, "headlines": shown})
 
     try:

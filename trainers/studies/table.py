@@ -14,7 +14,7 @@ from data_pipeline.storage.base import Storage
 from trainers.config.criterion import Criterion
 from trainers.run.log import best_row, seconds_of
 from trainers.studies.arms import Arm
-from trainers.tasks.base import Headline
+from trainers.tasks.presentation import MetricColumn
 from trainers.tracking import History
 
 RESULT, FAILED = "result.json", "failed.json"  # of an arm's folder, one of them once it has ended
@@ -61,10 +61,11 @@ def outcome_of(run: Storage, criterion: Criterion) -> Outcome:
 
 
 def result_table(
-    criterion: Criterion, headlines: Sequence[Headline], arms: Sequence[Arm], outcomes: Mapping[str, Outcome]
+    criterion: Criterion, headlines: Sequence[MetricColumn], arms: Sequence[Arm], outcomes: Mapping[str, Outcome]
 ) -> str:
     """Markdown: mean and standard deviation over the finished seeds of each arm, best arm first, and what has not finished."""
-    columns = list(dict.fromkeys([criterion.metric, *(f"val/{headline.key}" for headline in headlines[:2])]))
+    shown = [f"val/{column.key}" for column in headlines if column.better][:2]
+    columns = list(dict.fromkeys([criterion.metric, *shown]))
     rows = []
     for name in dict.fromkeys(arm.name for arm in arms):
         members = [outcomes[arm.key] for arm in arms if arm.name == name]

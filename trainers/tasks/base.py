@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple, Protocol, Self
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, Protocol, Self
 
 import numpy as np
 import pyarrow as pa
@@ -21,24 +21,12 @@ from data_pipeline.dataset.manifest import Dataset, Manifest, Split
 from trainers.config.criterion import Directions
 from trainers.tasks.device_batch import DeviceBatch
 from trainers.tasks.metrics.base import Metrics
+from trainers.tasks.presentation import MetricColumn, Section
 
 if TYPE_CHECKING:
     from trainers.config.train import TrainConfig
 
 Row = Mapping[str, Any]  # values of columns, by name
-
-
-@dataclass(frozen=True)
-class Headline:
-    """A metric that consoles, tables and model cards show: the last part of its name, its label, and how it is written."""
-
-    key: str  # exact_match, of val/exact_match
-    label: str
-    style: Literal["percent", "number"] = "percent"
-
-    def text(self, value: float) -> str:
-        """The value as it is shown."""
-        return f"{100 * value:.1f} %" if self.style == "percent" else f"{value:.4f}"
 
 
 @dataclass(frozen=True)
@@ -57,14 +45,6 @@ class Attention(NamedTuple):
     maps: np.ndarray
 
 
-class Section(NamedTuple):
-    """A section of the report that a task adds: a title and a table of texts."""
-
-    title: str
-    columns: list[str]
-    rows: list[list[str]]
-
-
 class Task(Protocol):
     """Targets, network, loss, metrics and predictions of one kind of output.
 
@@ -79,7 +59,8 @@ class Task(Protocol):
     prediction_schema: ClassVar[pa.Schema]  # columns of a prediction
     directions: ClassVar[Directions]  # metrics that weights can be compared by, and whether more or less is better
     main_metric: ClassVar[str]  # key of `directions` that the best checkpoint and early stopping go by unless told otherwise
-    headlines: ClassVar[tuple[Headline, ...]]
+    headlines: ClassVar[tuple[MetricColumn, ...]]  # metrics that consoles, tables and model cards show
+    details: ClassVar[tuple[MetricColumn, ...]]  # metrics that only a report has room for
 
     @classmethod
     def from_dataset(cls, manifest: Manifest, config: TrainConfig) -> Self:

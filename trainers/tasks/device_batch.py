@@ -5,6 +5,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from operator import itemgetter
 
 import torch
 from torch import Tensor
@@ -39,7 +40,7 @@ class DeviceBatch:
         """The batch in parts of `rows` images at most, in order."""
         for first in range(0, len(self.images), rows):
             part = slice(first, first + rows)
-            yield self.map(lambda tensor, part=part: tensor[part], self.has_weight and self.has_weight[part])
+            yield self.map(itemgetter(part), self.has_weight and self.has_weight[part])
 
     def samples(self) -> tuple[DeviceBatch, int]:
         """The rows that have a weight, and how many there are; where none has, the first row and 0."""

@@ -78,7 +78,9 @@ MODES: dict[SamplingMode, Draw] = {
 }
 
 
-def sampled_tokens(config: ScheduledSamplingConfig, step: int, total_steps: int, targets: Tensor, seed: int) -> SampledTokens | None:
+def sampled_tokens(
+    config: ScheduledSamplingConfig, step: int, total_steps: int, targets: Tensor, seed: int
+) -> SampledTokens | None:
     """Where the tokens that are fed, all but the last of `targets` (B, T + 1), give way to the model's own, or None.
 
     The coins of a batch or of its positions follow from (seed, step) alone: all ranks toss the same. Those of tokens are

@@ -26,11 +26,12 @@ from models import Decoding, Generation, ModelConfig, ModelConfigError, OutputSp
 from trainers.config.criterion import Directions
 from trainers.config.loss import LossConfig, without_training_terms
 from trainers.config.scheduled_sampling import ScheduledSamplingConfig
-from trainers.tasks.base import Attention, Headline, Progress, Row, Section, Task
+from trainers.tasks.base import Attention, Progress, Row, Task
 from trainers.tasks.ctc_room import texts_without_room
 from trainers.tasks.device_batch import DeviceBatch
 from trainers.tasks.losses import Targets, counted_positions, sequence_loss
-from trainers.tasks.metrics.sequence import DIRECTIONS, SequenceMetrics
+from trainers.tasks.metrics.sequence import DETAILS, DIRECTIONS, HEADLINES, SequenceMetrics
+from trainers.tasks.presentation import MetricColumn, Section
 from trainers.tasks.scheduled_sampling import sampled_tokens
 
 if TYPE_CHECKING:
@@ -51,17 +52,13 @@ class SequenceTask(Task):
     prediction_schema: ClassVar[pa.Schema] = pa.schema([("prediction", pa.string())])
     directions: ClassVar[Directions] = DIRECTIONS
     main_metric: ClassVar[str] = "score"
-    headlines: ClassVar[tuple[Headline, ...]] = (
-        Headline("exact_match", "exact"),
-        Headline("wer", "WER"),
-        Headline("cer", "CER"),
-        Headline("score", "score", "number"),
-    )
+    headlines: ClassVar[tuple[MetricColumn, ...]] = HEADLINES
+    details: ClassVar[tuple[MetricColumn, ...]] = DETAILS
 
     tokenizer: Tokenizer
     max_length: int = MAX_TOKENS
     max_tokens: int = MAX_TOKENS
-    model: ModelConfig = field(default_factory=ModelConfig)
+    network: ModelConfig = field(default_factory=ModelConfig)
     loss: LossConfig = field(default_factory=LossConfig)
     sampling: ScheduledSamplingConfig = field(default_factory=ScheduledSamplingConfig)
     decoding: Decoding = field(default_factory=Decoding)
@@ -139,7 +136,7 @@ class SequenceTask(Task):
     def build_model(self, pretrained: bool = False) -> Recognizer:
         """The recognizer, able to decode as configured."""
         try:
-            model = models.build_model(self.model if pretrained else without_pretrained(self.model), self.output_spec())
+            model = models.build_model(self.network if pretrained else without_pretrained(self.network), self.output_spec())
             models.check_decoding(model, self.decoding)
         except ModelConfigError as error:
             raise UserError(f"{error}.") from None
@@ -148,11 +145,11 @@ class SequenceTask(Task):
     @property
     def pretrained(self) -> bool:
         """Whether the configuration takes a backbone's weights from a hub."""
-        return self.model != without_pretrained(self.model)
+        return self.network != without_pretrained(self.network)
 
     def output_axes(self) -> dict[str, int]:
         """The axis along which each tensor grows with the vocabulary, found by building the network twice, without memory."""
-        config, spec = without_pretrained(self.model), self.output_spec()
+        config, spec = without_pretrained(self.network), self.output_spec()
         with torch.device("meta"):
             small = models.build_model(config, spec).state_dict()
             large = models.build_model(config, replace(spec, num_classes=spec.num_classes + 1)).state_dict()
@@ -172,7 +169,7 @@ class SequenceTask(Task):
                 model.eval()(images, torch.zeros((1, 2), dtype=torch.long))
             except ModelConfigError as error:
                 raise UserError(f"{error}.") from None
-        if self.model.ctc.head == "none":
+        if self.network.ctc.head == "none":
             return []
         crowded = texts_without_room(model, dataset, split)
         if not crowded:

@@ -12,11 +12,16 @@ from cluster.redaction import message, printable, redact
 from trainers.tracking.sink import Sink
 
 
-class HeadlineLike(Protocol):
-    """A metric that the console shows: the last part of its name, its label, and how it is written."""
+class Column(Protocol):
+    """A metric that the console shows: the last part of its name, its label, and how its value is written."""
 
-    key: str
-    label: str
+    @property
+    def key(self) -> str:
+        """`exact_match`, of `val/exact_match`."""
+
+    @property
+    def label(self) -> str:
+        """As it is called."""
 
     def text(self, value: float) -> str:
         """The value as it is shown."""
@@ -29,7 +34,7 @@ class Console(Sink):
         self._stream = stream or sys.stdout
         self._bar: tqdm[Any] | None = None
         self._total = 0
-        self.headlines: Sequence[Any] = ()  # metrics of a validation that its line shows
+        self.headlines: Sequence[Column] = ()  # metrics of a validation that its line shows
 
     def start(self, step: int, total: int) -> None:
         """A run of `total` steps begins at `step`."""
@@ -50,8 +55,8 @@ class Console(Sink):
         for line in message(text).split("\n"):
             self.line(line)
 
-    def figures(self, row: dict[str, float]) -> None:
-        """One line per interval, one per epoch."""
+    def metrics(self, row: dict[str, float]) -> None:
+        """Print a line per interval, one per epoch."""
         if "train/loss" in row:
             self.line(interval_line(row, self._total))
         else:
@@ -71,11 +76,11 @@ def interval_line(row: dict[str, float], total: int) -> str:
     return (
         f"epoch {row['epoch']:.0f} step {row['step']:.0f}/{total} loss {row['train/loss']:.4f} lr {row['train/lr']:.2e} "
         f"grad {row['train/grad_norm']:.2f} {row['data/images_per_s']:.1f} images/s wait {100 * row['data/wait_share']:.1f} % "
-        + _stream_figures(row, "data")
+        + _stream_metrics(row, "data")
     )
 
 
-def _stream_figures(row: dict[str, float], prefix: str) -> str:
+def _stream_metrics(row: dict[str, float], prefix: str) -> str:
     """What the stream did: `decode 0.3 ms padding 9 % read 3.1 MB/s cache 50 % 2 retries`, without what there is nothing of."""
     get = {key.removeprefix(prefix + "/"): value for key, value in row.items()}.get
     parts = [f"decode {get('decode_ms', 0):.1f} ms padding {100 * get('padding_share', 0):.0f} %"]
@@ -86,11 +91,11 @@ def _stream_figures(row: dict[str, float], prefix: str) -> str:
     return " ".join(parts)
 
 
-def epoch_line(row: dict[str, float], headlines: Sequence[HeadlineLike]) -> str:
+def epoch_line(row: dict[str, float], headlines: Sequence[Column]) -> str:
     """The headline metrics of an epoch's evaluation, and where its time went."""
     parts = [f"epoch {row['epoch']:.0f} done"]
     if "val/count" in row:
-        shown = " ".join(f"{h.label} {h.text(row[f'val/{h.key}'])}" for h in headlines)
+        shown = " ".join(f"{h.label} {h.text(row[f'val/{h.key}']).strip()}" for h in headlines if h.key != "count")
         parts.append(
             f"val loss {row['val/loss']:.4f} {shown} ({row['val/count']:.0f} rows"
             + (f", {row['val/rejected']:.0f} rejected)" if row.get("val/rejected") else ")")
@@ -103,5 +108,5 @@ def epoch_line(row: dict[str, float], headlines: Sequence[HeadlineLike]) -> str:
     }
     parts += [f"{name} {row[key]:.1f} s" for key, name in names.items() if key in row]
     if "epoch/images_per_s" in row:
-        parts.append(f"{row['epoch/images_per_s']:.1f} images/s " + _stream_figures(row, "epoch"))
+        parts.append(f"{row['epoch/images_per_s']:.1f} images/s " + _stream_metrics(row, "epoch"))
     return ", ".join(parts)
