@@ -29,6 +29,7 @@ from cluster.errors import run_command
 from cluster.scratch import scratch_folder
 from cluster.session import ray_session
 from data_pipeline.dataset.manifest import open_dataset
+from data_pipeline.dataset.token_targets import TokenTargets
 from data_pipeline.dataset.tokenizer import Tokenizer
 from data_pipeline.preparation.images import ImagePolicy
 from data_pipeline.stream import Batch, Position, TrainStream
@@ -66,7 +67,7 @@ def plain_script(rank: int, workers: int, port: int, config: TrainConfig, result
     speeds: list[float] = []
     images, loss_sum, tokens, started = 0, 0.0, 0, time.perf_counter()
     for step, batch in enumerate(batches, start=1):
-        targets = torch.from_numpy(batch.targets)
+        targets = torch.from_numpy(batch.targets["tokens"])
         logits = model(torch.from_numpy(batch.images), targets[:, :-1], torch.from_numpy(batch.sizes)).logits
         loss = F.cross_entropy(logits.flatten(0, 1), targets[:, 1:].flatten(), ignore_index=tokenizer.pad_id)
         optimizer.zero_grad(set_to_none=True)
@@ -115,7 +116,7 @@ def memory_batches(config: TrainConfig, rank: int = 0, workers: int = 1) -> list
     """The batches of a rank of the run's epoch, all of them in memory."""
     dataset = open_dataset(config.data.dataset)
     stream = TrainStream(
-        dataset, config.data.train_split, Tokenizer(dataset.manifest.charset), config.stream,
+        dataset, config.data.train_split, TokenTargets(Tokenizer(dataset.manifest.charset)), config.stream,
         seed=config.seed, global_batch_size=config.global_batch_size, rank=rank, world_size=workers,
     )  # fmt: skip
     return list(stream.batches(Position(), 1))

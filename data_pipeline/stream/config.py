@@ -3,7 +3,7 @@
 from dataclasses import dataclass, field
 from typing import Literal
 
-from data_pipeline.dataset.manifest import MAX_TOKENS
+from data_pipeline.dataset.token_targets import MAX_TOKENS
 
 Augmentation = Literal["none", "light", "strong"]
 Execution = Literal["auto", "threads", "ray"]

@@ -25,7 +25,8 @@ from torch import Tensor, nn
 
 from cluster.errors import UserError
 from cluster.scratch import scratch_folder
-from data_pipeline.dataset.manifest import MAX_TOKENS, Manifest
+from data_pipeline.dataset.manifest import Manifest
+from data_pipeline.dataset.token_targets import MAX_TOKENS
 from data_pipeline.dataset.tokenizer import Tokenizer
 from data_pipeline.preparation.images import ImagePolicy
 from data_pipeline.storage.base import Storage, StorageError, open_storage
@@ -62,8 +63,8 @@ class DataInfo:
     @classmethod
     def of(cls, manifest: Manifest, max_tokens: int = MAX_TOKENS) -> DataInfo:
         """Of a dataset: predictions may be as long as its longest text of at most `max_tokens`, and half as long again."""
-        longest = min(max_tokens, max(split.max_tokens for split in manifest.splits.values()))
-        return cls(manifest.name, manifest.digest, manifest.licence, manifest.image, longest + longest // 2 + 1)
+        longest = min(max_tokens, max(split.target_stats["max_tokens"] for split in manifest.splits.values()))
+        return cls(manifest.name, manifest.digest, manifest.license, manifest.image, longest + longest // 2 + 1)
 
     def to_json(self) -> bytes:
         """The bytes of `data.json`."""
@@ -73,7 +74,7 @@ class DataInfo:
     def from_json(cls, data: bytes) -> DataInfo:
         """Read `data.json`."""
         content = json.loads(data)
-        content["image"] = ImagePolicy(**content["image"])
+        content["image"] = ImagePolicy.from_json(content["image"])
         if not isinstance(content["max_length"], int) or content["max_length"] < 1:
             raise ValueError(f"max_length is {content['max_length']!r}")
         return cls(**content)

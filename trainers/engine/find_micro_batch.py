@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import torch
 
-from data_pipeline.dataset.manifest import MAX_TOKENS, Dataset
+from data_pipeline.dataset.manifest import Dataset
+from data_pipeline.dataset.token_targets import MAX_TOKENS
 from data_pipeline.stream.plan import Plan
 from trainers.distributed.collectives import gathered
 from trainers.distributed.micro_batch import MicroBatch, largest_that_fits, unchanged
@@ -37,11 +38,11 @@ def largest_batch(
     """Noise of the largest images of a split, `size` of them, each with a text as long as its longest: `<bos>` ... `<eos>`."""
     largest = int((plan.groups.height * plan.groups.width).argmax())
     height, width = int(plan.groups.height[largest]), int(plan.groups.width[largest])
-    length = min(dataset.manifest.split(split).max_tokens, max_tokens) + 2
+    length = min(dataset.manifest.split(split).target_stats["max_tokens"], max_tokens) + 2
     shape = (size, dataset.manifest.image.channels, height, width)
     return DeviceBatch(
         images=torch.randint(0, 256, shape, dtype=torch.uint8, device=step.device),
         sizes=torch.tensor([[height, width]], device=step.device).expand(size, -1),
-        targets=torch.full((size, length), step.task.tokenizer.bos_id, device=step.device),
+        targets={"tokens": torch.full((size, length), step.task.tokenizer.bos_id, device=step.device)},
         weights=torch.ones(size, device=step.device),
     )

@@ -10,6 +10,8 @@ import torch
 
 from cluster.cores import cores_each
 from data_pipeline.dataset.manifest import Dataset, open_dataset
+from data_pipeline.dataset.targets import TargetEncoder
+from data_pipeline.dataset.token_targets import TokenTargets
 from data_pipeline.dataset.tokenizer import Tokenizer
 from data_pipeline.storage.base import Storage
 from data_pipeline.stream import EvaluationStream, Position, StreamConfig, TrainStream
@@ -47,12 +49,17 @@ class Source:
         """As configured, carried out as this place does it."""
         return replace(self.config.stream, execution=self.place.execution)  # type: ignore[arg-type]
 
+    @property
+    def targets(self) -> TargetEncoder:
+        """How the columns of the dataset become targets."""
+        return TokenTargets(self.tokenizer, self.config.stream.max_tokens)
+
     def training(self) -> TrainStream:
         """A stream over the train split."""
         return TrainStream(
             self.dataset,
             self.config.data.train_split,
-            self.tokenizer,
+            self.targets,
             self.stream_config,
             seed=self.config.seed,
             global_batch_size=self.config.global_batch_size,
@@ -68,7 +75,7 @@ class Source:
         return EvaluationStream(
             self.dataset,
             split,
-            self.tokenizer,
+            self.targets,
             self.stream_config,
             batch_size=self.config.batch_size_per_worker,
             rank=self.place.rank,

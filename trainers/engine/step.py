@@ -166,7 +166,7 @@ class TrainStep:
             ):
                 self._mark("forward pass")
                 with self.autocast():
-                    own = own_tokens(self._forcing, self.steps, self.total_steps, part.targets, self._seed)
+                    own = own_tokens(self._forcing, self.steps, self.total_steps, part.targets["tokens"], self._seed)
                     loss_sum = self.task.loss_sum(self.model, part, own)
                 self._mark("backward pass")
                 self.scaler.scale(loss_sum * scale).backward()

@@ -143,7 +143,7 @@ class Predictor:
     def blank(self) -> np.ndarray:
         """An empty image of the largest size."""
         policy = self.loaded.data.image
-        shape = (policy.height, policy.width) if policy.colour == "gray" else (policy.height, policy.width, 3)
+        shape = (policy.height, policy.width) if policy.color == "gray" else (policy.height, policy.width, 3)
         return np.full(shape, policy.background, np.uint8)
 
     def prepare(self, data: bytes, page: int | None = None) -> Prepared:

@@ -45,7 +45,7 @@ def sample_pictures(
     token_ids = generation.token_ids.cpu()
     texts = [task.tokenizer.decode(ids) for ids in token_ids.tolist()]
     examples = [
-        Example(batch.ids[place], _pixels(batch, place), batch.texts[place], text, batch.sources[place])
+        Example(batch.ids[place], _pixels(batch, place), batch.columns["text"][place], text, batch.sources[place])
         for place, text in zip(places, texts, strict=True)
     ]
     shown = _most_telling(examples)

@@ -55,7 +55,7 @@ def check_run(config: TrainConfig, fresh: bool = True) -> Dataset:
     if policy.channels not in (1, config.model.in_channels):  # gray may stand for all channels
         raise UserError(
             f"model.in_channels={config.model.in_channels}, but the images of '{config.data.dataset}' are "
-            f"{policy.colour}: set model.in_channels={policy.channels}."
+            f"{policy.color}: set model.in_channels={policy.channels}."
         )
     task, data = SequenceTask(tokenizer), DataInfo.of(dataset.manifest, config.stream.max_tokens)
     with torch.device("meta"):

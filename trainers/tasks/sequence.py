@@ -42,7 +42,7 @@ class SequenceTask:
 
     def counted(self, batch: DeviceBatch) -> Tensor:
         """The positions that the loss of this batch is over: bool (B, T - 1), none of them in rows of weight 0."""
-        return counted_positions(batch.targets[:, 1:], batch.weights, self.tokenizer.pad_id, self.loss.pad)
+        return counted_positions(batch.targets["tokens"][:, 1:], batch.weights, self.tokenizer.pad_id, self.loss.pad)
 
     def token_count(self, batch: DeviceBatch) -> Tensor:
         """How many positions the loss of this batch is over: float scalar."""
@@ -50,7 +50,8 @@ class SequenceTask:
 
     def loss_sum(self, model: nn.Module, batch: DeviceBatch, own: OwnTokens | None = None) -> Tensor:
         """The loss summed over the counted positions of the batch, in float32, of a model that is fed `own` tokens."""
-        targets = Targets(batch.targets[:, :-1], batch.targets[:, 1:], self.counted(batch))
+        tokens = batch.targets["tokens"]
+        targets = Targets(tokens[:, :-1], tokens[:, 1:], self.counted(batch))
         output = model(batch.images, targets.tgt_in, batch.sizes, own)
         return sequence_loss(output, targets, self.output_spec(targets.tgt_in.shape[1]), self.loss)
 
@@ -70,7 +71,8 @@ class SequenceTask:
         sums.total.loss += float(plain.loss_sum(model, tensors))
         sums.total.loss_tokens += int(plain.token_count(tensors))
         predictions = self.predict(model, tensors.images, tensors.sizes, decoding or Decoding())
-        for sample_id, prediction, truth, source in zip(batch.ids, predictions, batch.texts, batch.sources, strict=True):
+        rows = zip(batch.ids, predictions, batch.columns["text"], batch.sources, strict=True)
+        for sample_id, prediction, truth, source in rows:
             if sample_id in batch.errors:
                 sums.reject(source)
             else:
