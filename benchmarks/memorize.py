@@ -19,6 +19,7 @@ import torch
 
 from benchmarks.machine import machine
 from cluster.errors import UserError, run_command
+from data_pipeline.dataset.token_targets import TokenTargets
 from data_pipeline.dataset.tokenizer import Tokenizer
 from data_pipeline.preparation.images import ImagePolicy, fit
 from data_pipeline.stream.batch import Batch, pad_images
@@ -62,14 +63,12 @@ def formulas(count: int, policy: ImagePolicy, pixels_per_token: int = 0, seed: i
 
 def batch_of(images: list[np.ndarray], texts: list[str], policy: ImagePolicy, tokenizer: Tokenizer) -> Batch:
     """A batch as the stream would make it."""
-    encoded = [tokenizer.encode(text) for text in texts]
-    targets = np.full((len(texts), max(map(len, encoded))), tokenizer.pad_id, np.int64)
-    for row, ids in zip(targets, encoded, strict=True):
-        row[: len(ids)] = ids
+    encoder = TokenTargets(tokenizer)
+    targets = encoder.collate([encoder.encode({"text": text}) for text in texts], len(texts))
     pixels, sizes = pad_images(images, policy)
     names = [str(number) for number in range(len(texts))]
     weights = np.ones(len(texts), np.float32)
-    return Batch(pixels, sizes, targets, weights, names, texts, [""] * len(texts), Position(), len(texts))
+    return Batch(pixels, sizes, targets, weights, names, [""] * len(texts), {"text": texts}, Position(), len(texts))
 
 
 def memorize(

@@ -35,6 +35,7 @@ from cluster.errors import UserError, run_command
 from cluster.scratch import scratch_folder
 from cluster.session import ray_session
 from data_pipeline.dataset.manifest import open_dataset
+from data_pipeline.dataset.token_targets import TokenTargets
 from data_pipeline.dataset.tokenizer import Tokenizer
 from data_pipeline.storage.base import Storage, open_storage
 from data_pipeline.stream import CacheConfig, Position, StreamConfig, TrainStream
@@ -47,10 +48,10 @@ Figures = dict[str, Any]
 def stream(uri: str, config: StreamConfig, rank: int = 0, ranks: int = 1) -> TrainStream:
     """The stream of a rank, in batches of 64 for each."""
     dataset = open_dataset(uri)
-    tokenizer = Tokenizer(dataset.manifest.charset)
+    targets = TokenTargets(Tokenizer(dataset.manifest.charset))
     size = BATCH * ranks
     return TrainStream(
-        dataset, "train", tokenizer, config, seed=0, global_batch_size=size, rank=rank, world_size=ranks, processes=ranks
+        dataset, "train", targets, config, seed=0, global_batch_size=size, rank=rank, world_size=ranks, processes=ranks
     )
 
 

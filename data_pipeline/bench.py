@@ -21,7 +21,7 @@ from cluster.numbers import with_number_problems
 from cluster.session import ray_session
 from cluster.values import Typing
 from data_pipeline.dataset.manifest import Dataset, open_dataset
-from data_pipeline.dataset.tokenizer import Tokenizer
+from data_pipeline.dataset.targets import NoTargets
 from data_pipeline.stream import Costs, Position, StreamConfig, TrainStream
 from data_pipeline.stream.batch import Decoder
 from data_pipeline.stream.config import RENAMED, Augmentation, Execution
@@ -53,11 +53,11 @@ class Bench:
     def __init__(self, dataset: Dataset, split: str, config: StreamConfig, batch_size: int, seconds: float) -> None:
         self._dataset, self._split, self._config = dataset, split, config
         self._batch_size, self._seconds = batch_size, seconds
-        self._tokenizer = Tokenizer(dataset.manifest.charset)
+        self._targets = NoTargets()  # any task: what a target costs is nothing beside its image
         self.threads = decoding_threads(config, 1)
 
     def _stream(self, config: StreamConfig) -> TrainStream:
-        return TrainStream(self._dataset, self._split, self._tokenizer, config, seed=0, global_batch_size=self._batch_size)
+        return TrainStream(self._dataset, self._split, self._targets, config, seed=0, global_batch_size=self._batch_size)
 
     def reading(self) -> Speed:
         """Row groups in the order of training, as many at a time as the stream reads."""
@@ -78,7 +78,7 @@ class Bench:
         plan = self._stream(self._config).plan
         reader = RowGroupReader(self._dataset, self._split, plan.groups, self._config)
         groups = [reader.read(int(number))[0] for number in plan.windows(0)[0].groups[:16]]
-        decoder = Decoder(self._dataset.manifest.image, self._tokenizer, augmentation, 0)
+        decoder = Decoder(self._dataset.manifest.image, self._targets, augmentation, 0)
 
         def decode(rows: Rows) -> Costs:
             return decoder(0, len(rows.ids), [(rows, index) for index in range(len(rows.ids))]).costs

@@ -4,7 +4,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from cluster.values import Renames
-from data_pipeline.dataset.manifest import MAX_TOKENS
+from data_pipeline.dataset.token_targets import MAX_TOKENS
 
 Augmentation = Literal["none", "light", "strong"]
 Execution = Literal["auto", "threads", "ray"]

@@ -117,7 +117,7 @@ def test_a_checkpoint_that_is_not_whole_is_one_message(tmp_path: Path, name: str
     ("name", "old", "new"),
     [
         ("vocab.json", '"b"', '"c"'),
-        ("data.json", '"colour": "gray"', '"colour": "red"'),
+        ("data.json", '"color": "gray"', '"color": "red"'),
         ("data.json", '"background": 255', '"background": 999'),
         ("data.json", '"height": 64', '"height": "x"'),
         ("data.json", '"max_length": 8', '"max_length": 0'),

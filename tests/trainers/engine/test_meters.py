@@ -18,7 +18,7 @@ COSTS = Costs(read_bytes=2_000_000, reads=1, cached=3, retries=2, images=4, deco
 def batch() -> Batch:
     empty = np.zeros((4, 1, 1, 1), np.uint8)
     numbers = np.zeros(4, np.int64)
-    return Batch(empty, numbers, numbers[:, None], np.ones(4, np.float32), [], [], [], Position(), 4, {"bad": "why"}, COSTS)
+    return Batch(empty, numbers, {}, np.ones(4, np.float32), [], [], {}, Position(), 4, {"bad": "why"}, COSTS)
 
 
 def result(loss: float) -> StepResult:

@@ -26,7 +26,9 @@ class Source:
                 image = np.full((1, 1, 1, 1), number, np.uint8)
                 image.flags.writeable = False  # as from the object store
                 ones = np.ones(1, np.int64)
-                yield Batch(image, ones, ones[None], np.ones(1, np.float32), [str(number)], [""], [""], Position(0, number))
+                yield Batch(
+                    image, ones, {"tokens": ones[None]}, np.ones(1, np.float32), [str(number)], [""], {}, Position(0, number)
+                )
             if count == 3:
                 raise ValueError("broken")
         finally:

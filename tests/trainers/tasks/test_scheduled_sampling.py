@@ -190,9 +190,9 @@ def test_a_step_is_the_same_to_the_bit_at_ratio_one_and_another_below(decoder: s
 def uneven(rows: slice) -> DeviceBatch:
     """Some of three samples whose texts differ in length, padded as a rank that holds them alone would."""
     batch, _ = batch_of(["a b { a } b", "a b", "b b a"], [1.0, 1.0, 1.0])
-    targets = batch.targets[rows]
+    targets = batch.targets["tokens"][rows]
     targets = targets[:, : int((targets != TOKENIZER.pad_id).sum(1).max())]
-    part = dataclasses.replace(batch, images=batch.images[rows], sizes=batch.sizes[rows], targets=targets)
+    part = dataclasses.replace(batch, images=batch.images[rows], sizes=batch.sizes[rows], targets={"tokens": targets})
     return to_device(dataclasses.replace(part, weights=batch.weights[rows]), torch.device("cpu"))
 
 
@@ -264,8 +264,9 @@ def test_no_value_is_asked_of_the_device(mode: SamplingMode) -> None:
     # Tensors on the meta device have no values: to ask for one, as bool() and item() do, is an error there.
     meta = torch.device("meta")
     whole = uneven(slice(0, 3))
-    batch = dataclasses.replace(whole, **{name: tensor.to(meta) for name, tensor in vars(whole).items() if tensor is not None})
-    own = sampled_tokens(ScheduledSamplingConfig(mode, 0.0), 0, 4, batch.targets, 0)
+    targets = {name: tensor.to(meta) for name, tensor in whole.targets.items()}
+    batch = DeviceBatch(whole.images.to(meta), whole.sizes.to(meta), targets, whole.weights.to(meta))
+    own = sampled_tokens(ScheduledSamplingConfig(mode, 0.0), 0, 4, batch.targets["tokens"], 0)
     assert own is not None and own.mask.is_meta
     for loss in (LossConfig("focal_cosine", normalize_logits=True), LossConfig("cosine", ignore_padding=False), LossConfig()):
         task = SequenceTask(TOKENIZER, loss)
