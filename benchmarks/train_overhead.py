@@ -115,8 +115,9 @@ def inkray(config: TrainConfig) -> tuple[list[float], float, float]:
 def memory_batches(config: TrainConfig, rank: int = 0, workers: int = 1) -> list[Batch]:
     """The batches of a rank of the run's epoch, all of them in memory."""
     dataset = open_dataset(config.data.dataset)
+    task = SequenceTask.from_dataset(dataset.manifest, config)
     stream = TrainStream(
-        dataset, config.data.train_split, Tokenizer(dataset.manifest.charset), config.stream,
+        dataset, config.data.train_split, task.target_encoder(), config.stream,
         seed=config.seed, global_batch_size=config.global_batch_size, rank=rank, world_size=workers,
     )  # fmt: skip
     return list(stream.batches(Position(), 1))

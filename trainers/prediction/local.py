@@ -11,7 +11,7 @@ import pyarrow as pa
 import torch
 
 from data_pipeline.dataset.manifest import Dataset
-from data_pipeline.dataset.shards import read_row_groups
+from data_pipeline.dataset.row_groups import iter_row_groups
 from trainers.checkpoint.load import Checkpoint
 from trainers.prediction.predictor import Predictor
 
@@ -40,8 +40,7 @@ def _prepared(predictor: Predictor, batches: Iterator[dict[str, Any]]) -> Any:
 def _batches(dataset: Dataset, split: str, columns: list[str], batch_size: int) -> Iterator[dict[str, Any]]:
     """Batches of `batch_size` rows, as Ray Data would give them."""
     waiting: pa.Table | None = None
-    groups = dataset.manifest.filled_split(split).row_groups()
-    for table in read_row_groups(dataset.storage, groups, columns):
+    for table in iter_row_groups(dataset.storage, dataset.manifest.filled_split(split), columns):
         waiting = table if waiting is None else pa.concat_tables([waiting, table])
         while waiting.num_rows >= batch_size:
             yield _arrays(waiting.slice(0, batch_size))

@@ -1,9 +1,8 @@
 """The parts of a prediction: which rows are there already, which are wanted, and each part written whole.
 
 A part is `predictions-00000.parquet`, with columns id, those of the task's prediction, error, warning; its metadata say which
-job it belongs to and which state of each file was read. Wanted are the inputs of parts that are missing, those that have changed
-since they were
-read, and those whose row has an error.
+job it belongs to and which state of each file was read. Wanted are the inputs of parts that are missing, those that
+have changed since they were read, and those whose row has an error.
 """
 
 from __future__ import annotations

@@ -11,7 +11,7 @@ import ray
 import ray.data
 
 from data_pipeline.dataset.manifest import Dataset, Split
-from data_pipeline.dataset.shards import read_row_groups
+from data_pipeline.dataset.row_groups import iter_row_groups
 from data_pipeline.preparation.images import ImagePolicy
 from trainers.checkpoint.load import Checkpoint
 from trainers.prediction.predictor import Predictor
@@ -57,11 +57,11 @@ def predict_split_on_ray(checkpoint: Checkpoint, dataset: Dataset, split: str, b
 
 def read_rows(dataset: Dataset, split: Split, columns: list[str]) -> ray.data.Dataset:
     """The rows of a split as a Ray Data dataset, read by row groups in parallel, and checked."""
-    storage, groups = dataset.storage, split.row_groups()
+    storage = dataset.storage
 
     def read(batch: dict[str, Any]) -> Any:
-        return pa.concat_tables(read_row_groups(storage, [groups[index] for index in batch["row_group"]], columns))
+        return pa.concat_tables(iter_row_groups(storage, split, columns, batch["row_group"]))
 
-    items = [{"row_group": index} for index in range(len(groups))]
+    items = [{"row_group": index} for index in range(len(split.row_groups()))]
     blocks = min(len(items), MAX_READING_TASKS)
     return ray.data.from_items(items, override_num_blocks=blocks).map_batches(read, batch_size=None, num_cpus=0.5)

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 from cluster.redaction import printable
-from trainers.tasks.base import Headline
 from trainers.tasks.metrics.base import GroupedMetrics
+from trainers.tasks.presentation import MetricColumn
 
 
 def split_metrics(split: str, metrics: GroupedMetrics) -> dict[str, dict[str, float]]:
@@ -14,14 +15,16 @@ def split_metrics(split: str, metrics: GroupedMetrics) -> dict[str, dict[str, fl
     return {split: metrics.whole()} | {f"{split}, {name}": part for name, part in metrics.parts().items()}
 
 
-def metrics_table(metrics: dict[str, dict[str, float]], headlines: Sequence[Headline]) -> str:
+def metrics_table(metrics: dict[str, dict[str, float]], columns: Sequence[MetricColumn]) -> str:
     """The headline metrics of each row as a table of text."""
-    metrics = {printable(name): row for name, row in metrics.items()}  # names of sources are folders of somebody's
-    width = max(map(len, metrics))
-    columns = [max(len(headline.label), 7 if headline.style == "percent" else 6) for headline in headlines]
-    heads = [f"{headline.label:>{column}}" for headline, column in zip(headlines, columns, strict=True)]
-    lines = ["  ".join([" " * width, f"{'images':>7}", *heads])]
-    for name, row in metrics.items():
-        values = [f"{h.text(row[h.key]):>{column}}" for h, column in zip(headlines, columns, strict=True)]
-        lines.append("  ".join([f"{name:{width}}", f"{row['count']:7.0f}", *values]))
+    names = [printable(name) for name in metrics]  # sources are named after folders, which may hold anything
+    texts = [["", *names]]
+    for column in columns:
+        values = [column.text(row.get(column.key, math.nan)) for row in metrics.values()]
+        texts.append([column.label, *values])
+    widths = [max(map(len, cells)) for cells in texts]
+    lines = []
+    for name, *cells in zip(*texts, strict=True):
+        padded = [f"{cell:>{width}}" for cell, width in zip(cells, widths[1:], strict=True)]
+        lines.append("  ".join([f"{name:{widths[0]}}", *padded]))
     return "\n".join(lines)

@@ -11,7 +11,7 @@ import numpy as np
 
 from cluster.redaction import redact
 from cluster.scratch import scratch_folder
-from data_pipeline.dataset.shards import read_row_groups
+from data_pipeline.dataset.row_groups import iter_row_groups
 from data_pipeline.storage.base import Storage
 from trainers.checkpoint.format import CARD
 from trainers.checkpoint.load import Checkpoint, open_checkpoint
@@ -133,8 +133,7 @@ def _examples(
 def _encoded(spec: RunSpec, split: str, ids: set[str]) -> dict[str, bytes]:
     """The encoded images of some rows of a split."""
     found: dict[str, bytes] = {}
-    groups = spec.dataset.manifest.split(split).row_groups()
-    for table in read_row_groups(spec.dataset.storage, groups, ["id", "image"]):
+    for table in iter_row_groups(spec.dataset.storage, spec.dataset.manifest.split(split), ["id", "image"]):
         names = table.column("id").to_pylist()
         found |= {name: table.column("image")[row].as_py() for row, name in enumerate(names) if name in ids}
         if len(found) == len(ids):

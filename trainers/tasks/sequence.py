@@ -14,13 +14,13 @@ from typing import TYPE_CHECKING, Any, ClassVar, Self
 import numpy as np
 import pyarrow as pa
 import torch
-from data_pipeline.dataset.targets import TargetEncoder
-from data_pipeline.dataset.token_targets import TokenTargets
 from torch import Tensor, nn
 
 import models
 from cluster.errors import UserError
-from data_pipeline.dataset.manifest import MAX_TOKENS, Dataset, Manifest, Split
+from data_pipeline.dataset.manifest import Dataset, Manifest, Split
+from data_pipeline.dataset.targets import TargetEncoder
+from data_pipeline.dataset.token_targets import MAX_TOKENS, TokenTargets
 from data_pipeline.dataset.tokenizer import Tokenizer
 from models import Decoding, Generation, ModelConfig, ModelConfigError, OutputSpec, Recognizer
 from trainers.config.criterion import Directions
@@ -226,7 +226,8 @@ class SequenceTask(Task):
         """Texts, decoded greedily, with where the decoder looked for each token; what has no text has no map."""
         generation = model.generate(images, Decoding(return_attention=True), sizes)
         assert generation.attention is not None
-        cells = model.backbone.cells(sizes).tolist()
+        backbone: Any = model.backbone
+        cells = backbone.cells(sizes).tolist()
         ids = generation.token_ids.tolist()
         return [
             ({"prediction": self.tokenizer.decode(row)}, self._attention(row, generation, index, *cells[index]))
