@@ -28,7 +28,7 @@ from data_pipeline.synthesis.formulas.grammar import FormulaConfig, charset
 from data_pipeline.synthesis.formulas.sample import make_sample
 from models import ModelConfig, ModelConfigError, build_model
 from models.presets import load_named
-from trainers.config.scaling import Precision
+from trainers.config.compute import Precision
 from trainers.engine.step import StepConfig, TrainStep
 from trainers.optim import OptimConfig
 from trainers.tasks.device_batch import to_device
@@ -105,7 +105,7 @@ def memorize(
             rows = order[first : first + batch_size]
             batch = batch_of([images[i] for i in rows], [texts[i] for i in rows], policy, task.tokenizer)
             result = step(to_device(batch, device))
-            loss, tokens = loss + float(result.loss_sum), tokens + float(result.tokens)
+            loss, tokens = loss + float(result.loss_sum), tokens + float(result.target_count)
         if epoch % every == 0 or epoch == epochs:
             known = 0
             model.eval()
@@ -114,7 +114,7 @@ def memorize(
                 seen = to_device(batch_of(images[part], texts[part], policy, task.tokenizer), device)
                 with step.autocast():
                     read = task.predict(model, seen.images, seen.sizes)
-                known += sum(a == b for a, b in zip(read, texts[part], strict=True))
+                known += sum(row["prediction"] == text for row, text in zip(read, texts[part], strict=True))
             yield Recital(epoch, loss / tokens, known / count, time.perf_counter() - started)
             if known == count:
                 return

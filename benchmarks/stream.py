@@ -153,9 +153,10 @@ def training(scratch: Path) -> Figures:
     from data_pipeline.preparation.images import ImagePolicy
     from data_pipeline.synthesis.formulas.grammar import FormulaConfig
     from data_pipeline.synthesize import synthesize_formulas
-    from trainers.config.train import load_config
-    from trainers.run.launch_ray import run_training
-    from trainers.run.preflight import new_run
+    from trainers.config.load import load_config
+    from trainers.run.directory import new_run
+    from trainers.run.launch_ray import launch_ray
+    from trainers.run.preflight import preflight
     from trainers.tracking import Console
 
     with ray_session(min_cpus=3):
@@ -164,7 +165,7 @@ def training(scratch: Path) -> Figures:
         )
         own = [f"data.dataset={scratch}/formulas", f"runs_dir={scratch}/runs", "data.test_split=''", "epochs=3"]
         config = load_config("configs/train/formulas.yaml", [*own, "tracking.log_interval=10", "tracking.wandb=false"])
-        history = run_training(config, new_run(config), Console(io.StringIO())).history
+        history = launch_ray(preflight(config), new_run(config), Console(io.StringIO())).history
     waits = [row["data/wait_share"] for row in history if "train/loss" in row and row["step"] > 20]
     first = [row["epoch/first_wait_s"] for row in history if "epoch/first_wait_s" in row]
     figures = {

@@ -14,19 +14,17 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 
 from omegaconf import OmegaConf
-from omegaconf.errors import OmegaConfBaseException
 
 from cluster.arguments import finite_number, whole_number
 from cluster.errors import UserError, run_command
-from cluster.numbers import number_problems
+from cluster.numbers import with_number_problems
 from cluster.session import ray_session
 from cluster.values import Typing
-from cluster.yaml_text import one_line
 from data_pipeline.dataset.manifest import Dataset, open_dataset
 from data_pipeline.dataset.targets import NoTargets
 from data_pipeline.stream import Costs, Position, StreamConfig, TrainStream
 from data_pipeline.stream.batch import Decoder
-from data_pipeline.stream.config import Augmentation, Execution, problems
+from data_pipeline.stream.config import RENAMED, Augmentation, Execution
 from data_pipeline.stream.read import RowGroupReader, Rows
 from data_pipeline.stream.stream import decoding_threads
 from data_pipeline.stream.threads import LOCAL_READS, REMOTE_READS
@@ -148,23 +146,16 @@ def stream_config(overrides: list[str]) -> StreamConfig:
         UserError: an unknown key or a bad value, by name.
     """
     merged = OmegaConf.structured(StreamConfig)
-    typing = Typing(StreamConfig, "the command line")
+    typing = Typing(StreamConfig, "the command line", renames=RENAMED)
+    for override in overrides:
+        merged = typing.merge(merged, typing.override(override.removeprefix("stream.")))
+    config = typing.finish(merged)
     found = typing.problems
-    try:
-        for override in overrides:
-            merged = OmegaConf.merge(merged, typing.override(override.removeprefix("stream.")))
-        config = OmegaConf.to_object(merged)
-    except OmegaConfBaseException as error:
-        raise UserError(" ".join([*found, f"Bad value for '{error.full_key}': {one_line(error)}."])) from None
-    assert isinstance(config, StreamConfig)
-    numbers = number_problems(config, "stream")
-    wrong = [
-        *numbers.values(),
-        *(text for text in problems(config) if not text.startswith(tuple(f"{key}=" for key in numbers))),
-    ]
-    found += [f"Bad value: {problem}." for problem in wrong]
+    if config is not None:
+        found += [f"Bad value: {problem}." for problem in with_number_problems(config, config.validate(), "stream")]
     if found:
         raise UserError(" ".join(found))
+    assert isinstance(config, StreamConfig)
     return config
 
 

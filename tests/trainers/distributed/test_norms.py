@@ -17,7 +17,7 @@ from data_pipeline.preparation.images import ImagePolicy
 from data_pipeline.stream.batch import Batch, Decoder
 from data_pipeline.stream.plan import Position, Step
 from tests.trainers.engine.test_step import CPU, TOKENIZER, batch_of, hand_over, kind_of, part, tiny_model, two_ranks
-from trainers.config.scaling import DdpConfig
+from trainers.config.compute import DdpConfig
 from trainers.distributed.ddp import wrapped
 from trainers.engine.step import StepConfig, TrainStep
 from trainers.optim import OptimConfig

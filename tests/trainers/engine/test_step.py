@@ -23,8 +23,8 @@ from data_pipeline.stream.batch import Batch
 from data_pipeline.stream.plan import Position
 from models import Decoding, ModelConfig, build_model
 from tests.support.runs import KINDS, SMALL
-from trainers.config.scaling import Precision
-from trainers.config.train import load_config
+from trainers.config.compute import Precision
+from trainers.config.load import load_config
 from trainers.engine.reporter import Wishes
 from trainers.engine.step import StepConfig, TrainStep
 from trainers.optim import OptimConfig, ScheduleConfig
@@ -253,7 +253,7 @@ def test_validation_is_greedy_and_its_loss_neither_smoothed_nor_repelled() -> No
 
 @pytest.mark.parametrize("precision", ["fp32", "fp16"])
 def test_a_step_is_taken_at_the_rate_of_its_number_even_after_an_overflow(precision: Any) -> None:
-    config = OptimConfig(lr=0.5, schedule=ScheduleConfig("cosine", warmup=0), max_grad_norm=0)
+    config = OptimConfig(lr=0.5, schedule=ScheduleConfig("cosine", warmup_ratio=0), max_grad_norm=0)
     step = TrainStep(tiny_model(), SequenceTask(TOKENIZER), config, 4, CPU, StepConfig(precision))
     step.scaler = torch.amp.GradScaler("cpu", init_scale=2.0**120, enabled=precision == "fp16")  # overflows in fp16
     batch = to_device(batch_of(["a b", "c d a"]), CPU)

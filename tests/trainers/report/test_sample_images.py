@@ -15,7 +15,7 @@ from data_pipeline.stream.batch import Batch
 from models import Recognizer
 from tests.support.runs import KINDS, SMALL
 from tests.trainers.engine.test_step import TOKENIZER, batch_of
-from trainers.config.train import load_config
+from trainers.config.load import load_config
 from trainers.report import AttentionExample, Example
 from trainers.report.sample_images import ATTENTION, SAMPLES, sample_pictures
 from trainers.tasks.device_batch import to_device
@@ -93,7 +93,7 @@ def test_the_longest_text_that_was_read_right_has_its_attention_shown(drawn: dic
     attention: AttentionExample = drawn["draw_attention_sheet"]
     assert attention.image.shape == (48, 40) and list(attention.tokens) == read[1].split()
     # As many rows and columns as the small image has, not those of its padding.
-    small, large = model.backbone.cells(torch.tensor([[48, 40], [64, 64]])).tolist()
+    small, large = model.backbone.feature_sizes(torch.tensor([[48, 40], [64, 64]])).tolist()
     assert list(attention.maps.shape[1:]) == small
     assert small[0] < large[0] and small[1] < large[1]
 
