@@ -92,7 +92,7 @@ def test_a_manifest_of_schema_version_1_is_read_and_keeps_its_digest(tmp_path: P
 
 def test_the_digest_of_another_task_follows_its_target_and_columns() -> None:
     one = number_manifest({"train": Split(SHARDS)})
-    others = [{"task": "strokes"}, {"target": {"unit": "points"}}, {"columns": {"count": "int32"}}]
+    others: list[dict[str, Any]] = [{"task": "strokes"}, {"target": {"unit": "points"}}, {"columns": {"count": "int32"}}]
     assert len({one.digest, *(number_manifest(one.splits, **change).digest for change in others)}) == 4
     assert number_manifest({"train": Split(SHARDS, {"largest": 9})}).digest == one.digest
 

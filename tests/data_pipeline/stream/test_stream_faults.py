@@ -212,7 +212,6 @@ _FETCHER = """
 import sys, time, pyarrow as pa
 from pathlib import Path
 from data_pipeline.stream.cache import Cache, entry_key
-from tests.support.streams import targets_of
 cache, log = Cache(Path(sys.argv[1]), 10**7), Path(sys.argv[2])
 for number in range(20):
     def fetch():
