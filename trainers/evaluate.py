@@ -15,7 +15,8 @@ from trainers.checkpoint.format import load_checkpoint
 from trainers.prediction.decoding_options import add_decoding_options, batch_size_of, decoding_of
 from trainers.prediction.evaluation import judge_checkpoint
 from trainers.prediction.output import require_writable
-from trainers.report.metrics_table import figures_table, split_figures
+from trainers.report.metrics_table import metrics_table, split_metrics
+from trainers.tasks.metrics.sequence import HEADLINES
 
 
 def main() -> int:
@@ -41,9 +42,9 @@ def main() -> int:
         require_writable(file)
     with ray_session(min_cpus=2):
         judged = judge_checkpoint(loaded, dataset, args.split, batch_size, args.allow_unknown_tokens, decoding)
-    figures = split_figures(args.split, judged.sums)
+    figures = split_metrics(args.split, judged.sums)
     print(f"{loaded.uri} on {args.dataset}: {len(judged.rows)} rows, {judged.sums.total.rejected} of them rejected")
-    print(figures_table(figures))
+    print(metrics_table(figures, HEADLINES))
     if file:
         record = {"checkpoint": loaded.uri, "dataset": args.dataset, "digest": dataset.manifest.digest}
         record |= {"decoding": asdict(decoding), "figures": figures}

@@ -37,11 +37,12 @@ from trainers.distributed.rank_events import CRASH_WAIT_S, LAST_WAIT_S, RankEven
 from trainers.engine.evaluation import evaluate
 from trainers.engine.reporter import Wishes
 from trainers.engine.train_loop import Worker
-from trainers.report.metrics_table import figures_table, split_figures
+from trainers.report.metrics_table import metrics_table, split_metrics
 from trainers.run.log import RunLog
 from trainers.run.preflight import begin_run, check_run, new_run
 from trainers.run.resume import change_config, keep_config, open_run
 from trainers.tasks.check_metrics import groups_of
+from trainers.tasks.metrics.sequence import HEADLINES
 from trainers.tracking import Console
 
 FIGURES = "figures.json"  # of the run's folder: what the best checkpoint reads of the test split
@@ -234,9 +235,9 @@ def _judge_test_split(config: TrainConfig, run: Storage, worker: Worker) -> None
     with progress(stream.rows, "images", f"evaluate {split}") as bar:
         device, line = worker.place.device, worker.line
         sums, _ = evaluate(loaded.model, loaded.task, stream, device, line, config.decoding, groups, on_images=bar.update)
-    figures = split_figures(split, sums)
+    figures = split_metrics(split, sums)
     run.child(FIGURES).write_bytes(json.dumps({"checkpoint": loaded.uri, "figures": figures}, indent=1).encode())
-    print(figures_table(figures), flush=True)
+    print(metrics_table(figures, HEADLINES), flush=True)
 
 
 if __name__ == "__main__":

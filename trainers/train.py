@@ -15,10 +15,11 @@ from cluster.signals import say_when_interrupted
 from data_pipeline.storage.claim import claim
 from trainers.cli import training_arguments
 from trainers.config.train import load_config
-from trainers.report.metrics_table import figures_table
+from trainers.report.metrics_table import metrics_table
 from trainers.run.launch_ray import run_training
 from trainers.run.preflight import check_run, new_run
 from trainers.run.resume import change_config, open_run
+from trainers.tasks.metrics.sequence import HEADLINES
 
 
 def main() -> int:
@@ -42,7 +43,7 @@ def main() -> int:
         from trainers.run.finalize import REPORT, finish_run  # matplotlib: not before it is needed
 
         figures = finish_run(config, run, result)
-    print(figures_table(figures))
+    print(metrics_table(figures, HEADLINES))
     if config.report.enabled:
         print(f"Report {run.uri}/{REPORT}/index.html")
     print(f"Trained in {result.seconds / 60:.1f} minutes. Predict: python -m trainers.predict {run.uri} IMAGES OUT")

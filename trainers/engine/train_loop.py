@@ -29,7 +29,7 @@ from trainers.engine.setup import assemble
 from trainers.engine.step import StepResult
 from trainers.engine.system_metrics import SystemFigures
 from trainers.optim import describe_groups
-from trainers.report.sample_images import sample_pictures
+from trainers.report.sample_images import sample_images
 from trainers.tasks.device_batch import DeviceBatch
 
 LOOK_EVERY = 16  # steps between two looks of the host at a GPU's flags: each waits for the step
@@ -228,7 +228,7 @@ class Worker:
             return
         network: Any = self.step.averaging.network
         try:
-            pictures = sample_pictures(network, self.task, batch, tensors, tracking.pictures)
+            pictures = sample_images(network, self.task, batch, tensors, tracking.pictures)
             self.line.push("pictures", step=self.step.steps, pictures=pictures)
         except Exception as error:  # a drawing is never worth a run
             self.line.push("warning", text=f"the pictures of step {self.step.steps} could not be drawn: {error}")

@@ -1,4 +1,4 @@
-"""The end of a run: its best checkpoint judged on the test split, and a report folder that shows it."""
+"""The end of a run: its best checkpoint evaluated on the test split, and a report folder that shows it."""
 
 from __future__ import annotations
 
@@ -18,9 +18,14 @@ from trainers.config.environment_values import stored_value
 from trainers.config.train import TrainConfig, to_yaml
 from trainers.prediction.evaluation import Judged, commonest_answer, judge_checkpoint, read_rows
 from trainers.prediction.predictor import Predictor
-from trainers.report import AttentionExample, Example, RunReport, model_card, write_report
-from trainers.report.metrics_table import split_figures
+from trainers.report.metrics_table import split_metrics
+from trainers.report.model_card import model_card
+from trainers.report.record import RunReport
+from trainers.report.write import write_report
 from trainers.run.log import RunResult
+from trainers.tasks.metrics.sequence import DETAILS, HEADLINES
+from trainers.tasks.presentation import AttentionExample, Example
+from trainers.tasks.sample_reading import attention_example, longest_correct
 
 REPORT = "report"
 
@@ -31,7 +36,7 @@ def finish_run(config: TrainConfig, run: Storage, result: RunResult) -> dict[str
     loaded = load_checkpoint(run.uri)
     split = config.data.test_split or config.data.val_split or config.data.train_split
     judged = judge_checkpoint(loaded, dataset, split, decoding=config.decoding)
-    figures = split_figures(split, judged.sums)
+    figures = split_metrics(split, judged.sums)
     answer, baseline = commonest_answer(dataset, config.data.train_split, split)
     figures[f"{split}, always answering '{answer}'"] = baseline.total.averages()
     if config.report.enabled:
@@ -49,12 +54,15 @@ def _write(
     split: str,
     figures: dict[str, dict[str, float]],
 ) -> None:
-    examples, attention = _pictures(config.report.examples, dataset, loaded, judged, split)
+    examples, attention = _examples(config.report.examples, dataset, loaded, judged, split)
     manifest = dataset.manifest
     report = RunReport(
         title=run.name,
         config_yaml=to_yaml(config),
         history=result.history,
+        headlines=HEADLINES,
+        details=DETAILS,
+        split=split,
         metrics=figures,
         examples=examples,
         attention=attention,
@@ -62,7 +70,7 @@ def _write(
             "name": manifest.name,
             "uri": stored_value(config, "data.dataset"),
             "digest": manifest.digest,
-            "licence": manifest.licence,
+            "license": manifest.licence,
             "tokens": len(manifest.charset),
             "images": f"{manifest.image.width}x{manifest.image.height} {manifest.image.colour}",
             **{f"rows of {name}": part.rows for name, part in manifest.splits.items()},
@@ -90,7 +98,7 @@ def environment(result: RunResult) -> dict[str, Any]:
     }
 
 
-def _pictures(
+def _examples(
     count: int, dataset: Dataset, loaded: LoadedCheckpoint, judged: Judged, split: str
 ) -> tuple[list[Example], AttentionExample | None]:
     """`count` rows of the split spread evenly over it, and the attention over the longest of them that was read right."""
@@ -107,22 +115,14 @@ def _pictures(
         for name, row in chosen.items()
         if name in images
     ]
-    right = [example for example in examples if example.truth == example.prediction] or examples
-    if not right:
+    if not examples:
         return examples, None
-    shown = max(right, key=lambda example: len(example.prediction.split()))
-    return examples, attention_of(predictor, shown.image)
+    return examples, attention_of(predictor, examples[longest_correct(examples)].image)
 
 
 def attention_of(predictor: Predictor, image: np.ndarray) -> AttentionExample:
     """Decode one prepared image and keep where each token looked."""
     pixels, sizes = predictor.to_tensors([image])
-    model, tokenizer = predictor.loaded.model, predictor.loaded.task.tokenizer
-    generation = predictor.loaded.task.generate(model, pixels, sizes, Decoding(return_attention=True))
-    ids = generation.token_ids[0, : int(generation.lengths[0])].tolist()
-    shown = [place for place, index in enumerate(ids) if tokenizer.tokens([index])]  # what has no text has no tile
-    assert generation.attention is not None
-    # The batch was padded on the right and below: show the image alone.
-    rows, columns = model.backbone.cells(sizes)[0].tolist()
-    maps = generation.attention[0, shown, :rows, :columns].float().cpu().numpy()
-    return AttentionExample(image, [tokenizer.tokens([ids[place]])[0] for place in shown], maps)
+    model, task = predictor.loaded.model, predictor.loaded.task
+    generation = task.generate(model, pixels, sizes, Decoding(return_attention=True))
+    return attention_example(generation, 0, image, model.backbone.cells(sizes)[0].tolist(), task.tokenizer)

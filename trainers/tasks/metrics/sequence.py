@@ -9,18 +9,25 @@ from dataclasses import dataclass, fields
 from rapidfuzz.distance import Levenshtein
 
 from trainers.config.criterion import Direction, Directions
+from trainers.tasks.presentation import MetricColumn
 
-# Of what `SequenceSums.averages` gives, all that says how good a recognizer is, and whether more or less of it is better.
-DIRECTIONS: Directions = {
-    "exact_match": "max",
-    "within_1": "max",
-    "within_2": "max",
-    "wer": "min",
-    "cer": "min",
-    "source_wer": "min",
-    "score": "max",
-    "loss": "min",
-}
+# What `SequenceSums.averages` gives: the metrics that consoles and tables show, and those that only a report has room for.
+HEADLINES = (
+    MetricColumn("count", "images", "7.0f"),
+    MetricColumn("exact_match", "exact", "6.1%", "max", "Exact match"),
+    MetricColumn("wer", "WER", "6.1%", "min"),
+    MetricColumn("cer", "CER", "6.1%", "min"),
+    MetricColumn("score", "score", ".4f", "max"),
+)
+DETAILS = (
+    MetricColumn("within_1", "≤ 1 error", ".1%", "max"),
+    MetricColumn("within_2", "≤ 2 errors", ".1%", "max"),
+    MetricColumn("source_wer", "WER of the competition", ".1%", "min"),
+    MetricColumn("loss", "loss", ".4f", "min"),
+    MetricColumn("rejected", "rejected", ".0f"),
+)
+# All that says how good a recognizer is, and whether more or less of it is better.
+DIRECTIONS: Directions = {column.key: column.better for column in (*HEADLINES, *DETAILS) if column.better is not None}
 _OF_THE_WHOLE = {"loss"}  # of a split; its sources have none of their own
 OTHER = "other"  # the sources of a split that are not reported apart
 
