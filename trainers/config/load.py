@@ -208,18 +208,17 @@ def _with_bases(file: Path) -> list[tuple[Path, dict[Any, Any]]]:
     """
     chain: list[tuple[Path, dict[Any, Any]]] = []
     while True:
-        if any(each.resolve() == file.resolve() for each, _ in chain):
-            circle = " -> ".join(f"'{shown(each)}'" for each in [*(each for each, _ in chain), file])
-            raise ConfigError(f"base: a file builds on itself: {circle}. Leave one of these bases out.")
         values = _read_yaml(file, chain[-1][0] if chain else None)
+        files = [each for each, _ in chain]
+        if file.resolve() in [each.resolve() for each in files]:
+            circle = " -> ".join(f"'{shown(each)}'" for each in [*files, file])
+            raise ConfigError(f"base: a file builds on itself: {circle}. Leave one of these bases out.")
         base = values.pop(BASE, None)
         chain.append((file, values))
         if base is None:
             return chain[::-1]
         if not isinstance(base, str) or not base.endswith(YAML):
-            raise ConfigError(
-                f"'base' in '{shown(file)}' is '{shown(base)}', not the path of a YAML file, as in base: formulas.yaml."
-            )
+            raise ConfigError(f"base={shown(base)} in '{shown(file)}': the path of a YAML file, as in base: formulas.yaml.")
         file = file.parent / base
 
 
