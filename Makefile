@@ -37,11 +37,12 @@ test: $(READY)  ## the tests: 15 minutes on 2 cores (up to 18 on a busy machine)
 test-all: $(READY)  ## all tests, the slow ones too
 	@$(PYTEST) -m "slow or not slow" $(ARGS)
 
-lint: $(READY)  ## ruff, mypy, import-linter
+lint: $(READY)  ## ruff, mypy, import-linter, docs/configuration.md
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports
+	@$(BIN)/python -m trainers.config.document --check docs/configuration.md
 
 format: $(READY)  ## let ruff mend what it can
 	@$(BIN)/ruff check --fix .
