@@ -26,4 +26,4 @@ def test_every_other_file_of_a_package_is_package_data() -> None:
         if name.suffix != ".py":
             package = next(folder for folder in name.parents if (ROOT / folder / "__init__.py").exists())
             inside = str(name.relative_to(package))
-            assert any(fnmatch(inside, pattern) for pattern in patterns), f"{name}: no pattern of package-data in pyproject.toml"
+            assert any(fnmatch(inside, pattern) for pattern in patterns), f"{name}: not in package-data of pyproject.toml"
