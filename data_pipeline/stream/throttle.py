@@ -9,12 +9,12 @@ from __future__ import annotations
 import time
 from typing import Any
 
-from ray.data._internal.execution.execution_callback import ExecutionCallback
+from cluster.ray_internals import execution_callback
 
 PAUSE_S = 0.02  # a window of decoded rows lasts seconds, so 50 iterations a second are plenty
 
 
-class SchedulerThrottle(ExecutionCallback):
+class SchedulerThrottle(execution_callback()):  # type: ignore[misc]
     """Sleeps between two iterations of the scheduling loop."""
 
     def on_execution_step(self, executor: Any) -> None:

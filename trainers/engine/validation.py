@@ -17,7 +17,6 @@ from trainers.engine.rejected import require_few
 from trainers.engine.reporter import Reporter
 from trainers.engine.run_spec import DataSources, RunSpec
 from trainers.engine.setup import TrainState
-from trainers.report.sample_images import sample_images
 from trainers.tasks.device_batch import DeviceBatch
 
 
@@ -85,6 +84,8 @@ class Validator:
         tracking = self._spec.config.tracking
         if self._context.rank or not tracking.images or not (tracking.wandb or tracking.tensorboard):
             return
+        from trainers.report.sample_images import sample_images  # drawing is slow to import
+
         try:
             images = sample_images(state.step.averaging.network, self._spec.task, batch, tensors, tracking.images)
             self._reporter.emit(SampleImages(state.step.steps, images))
