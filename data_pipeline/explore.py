@@ -124,7 +124,7 @@ def main() -> int:
         _require_file(args.sheet)
     print(describe(dataset))
     if args.sheet:
-        from data_pipeline.exploration.contact_sheet import contact_sheet  # matplotlib: for a sheet only
+        from data_pipeline.exploration.grid import captioned_grid
 
         policy, columns = dataset.manifest.image, list(dataset.manifest.columns)
         rows = read_split(dataset, args.split, ["id", "image", *columns, "width"]).to_pylist()
@@ -135,7 +135,7 @@ def main() -> int:
                 captions.append(caption(row, columns))
             except BadImage as reason:
                 print(f"warning: image '{printable(row['id'])}' is left out: {reason}")
-        args.sheet.write_bytes(encode_png(contact_sheet(images, captions)))
+        args.sheet.write_bytes(encode_png(captioned_grid(images, captions)))
         print(f"Sheet {args.sheet}")
     return 0
 

@@ -26,9 +26,12 @@ from trainers.prediction.evaluation import (
     majority_baseline,
 )
 from trainers.prediction.predictor import Predictor
-from trainers.report import AttentionExample, Example, RunReport, model_card, write_report
 from trainers.report.metrics_table import metrics_table, split_metrics
+from trainers.report.model_card import model_card
+from trainers.report.record import RunReport
+from trainers.report.write import write_report
 from trainers.run.log import RunResult
+from trainers.tasks.presentation import AttentionExample, Example, longest_correct
 
 REPORT, EVALUATION = "report", "evaluation.json"  # of the run's folder
 
@@ -68,6 +71,8 @@ def _write_report(
         history=result.history,
         metrics=metrics,
         headlines=task.headlines,
+        details=task.details,
+        split=split,
         examples=examples,
         attention=attention,
         sections=task.report_sections([(row, row) for row in evaluation.rows if not row["error"]]),
@@ -123,11 +128,9 @@ def _examples(
         Example(name, images[name], task.text_of(task.perfect_prediction(row)), task.text_of(row), row["source"])
         for name, row in chosen.items()
     ]
-    right = [example for example in examples if example.truth == example.prediction] or examples
-    if not right:
+    if not examples:
         return examples, None
-    shown = max(right, key=lambda example: len(example.prediction.split()))
-    return examples, attention_of(predictor, shown.image)
+    return examples, attention_of(predictor, examples[longest_correct(examples)].image)
 
 
 def _encoded(spec: RunSpec, split: str, ids: set[str]) -> dict[str, bytes]:

@@ -14,10 +14,10 @@ from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, Protocol, Self
 
 import numpy as np
 import pyarrow as pa
-from data_pipeline.dataset.targets import TargetEncoder
 from torch import Tensor, nn
 
 from data_pipeline.dataset.manifest import Dataset, Manifest, Split
+from data_pipeline.dataset.targets import TargetEncoder
 from trainers.config.criterion import Directions
 from trainers.tasks.device_batch import DeviceBatch
 from trainers.tasks.metrics.base import Metrics

@@ -65,6 +65,12 @@ class Example:
         return self.truth.split() == self.prediction.split() if self.verdict is None else self.verdict
 
 
+def longest_correct(examples: Sequence[Example]) -> int:
+    """The index of the example whose prediction is the longest that is right; of the first where none is."""
+    right = [index for index, example in enumerate(examples) if example.correct and example.prediction]
+    return max(right, key=lambda index: len(examples[index].prediction.split()), default=0)
+
+
 @dataclass(frozen=True)
 class AttentionExample:
     """One image, the T tokens read in it, and where the decoder looked for each: `maps` (T, h, w), not negative."""

@@ -10,7 +10,7 @@ import pytest
 
 from data_pipeline.dataset.manifest import SCHEMA_VERSION, DatasetError, Extent, Manifest, RowGroup, Shard, Split, open_dataset
 from data_pipeline.preparation.images import ImagePolicy
-from data_pipeline.stream.plan import RowGroups
+from data_pipeline.stream.row_groups import RowGroups
 from tests.support.numbers import number_manifest
 
 SHARDS = [
@@ -46,9 +46,9 @@ def test_row_groups_stand_in_the_order_of_the_files() -> None:
     split = manifest().split("train")
     first, second = (shard.file for shard in SHARDS)
     assert split.row_groups() == [
-        RowGroup(first, 0, 64, 120, 32, 700),
-        RowGroup(first, 1, 10, 250, 32, 99),
-        RowGroup(second, 0, 5, 9),
+        RowGroup(first, 0, Extent(64, 120, 32, 700), "ab"),
+        RowGroup(first, 1, Extent(10, 250, 32, 99), "ab"),
+        RowGroup(second, 0, Extent(5, 9), "cd"),
     ]
     assert split.rows == 79
 
@@ -92,7 +92,7 @@ def test_a_manifest_of_schema_version_1_is_read_and_keeps_its_digest(tmp_path: P
 
 def test_the_digest_of_another_task_follows_its_target_and_columns() -> None:
     one = number_manifest({"train": Split(SHARDS)})
-    others = [{"task": "strokes"}, {"target": {"unit": "points"}}, {"columns": {"count": "int32"}}]
+    others: list[dict[str, Any]] = [{"task": "strokes"}, {"target": {"unit": "points"}}, {"columns": {"count": "int32"}}]
     assert len({one.digest, *(number_manifest(one.splits, **change).digest for change in others)}) == 4
     assert number_manifest({"train": Split(SHARDS, {"largest": 9})}).digest == one.digest
 

@@ -24,7 +24,7 @@ HEADLINES = (
 DETAILS = (
     MetricColumn("within_1", "≤ 1 error", ".1%", "max"),
     MetricColumn("within_2", "≤ 2 errors", ".1%", "max"),
-    MetricColumn("source_wer", "WER of the source", ".1%", "min"),
+    MetricColumn("source_wer", "WER of the competition", ".1%", "min"),
     MetricColumn("loss", "loss", ".4f", "min"),
     MetricColumn("rejected", "rejected", ".0f"),
 )

@@ -1,9 +1,8 @@
 import numpy as np
 import pytest
+from data_pipeline.exploration.contact_sheet import GAP, TILE_WIDTH, contact_sheet
 from hypothesis import given, settings
 from hypothesis import strategies as st
-
-from data_pipeline.exploration.contact_sheet import GAP, TILE_WIDTH, contact_sheet
 
 
 def test_every_image_is_on_the_sheet_in_reading_order() -> None:

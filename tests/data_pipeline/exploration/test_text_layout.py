@@ -1,8 +1,8 @@
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-
 from trainers.report.text_layout import ELLIPSIS, lay_out, line_count
+
 from trainers.report.token_diff import Token
 
 tokens_strategy = st.lists(st.builds(Token, st.text("ab\\{}_^$", min_size=1, max_size=30), st.booleans()), max_size=20)
