@@ -34,7 +34,7 @@ def test_recomputed_activations_give_the_same_steps(kind: str) -> None:
         # BatchNorm counts the pass that is made again: its running statistics alone may differ.
         if "running" not in name and "num_batches" not in name:
             torch.testing.assert_close(recomputed.state_dict()[name], value, rtol=1e-3, atol=1e-5, msg=name)
-    texts = [task.predict(step.averaging.network.eval(), images, batch.sizes) for step in steps]
+    texts = [task.predict(step.averaging.network.eval(), images, batch.sizes) for step in steps]  # type: ignore[arg-type]
     assert len(texts[0]) == len(texts[1]) == 2
 
 

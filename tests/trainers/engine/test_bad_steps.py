@@ -47,9 +47,8 @@ def test_a_run_that_skips_is_the_run_without_the_batch() -> None:
     def weights(batches: list[DeviceBatch]) -> dict[str, torch.Tensor]:
         config = OptimConfig()
         config.schedule.name, config.schedule.warmup_ratio = "constant", 0.0
-        step = TrainStep(
-            without_dropout(tiny_model()), poisoned_task(), config, 8, CPU, StepConfig(loss_guard=LossGuardConfig("skip"))
-        )
+        skip = StepConfig(loss_guard=LossGuardConfig("skip"))
+        step = TrainStep(without_dropout(tiny_model()), poisoned_task(), config, 8, CPU, skip)
         for batch in batches:
             step(batch)
         return step.network.state_dict()

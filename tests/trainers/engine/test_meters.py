@@ -12,13 +12,13 @@ from data_pipeline.stream import Batch, StreamPosition, StreamStats
 from trainers.engine.meters import IntervalMeter, TrainTotals
 from trainers.engine.step import StepResult
 
-COSTS = StreamStats(read_bytes=2_000_000, reads=1, cached=3, retries=2, images=4, decode_s=0.004, pixels=75, padded_pixels=100)
+STATS = StreamStats(read_bytes=2_000_000, reads=1, cached=3, retries=2, images=4, decode_s=0.004, pixels=75, padded_pixels=100)
 
 
 def batch() -> Batch:
     empty = np.zeros((4, 1, 1, 1), np.uint8)
     numbers = np.zeros(4, np.int64)
-    return Batch(empty, numbers, {}, np.ones(4, np.float32), [], [], {}, StreamPosition(), 4, {"bad": "why"}, COSTS)
+    return Batch(empty, numbers, {}, np.ones(4, np.float32), [], [], {}, StreamPosition(), 4, errors={"bad": "why"}, stats=STATS)
 
 
 def result(loss: float) -> StepResult:
@@ -34,7 +34,7 @@ def test_steps_add_up_to_metrics() -> None:
     interval.stepped(result(10.0), batch())
     sums = interval.close()
     assert (sums.images, sums.steps, sums.rejected, sums.wait_s) == (8, 2, 2, 0.25)
-    assert sums.costs == COSTS + COSTS
+    assert sums.costs == STATS + STATS
     metrics = sums.metrics()
     assert metrics["train/loss"] == pytest.approx(1.5) and metrics["train/grad_norm"] == pytest.approx(1.5)
     assert metrics["data/decode_ms"] == pytest.approx(1) and metrics["data/padding_share"] == pytest.approx(0.25)
@@ -43,7 +43,7 @@ def test_steps_add_up_to_metrics() -> None:
 
 
 def test_intervals_add_up_to_an_epoch() -> None:
-    one = TrainTotals(seconds=2, wait_s=1, steps=1, images=10, rejected=1, loss=4, target_count=2, grad_norm=3, costs=COSTS)
+    one = TrainTotals(seconds=2, wait_s=1, steps=1, images=10, rejected=1, loss=4, target_count=2, grad_norm=3, costs=STATS)
     metrics = (one + one).epoch_metrics()
     assert metrics["epoch/images_per_s"] == 5 and metrics["epoch/wait_share"] == 0.5 and metrics["epoch/rejected"] == 2
     assert metrics["epoch/read_mb_per_s"] == 1
@@ -51,7 +51,7 @@ def test_intervals_add_up_to_an_epoch() -> None:
 
 
 def test_costs_travel_as_numbers() -> None:
-    assert StreamStats.from_list(COSTS.to_list()) == COSTS
+    assert StreamStats.from_list(STATS.to_list()) == STATS
 
 
 def test_a_step_that_is_left_out_is_not_in_the_metrics() -> None:

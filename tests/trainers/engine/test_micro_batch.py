@@ -115,9 +115,8 @@ def test_a_run_whose_memory_is_full_continues_with_smaller_parts(
 def test_what_is_tried_is_as_long_as_the_longest_batch(formulas_dataset: str) -> None:
     dataset = open_dataset(formulas_dataset)
     task = SequenceTask.from_dataset(dataset.manifest, load_config(None))
-    stream = TrainStream(
-        dataset, "train", task.target_encoder(), StreamConfig(augmentation="none"), seed=0, global_batch_size=20
-    )
+    config = StreamConfig(augmentation="none")
+    stream = TrainStream(dataset, "train", task.target_encoder(), config, seed=0, global_batch_size=20)
     step = TrainStep(tiny_model(), task, OptimConfig(), 4, CPU)
     tried = largest_batch(3, step, stream.plan, dataset, "train")
     batches = list(stream.batches(StreamPosition(), 1))
