@@ -64,7 +64,7 @@ class IntervalMeter:
         self._started = time.monotonic()
         self._wait_s = 0.0
         self._images = self._rejected = self._steps = 0
-        self._costs = StreamStats()
+        self._stats = StreamStats()
         self._loss = torch.zeros((), device=self._device)
         self._target_count = torch.zeros((), device=self._device)
         self._grad_norm = torch.zeros((), device=self._device)
@@ -77,7 +77,7 @@ class IntervalMeter:
         """Count a step on a rank's `batch`."""
         self._images += batch.global_size
         self._rejected += len(batch.errors)
-        self._costs += batch.stats
+        self._stats += batch.stats
         # A step that is left out does not count, either.
         self._loss += torch.where(result.bad, 0.0, result.loss_sum)
         self._target_count += torch.where(result.bad, 0.0, result.target_count)
@@ -86,7 +86,7 @@ class IntervalMeter:
 
     def close(self) -> TrainTotals:
         """The totals of the interval, the same on every rank; a new one begins."""
-        local = [self._wait_s, float(self._rejected), *self._costs.to_list()]
+        local = [self._wait_s, float(self._rejected), *self._stats.to_list()]
         sums = torch.cat([self._loss.double()[None], torch.tensor(local, dtype=torch.float64, device=self._device)])
         ranks = 1
         if is_distributed():
