@@ -28,7 +28,7 @@ class TrainTotals(Sums):
     loss: float = 0.0
     target_count: float = 0.0
     grad_norm: float = 0.0
-    costs: StreamStats = field(default_factory=StreamStats)
+    stats: StreamStats = field(default_factory=StreamStats)
 
     def data_metrics(self) -> dict[str, float]:
         """Metrics of the data. `wait_share` is the share of time in which ranks waited for it."""
@@ -36,7 +36,7 @@ class TrainTotals(Sums):
             "data/images_per_s": self.images / max(self.seconds, 1e-9),
             "data/wait_share": self.wait_s / max(self.seconds, 1e-9),
             "data/rejected": float(self.rejected),
-            **self.costs.metrics(self.seconds),
+            **self.stats.metrics(self.seconds),
         }
 
     def metrics(self) -> dict[str, float]:
@@ -92,7 +92,7 @@ class IntervalMeter:
         if is_distributed():
             dist.all_reduce(sums)
             ranks = dist.get_world_size()
-        loss, wait_s, rejected, *costs = sums.tolist()
+        loss, wait_s, rejected, *stats = sums.tolist()
         closed = TrainTotals(
             seconds=time.monotonic() - self._started,
             wait_s=wait_s / ranks,
@@ -102,7 +102,7 @@ class IntervalMeter:
             loss=loss,
             target_count=float(self._target_count),
             grad_norm=float(self._grad_norm),
-            costs=StreamStats.from_list(costs),
+            stats=StreamStats.from_list(stats),
         )
         self.restart()
         return closed
