@@ -29,17 +29,16 @@ from cluster.errors import run_command
 from cluster.scratch import scratch_folder
 from cluster.session import ray_session
 from data_pipeline.dataset.manifest import open_dataset
-from data_pipeline.dataset.tokenizer import Tokenizer
 from data_pipeline.preparation.images import ImagePolicy
-from data_pipeline.stream import Batch, Position, TrainStream
+from data_pipeline.stream import Batch, StreamPosition, TrainStream
 from data_pipeline.synthesis.formulas.grammar import FormulaConfig
 from data_pipeline.synthesize import synthesize_formulas
-from trainers.checkpoint.format import DataInfo, build_recognizer
 from trainers.config.load import load_config
 from trainers.config.train import TrainConfig
 from trainers.optim import Schedule
-from trainers.run.launch_ray import run_training
-from trainers.run.preflight import new_run
+from trainers.run.directory import new_run
+from trainers.run.launch_ray import launch_ray
+from trainers.run.preflight import preflight
 from trainers.tasks.sequence import SequenceTask
 from trainers.tracking import Console
 
@@ -53,10 +52,11 @@ def plain_script(rank: int, workers: int, port: int, config: TrainConfig, result
     if workers > 1:
         dist.init_process_group("gloo", init_method=f"tcp://127.0.0.1:{port}", rank=rank, world_size=workers)
     dataset = open_dataset(config.data.dataset)
-    tokenizer = Tokenizer(dataset.manifest.charset)
+    task = SequenceTask.from_dataset(dataset.manifest, config)
+    tokenizer = task.tokenizer
     batches = memory_batches(config, rank, workers)
     torch.manual_seed(config.seed)
-    model: nn.Module = build_recognizer(config, SequenceTask(tokenizer), DataInfo.of(dataset.manifest))
+    model: nn.Module = task.build_model()
     model = model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     if workers > 1:
         model = DistributedDataParallel(model)
@@ -67,7 +67,7 @@ def plain_script(rank: int, workers: int, port: int, config: TrainConfig, result
     speeds: list[float] = []
     images, loss_sum, tokens, started = 0, 0.0, 0, time.perf_counter()
     for step, batch in enumerate(batches, start=1):
-        targets = torch.from_numpy(batch.targets)
+        targets = torch.from_numpy(batch.targets["tokens"])
         logits = model(torch.from_numpy(batch.images), targets[:, :-1], torch.from_numpy(batch.sizes)).logits
         loss = F.cross_entropy(logits.flatten(0, 1), targets[:, 1:].flatten(), ignore_index=tokenizer.pad_id)
         optimizer.zero_grad(set_to_none=True)
@@ -106,7 +106,7 @@ def plain(config: TrainConfig, workers: int) -> tuple[list[float], float]:
 
 def inkray(config: TrainConfig) -> tuple[list[float], float, float]:
     """Train through Ray. Returns images/s and the last loss as `plain`, and the share of waiting."""
-    result = run_training(config, new_run(config), Console(io.StringIO()))
+    result = launch_ray(preflight(config), new_run(config), Console(io.StringIO()))
     rows = [row for row in result.history if "train/loss" in row]
     wait = statistics.median(row["data/wait_share"] for row in rows[1:])
     return [row["data/images_per_s"] for row in rows], rows[-1]["train/loss"], wait
@@ -115,11 +115,12 @@ def inkray(config: TrainConfig) -> tuple[list[float], float, float]:
 def memory_batches(config: TrainConfig, rank: int = 0, workers: int = 1) -> list[Batch]:
     """The batches of a rank of the run's epoch, all of them in memory."""
     dataset = open_dataset(config.data.dataset)
+    task = SequenceTask.from_dataset(dataset.manifest, config)
     stream = TrainStream(
-        dataset, config.data.train_split, Tokenizer(dataset.manifest.charset), config.stream,
+        dataset, config.data.train_split, task.target_encoder(), config.stream,
         seed=config.seed, global_batch_size=config.global_batch_size, rank=rank, world_size=workers,
     )  # fmt: skip
-    return list(stream.batches(Position(), 1))
+    return list(stream.batches(StreamPosition(), 1))
 
 
 def main() -> int:

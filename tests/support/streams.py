@@ -8,22 +8,35 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 from data_pipeline.dataset.manifest import Dataset
+from data_pipeline.dataset.token_targets import TokenTargets
 from data_pipeline.dataset.tokenizer import Tokenizer
-from data_pipeline.stream import Batch, Position, StreamConfig, TrainStream
+from data_pipeline.stream import Batch, StreamConfig, StreamPosition, TrainStream
 
 CONFIG = StreamConfig(window_row_groups=2)
 SEED = 3
 BATCH = 32
 
 
+def targets_of(dataset: Dataset, config: StreamConfig = CONFIG) -> TokenTargets:
+    return TokenTargets(Tokenizer(dataset.manifest.charset), config.max_tokens)
+
+
 def train_stream(dataset: Dataset, rank: int = 0, world_size: int = 1, config: StreamConfig = CONFIG) -> TrainStream:
-    tokenizer = Tokenizer(dataset.manifest.charset)
     return TrainStream(
-        dataset, "train", tokenizer, config, seed=SEED, global_batch_size=BATCH, rank=rank, world_size=world_size
+        dataset,
+        "train",
+        targets_of(dataset, config),
+        config,
+        seed=SEED,
+        global_batch_size=BATCH,
+        rank=rank,
+        world_size=world_size,
     )
 
 
-def of_all_ranks(dataset: Dataset, world_size: int, config: StreamConfig, start: Position, epochs: int) -> list[list[Batch]]:
+def of_all_ranks(
+    dataset: Dataset, world_size: int, config: StreamConfig, start: StreamPosition, epochs: int
+) -> list[list[Batch]]:
     """The batches of every rank, each read in a thread of its own, as workers read side by side."""
     box: queue.Queue[Any] = queue.Queue()
 

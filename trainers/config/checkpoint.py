@@ -14,7 +14,7 @@ class CheckpointConfig:
 
     every_steps: int = 0  # write one after every so many steps; 0: at the ends of epochs only
     keep: int = 1  # how many of the best by `metric` are kept; the last one always is
-    metric: str = "val/score"  # what the best is chosen by; metrics of a source are possible, too: val/printed/wer
+    metric: str = "auto"  # what the best is chosen by: val/wer, of a source val/printed/wer; auto: the task's own
     mode: Mode = "auto"  # whether more or less of the metric is better; auto: the metric's own direction
     timeout_s: float = 600.0  # how long the end of a run waits for storage that does not take its last checkpoint
 

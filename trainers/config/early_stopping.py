@@ -13,7 +13,7 @@ class EarlyStoppingConfig:
     """After how many validations without an improvement a run ends."""
 
     patience: int = 0  # validations, which are epochs unless validate_every says otherwise; 0: never
-    metric: str = "val/score"  # of the validation; of its sources, too: val/printed/wer
+    metric: str = "auto"  # of the validation: val/wer, of a source val/printed/wer; auto: the task's own
     mode: Mode = "auto"  # whether more or less of the metric is better; auto: the metric's own direction
     min_delta: float = 0.0  # how much better counts as better
 

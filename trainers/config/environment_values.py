@@ -77,6 +77,13 @@ def with_expressions(config: Any) -> DictConfig:
     return values
 
 
+def stored_values(config: Any) -> dict[str, Any]:
+    """All values of `config` as they may be stored and shown: those from the environment as expressions."""
+    values = OmegaConf.to_container(with_expressions(config))
+    assert isinstance(values, dict)
+    return {str(key): value for key, value in values.items()}
+
+
 def stored_value(config: Any, path: str) -> Any:
     """The value at `path` as it may be stored and shown: one from the environment as its expression."""
     expression, value = getattr(config, _ATTRIBUTE, {}).get(path, ("", None))

@@ -21,12 +21,12 @@ _HOOKS: dict[Compression, Any] = {
 }
 
 
-def several_ranks() -> bool:
+def is_distributed() -> bool:
     """Whether there are other ranks than this."""
     return dist.is_available() and dist.is_initialized() and dist.get_world_size() > 1
 
 
-def bare(model: nn.Module) -> Any:
+def unwrap_model(model: nn.Module) -> Any:
     """The network itself, whatever it is wrapped in."""
     return model.module if isinstance(model, DistributedDataParallel) else model
 
@@ -49,9 +49,9 @@ def with_synchronized_norms(network: nn.Module, compute: ComputeConfig, device: 
     return converted
 
 
-def wrapped(network: nn.Module, config: DdpConfig, device: torch.device) -> nn.Module:
+def wrap_ddp(network: nn.Module, config: DdpConfig, device: torch.device) -> nn.Module:
     """`network` under DDP where there are several ranks, else as it is. Gradients are views of the buckets: a copy less."""
-    if not several_ranks() or not any(parameter.requires_grad for parameter in network.parameters()):
+    if not is_distributed() or not any(parameter.requires_grad for parameter in network.parameters()):
         return network
     model = DistributedDataParallel(
         network,

@@ -20,7 +20,7 @@ class EarlyStopping:
         """Take the metrics of a validation; those without the metric say nothing, and NaN is no improvement."""
         if self._criterion.metric not in metrics:
             return
-        value = self._criterion.goodness(metrics)
+        value = self._criterion.rank(metrics)
         if value > self.best + self._config.min_delta:
             self.best, self.epochs_since = value, 0
         else:

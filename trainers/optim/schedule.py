@@ -1,4 +1,4 @@
-"""The rate, and the momentum that goes with it, as functions of the number of a step: nothing to store, nothing to lose."""
+"""Learning rate and momentum as functions of the number of a step: nothing to store, nothing to lose."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ RISE = 0.45  # ... rises for this share of the steps, falls for as many, and die
 BETA1 = (0.95, 0.85)  # of cyclic: at its ends and at the peak
 
 
-def rate(config: ScheduleConfig, step: int, total_steps: int, epochs: int) -> float:
-    """The rate of step number `step`, from 0, as a share of the peak; beyond `total_steps` that of the end.
+def lr_ratio(config: ScheduleConfig, step: int, total_steps: int, epochs: int) -> float:
+    """The learning rate of step number `step`, from 0, as a share of the peak; beyond `total_steps` that of the end.
 
     Epochs count as equally long. A warm-up is linear and reaches the peak with its last step.
     """
@@ -88,7 +88,7 @@ _SHAPES: dict[ScheduleName, Callable[[ScheduleConfig, int, int, int], float]] = 
 
 
 class Schedule:
-    """Writes the rate of a step into an optimizer, each group's share of it, whose peak is the optimizer's own rate.
+    """Writes the learning rate of a step into an optimizer, each group's share of it; the peak is the optimizer's own.
 
     `lr`: the rate last written, before the groups' shares.
     """
@@ -102,7 +102,7 @@ class Schedule:
     def set(self, step: int, held: float | None = None) -> None:
         """Make ready for step number `step`, from 0. `held`: a share of the peak in place of the schedule's."""
         where = self._config, step, self._total_steps, self._epochs
-        self.lr = self.peak * (rate(*where) if held is None else held)
+        self.lr = self.peak * (lr_ratio(*where) if held is None else held)
         beta1 = momentum(*where)
         for group in self._optimizer.param_groups:
             group["lr"] = self.lr * group.get("lr_scale", 1.0)

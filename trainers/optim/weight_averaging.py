@@ -38,7 +38,7 @@ class Averaging:
         """Whether `gather_statistics` has something to do before `network` is of use."""
         return False
 
-    def held_rate(self, step: int) -> float | None:
+    def lr_override(self, step: int) -> float | None:
         """The share of the peak at which the rate of step number `step`, from 0, is held, None where it is the schedule's."""
         return None
 
@@ -118,7 +118,7 @@ class StochasticAverage(Averaging):
         """Whether there are averaged weights and layers whose statistics are not theirs."""
         return self._count > 0 and bool(self._layers())
 
-    def held_rate(self, step: int) -> float | None:
+    def lr_override(self, step: int) -> float | None:
         """From the beginning of the last part the configured share, if there is one."""
         return self.config.lr_scale if self.config.lr_scale and step >= self.start else None
 

@@ -1,7 +1,1 @@
-"""What is left to look at after a run: pictures, one HTML page, a model card. Plain data in, files out."""
-
-from trainers.report.model_card import model_card
-from trainers.report.record import AttentionExample, Example, RunReport
-from trainers.report.write import write_report
-
-__all__ = ["AttentionExample", "Example", "RunReport", "model_card", "write_report"]
+"""The report of a run: one HTML page with its images, a model card, tables of metrics. Plain data in, files out."""

@@ -1,74 +1,59 @@
-"""How a number or a setting is written in a report, by the name of its key."""
+"""How numbers, metrics and settings are written on a page and in a model card."""
 
 import math
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from trainers.tasks.metrics.sequence import DIRECTIONS
+from trainers.report.record import RunReport
+from trainers.tasks.presentation import MetricColumn, Table
 
-# Shares of one, written in percent. The last part of a key counts: `val/exact_match` is an `exact_match`.
-SHARES = {
-    "exact_match": "Exact match",
-    "within_1": "≤ 1 error",
-    "within_2": "≤ 2 errors",
-    "wer": "WER",
-    "source_wer": "WER of the source",
-    "cer": "CER",
-    "score": "Score",
-    "accuracy": "Accuracy",
-    "macro_f1": "Macro F1",
-    "micro_f1": "Micro F1",
-    "mean_average_precision": "mAP",
-    "wait_share": "Waiting for data",
-}
-LOWER_IS_BETTER = frozenset({name for name, direction in DIRECTIONS.items() if direction == "min"} | {"wait_share"})
-HEADLINES = ("exact_match", "wer", "score", "accuracy", "macro_f1", "count")  # the tiles of a page, where they occur
-# The curves of a run; a source of the data (`val/printed/exact_match`) gets the first that occurs, not all.
-CURVES = ("exact_match", "accuracy", "macro_f1", "wer", "cer", "score")
-_LABELS = SHARES | {"loss": "Loss", "lr": "Learning rate", "count": "Images", "images_per_s": "Images/s"}
+MISSING = "–"
 
 
-def last_part(key: str) -> str:
-    """`exact_match` of `val/exact_match`."""
-    return key.rsplit("/", 1)[-1]
-
-
-def label(key: str) -> str:
-    """What a reader calls the figure."""
-    name = last_part(key)
-    return _LABELS.get(name, name.replace("_", " ").capitalize())
-
-
-def curve_label(key: str) -> str:
-    """The figure, and the source of the data where it is of one: `Exact match, printed`."""
-    source = key.split("/")[1:-1]
-    return ", ".join([label(key), *source])
-
-
-def is_share(key: str) -> bool:
-    """Whether the figure is a share of one."""
-    return last_part(key) in SHARES
-
-
-def written(key: str, value: Any) -> str:
-    """The value as a reader wants it: percent, whole numbers with thousands set apart, else four digits."""
+def number(value: Any) -> str:
+    """A value as a reader wants it: whole numbers with thousands set apart, else four digits; other types as they are."""
     if value is None:
-        return "–"
+        return MISSING
     if isinstance(value, bool) or not isinstance(value, int | float):
         return str(value)
     if not math.isfinite(value):
-        return "–" if math.isnan(value) else str(value)
-    if is_share(key):
-        return f"{100 * value:.1f} %"
-    if float(value).is_integer():
-        return f"{int(value):,}"
-    return f"{value:.4g}"
+        return MISSING if math.isnan(value) else str(value)
+    return f"{int(value):,}" if float(value).is_integer() else f"{value:.4g}"
 
 
-def columns(groups: Mapping[str, Mapping[str, float]]) -> list[str]:
-    """The keys that occur in any group, in the order in which they first do; the count last."""
-    found = list(dict.fromkeys(key for group in groups.values() for key in group))
-    return sorted(found, key=lambda key: last_part(key) == "count")
+def metric_text(column: MetricColumn, value: float | None) -> str:
+    """The value of a metric in its own format, whole numbers with thousands set apart."""
+    if value is None or math.isnan(value):
+        return MISSING
+    text = column.text(value).strip()
+    return f"{int(text):,}" if text.isdecimal() else text
+
+
+def heading(column: MetricColumn) -> str:
+    """What a page calls a metric: its title, or its label with a capital letter."""
+    return column.title or column.label[:1].upper() + column.label[1:]
+
+
+def metric_columns(report: RunReport) -> list[MetricColumn]:
+    """The columns of the metrics that occur: the task's in its order, then unknown ones, counts last."""
+    known = {column.key: column for column in (*report.headlines, *report.details)}
+    found = dict.fromkeys(key for row in report.metrics.values() for key in row)
+    unknown = [MetricColumn(key, key.replace("_", " "), ".4g") for key in found if key not in known]
+    columns = [column for column in known.values() if column.key in found]
+    return sorted([*columns, *unknown], key=lambda column: column.better is None)
+
+
+def metrics_rows(report: RunReport, arrows: bool = False) -> Table:
+    """All metrics of a report as texts, a row by name; `arrows` mark the columns of which less is better."""
+    columns = metric_columns(report)
+    heads = [heading(column) + (" ↓" if arrows and column.better == "min" else "") for column in columns]
+    rows = [[name, *(metric_text(column, row.get(column.key)) for column in columns)] for name, row in report.metrics.items()]
+    return Table(["", *heads], rows)
+
+
+def main_metric(report: RunReport) -> MetricColumn | None:
+    """The first headline that says how good the model is."""
+    return next((column for column in report.headlines if column.better is not None), None)
 
 
 def flattened(settings: Mapping[str, Any], prefix: str = "") -> Iterable[tuple[str, str]]:
@@ -78,6 +63,6 @@ def flattened(settings: Mapping[str, Any], prefix: str = "") -> Iterable[tuple[s
         if isinstance(value, Mapping):
             yield from flattened(value, f"{name}.")
         elif isinstance(value, list | tuple):
-            yield name, ", ".join(written(name, item) for item in value)
+            yield name, ", ".join(map(number, value))
         else:
-            yield name, written(name, value)
+            yield name, number(value)

@@ -1,27 +1,30 @@
-"""What a checkpoint reads of a split, as figures and as a table of text."""
+"""Metrics of a split, and of its sources apart, as a table of text."""
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
+
 from cluster.redaction import printable
-from trainers.tasks.metrics.sequence import GroupedSums
+from trainers.tasks.metrics.base import GroupedMetrics
+from trainers.tasks.presentation import MetricColumn
 
 
-def split_figures(split: str, sums: GroupedSums) -> dict[str, dict[str, float]]:
-    """The figures of a split, and of its sources apart where there are several."""
-    figures = {split: sums.total.averages()}
-    if len(sums.groups) > 1:
-        figures |= {f"{split}, {name}": part.averages() for name, part in sorted(sums.groups.items())}
-    return figures
+def split_metrics(split: str, metrics: GroupedMetrics) -> dict[str, dict[str, float]]:
+    """The metrics of a split, and of its sources apart where there are several."""
+    return {split: metrics.whole()} | {f"{split}, {name}": part for name, part in metrics.parts().items()}
 
 
-def figures_table(figures: dict[str, dict[str, float]]) -> str:
-    """The figures as a table of text."""
-    figures = {printable(name): row for name, row in figures.items()}  # of sources, which are folders of somebody's
-    width = max(map(len, figures))
-    lines = [f"{'':{width}}  {'images':>7}  {'exact':>7}  {'WER':>7}  {'CER':>7}  {'score':>6}"]
-    for name, row in figures.items():
-        lines.append(
-            f"{name:{width}}  {row['count']:7.0f}  {100 * row['exact_match']:5.1f} %  {100 * row['wer']:5.1f} %  "
-            f"{100 * row['cer']:5.1f} %  {row['score']:.4f}"
-        )
+def metrics_table(metrics: dict[str, dict[str, float]], columns: Sequence[MetricColumn]) -> str:
+    """The headline metrics of each row as a table of text."""
+    names = [printable(name) for name in metrics]  # sources are named after folders, which may hold anything
+    texts = [["", *names]]
+    for column in columns:
+        values = [column.text(row.get(column.key, math.nan)) for row in metrics.values()]
+        texts.append([column.label, *values])
+    widths = [max(map(len, cells)) for cells in texts]
+    lines = []
+    for name, *cells in zip(*texts, strict=True):
+        padded = [f"{cell:>{width}}" for cell, width in zip(cells, widths[1:], strict=True)]
+        lines.append("  ".join([f"{name:{widths[0]}}", *padded]))
     return "\n".join(lines)

@@ -29,7 +29,7 @@ class StudyConfig:
     arms: dict[str, list[str]] = field(default_factory=dict)  # name -> overrides
     grid: dict[str, list[Any]] = field(default_factory=dict)  # key -> values: their product are arms, too
     seeds: list[int] = field(default_factory=lambda: [0])
-    metric: str = "val/score"  # of the validation: arms are ranked by the best that they came to
+    metric: str = "auto"  # of the validation: arms are ranked by the best that they came to
     mode: Mode = "auto"  # the metric's own direction
     max_concurrent: int = 2
     runs_dir: str = "runs"

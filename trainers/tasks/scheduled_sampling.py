@@ -11,7 +11,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from models import OwnTokens
+from models import SampledTokens
 from trainers.config.scheduled_sampling import RatioSchedule, SamplingMode, ScheduledSamplingConfig
 
 COINS = 4098  # in the place of a rank, beside the seeds of dropout
@@ -78,7 +78,9 @@ MODES: dict[SamplingMode, Draw] = {
 }
 
 
-def own_tokens(config: ScheduledSamplingConfig, step: int, total_steps: int, targets: Tensor, seed: int) -> OwnTokens | None:
+def sampled_tokens(
+    config: ScheduledSamplingConfig, step: int, total_steps: int, targets: Tensor, seed: int
+) -> SampledTokens | None:
     """Where the tokens that are fed, all but the last of `targets` (B, T + 1), give way to the model's own, or None.
 
     The coins of a batch or of its positions follow from (seed, step) alone: all ranks toss the same. Those of tokens are
@@ -91,4 +93,4 @@ def own_tokens(config: ScheduledSamplingConfig, step: int, total_steps: int, tar
     if mask is None:
         return None
     mask[:, 0] = False
-    return OwnTokens(mask, config.passes)
+    return SampledTokens(mask, config.passes)

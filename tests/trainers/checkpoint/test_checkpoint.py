@@ -9,12 +9,13 @@ from typing import Any
 import pytest
 import timm
 import torch
+from trainers.prediction.decoding_options import decoding_of
 
 from cluster.errors import UserError
 from data_pipeline.dataset.tokenizer import Tokenizer
 from data_pipeline.preparation.images import ImagePolicy
 from data_pipeline.storage.base import open_storage
-from data_pipeline.stream.plan import Position
+from data_pipeline.stream.plan import StreamPosition
 from models import Decoding
 from tests.support.runs import KINDS, SMALL
 from trainers.checkpoint.format import (
@@ -31,7 +32,6 @@ from trainers.checkpoint.format import (
 )
 from trainers.config.load import load_config
 from trainers.engine.step import TrainStep
-from trainers.prediction.decoding_options import decoding_of
 from trainers.tasks.sequence import SequenceTask
 
 TOKENIZER = Tokenizer(["a", "b"])
@@ -47,7 +47,7 @@ def write(
     step = TrainStep(model, task, config.optim, 10, torch.device("cpu"))
     folder.mkdir(parents=True, exist_ok=True)
     metrics = {"val/score": score}
-    snapshot = Snapshot.take(model, config, tokenizer, data, step.state_dict(), Position(3, 64), metrics, "card")
+    snapshot = Snapshot.take(model, config, tokenizer, data, step.state_dict(), StreamPosition(3, 64), metrics, "card")
     snapshot.write(open_storage(folder))
     return model
 
@@ -59,7 +59,7 @@ def test_what_is_saved_is_loaded(tmp_path: Path) -> None:
     for name, tensor in model.state_dict().items():
         assert torch.equal(tensor, loaded.model.state_dict()[name]), name
     state = load_trainer_state(open_storage(tmp_path / "c"))
-    assert (state.position, state.step["steps"]) == (Position(3, 64), 0)
+    assert (state.position, state.step["steps"]) == (StreamPosition(3, 64), 0)
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -90,7 +90,7 @@ def test_a_checkpoint_is_loaded_without_asking_for_pretrained_weights(tmp_path: 
     assert loaded.config.model.backbone.timm.pretrained, "what it was trained from stays known"
     assert torch.equal(loaded.model.backbone.net.conv1[0].weight, model.backbone.net.conv1[0].weight)  # type: ignore[union-attr,index]
     assert decoding_of(str(tmp_path), ["decoding.method=beam"]).method == "beam"
-    with pytest.raises(UserError, match=r"model\.backbone\.timm\.pretrained.*not to be had"):
+    with pytest.raises(UserError, match=r"model\.backbone\.timm\.pretrained.*cannot load the weights"):
         build_recognizer(loaded.config, loaded.task, DATA, pretrained=True)
 
 
@@ -117,7 +117,7 @@ def test_a_checkpoint_that_is_not_whole_is_one_message(tmp_path: Path, name: str
     ("name", "old", "new"),
     [
         ("vocab.json", '"b"', '"c"'),
-        ("data.json", '"colour": "gray"', '"colour": "red"'),
+        ("data.json", '"color": "gray"', '"color": "red"'),
         ("data.json", '"background": 255', '"background": 999'),
         ("data.json", '"height": 64', '"height": "x"'),
         ("data.json", '"max_length": 8', '"max_length": 0'),

@@ -25,7 +25,7 @@ class Poisoned(SequenceTask):
 
     def loss_sum(self, model: Any, batch: DeviceBatch, own: Any = None) -> torch.Tensor:
         loss = super().loss_sum(model, batch, own)
-        return loss * float("nan") if (batch.targets == self.tokenizer.encode("d")[1]).any() else loss
+        return loss * float("nan") if (batch.targets["tokens"] == self.tokenizer.encode("d")[1]).any() else loss
 
 
 class Pushed:

@@ -17,9 +17,10 @@ import torch.multiprocessing as mp
 from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
+from data_pipeline.dataset.token_targets import TokenTargets
 from data_pipeline.dataset.tokenizer import Tokenizer
 from data_pipeline.stream.batch import Batch
-from data_pipeline.stream.plan import Position
+from data_pipeline.stream.plan import StreamPosition
 from models import Decoding, ModelConfig, build_model
 from tests.support.runs import KINDS, SMALL
 from trainers.config.compute import Precision
@@ -49,27 +50,25 @@ def tiny_model(norm: str = "pre") -> nn.Module:
 
 def batch_of(texts: list[str], weights: list[float] | None = None, seed: int = 0) -> Batch:
     rng = np.random.default_rng(seed)
-    encoded = [TOKENIZER.encode(text) for text in texts]
-    targets = np.full((len(texts), max(map(len, encoded))), TOKENIZER.pad_id, np.int64)
-    for row, ids in zip(targets, encoded, strict=True):
-        row[: len(ids)] = ids
+    encoder = TokenTargets(TOKENIZER)
+    targets = encoder.collate([encoder.encode({"text": text}) for text in texts], len(texts))
     return Batch(
         images=rng.integers(0, 256, (len(texts), 1, 32, 64), dtype=np.uint8),
         sizes=np.tile([32, 64], (len(texts), 1)),
         targets=targets,
         weights=np.array(weights or [1.0] * len(texts), np.float32),
         ids=[str(i) for i in range(len(texts))],
-        texts=texts,
         sources=[""] * len(texts),
-        position=Position(),
+        columns={"text": texts},
+        position=StreamPosition(),
         global_size=len(texts),
     )
 
 
 def part(batch: Batch, rows: slice) -> Batch:
     return Batch(
-        batch.images[rows], batch.sizes[rows], batch.targets[rows], batch.weights[rows], batch.ids[rows], batch.texts[rows],
-        batch.sources[rows], batch.position, batch.global_size,
+        batch.images[rows], batch.sizes[rows], {"tokens": batch.targets["tokens"][rows]}, batch.weights[rows], batch.ids[rows],
+        batch.sources[rows], {"text": batch.columns["text"][rows]}, batch.position, batch.global_size,
     )  # fmt: skip
 
 
@@ -108,8 +107,8 @@ def test_rows_of_weight_zero_add_nothing_to_the_loss() -> None:
     whole = to_device(batch, CPU)
     kept = to_device(batch_of(["a b", "c d a", "b"]), CPU)
     rows = torch.tensor([0, 2])
-    logits = model(kept.images[rows], kept.targets[rows, :-1], kept.sizes[rows]).logits.log_softmax(-1)
-    labels = kept.targets[rows, 1:]
+    logits = model(kept.images[rows], kept.targets["tokens"][rows, :-1], kept.sizes[rows]).logits.log_softmax(-1)
+    labels = kept.targets["tokens"][rows, 1:]
     expected = -logits.gather(-1, labels[..., None])[..., 0][labels != TOKENIZER.pad_id].sum()
     assert float(task.loss_sum(model, whole).detach()) == pytest.approx(float(expected.detach()), rel=1e-5)
     assert int(task.token_count(whole)) == 3 + 2
@@ -245,7 +244,7 @@ def test_validation_is_greedy_and_its_loss_neither_smoothed_nor_repelled() -> No
     assert float(task.loss_sum(model, tensors).detach()) != pytest.approx(sums.total.loss, rel=1e-4)
     greedy = plain.predict(model, tensors.images, tensors.sizes)  # type: ignore[arg-type]
     expected = GroupedSums()
-    for text, truth in zip(greedy, batch.texts, strict=True):
+    for text, truth in zip(greedy, batch.columns["text"], strict=True):
         expected.add(text, truth)
     assert (sums.total.edits, sums.total.exact) == (expected.total.edits, expected.total.exact)
     short = task.predict(model, tensors.images, tensors.sizes)  # type: ignore[arg-type]

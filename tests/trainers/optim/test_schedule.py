@@ -15,13 +15,13 @@ from torch.optim.lr_scheduler import CosineAnnealingLR, LRScheduler, StepLR
 
 from trainers.config.optim import ScheduleName
 from trainers.optim import Schedule, ScheduleConfig
-from trainers.optim.schedule import momentum, rate
+from trainers.optim.schedule import lr_ratio, momentum
 
 NAMES: tuple[Any, ...] = get_args(ScheduleName)
 
 
 def rates(config: ScheduleConfig, steps: int, epochs: int = 1, upto: int | None = None) -> list[float]:
-    return [rate(config, step, steps, epochs) for step in range(upto or steps)]
+    return [lr_ratio(config, step, steps, epochs) for step in range(upto or steps)]
 
 
 def of_torch(kind: type[LRScheduler], steps: int, **settings: Any) -> list[float]:
@@ -43,7 +43,7 @@ def test_the_default_rises_to_the_peak_and_falls_to_a_thousandth() -> None:
     for step in range(10, 100):
         wave = 0.5 + 0.5 * math.cos(math.pi * (step - 10) / 90)
         assert values[step] == pytest.approx(0.001 + 0.999 * wave, rel=1e-12)
-    assert rate(ScheduleConfig(), 100, 100, 1) == rate(ScheduleConfig(), 500, 100, 1) == pytest.approx(1e-3)
+    assert lr_ratio(ScheduleConfig(), 100, 100, 1) == lr_ratio(ScheduleConfig(), 500, 100, 1) == pytest.approx(1e-3)
 
 
 def test_cosine_is_torch_s() -> None:
@@ -59,7 +59,7 @@ def test_cosine_by_epochs_is_torch_s_stepped_at_their_ends() -> None:
     config = ScheduleConfig("cosine", warmup_ratio=0, per_epoch=True)
     expected = [value for value in of_torch(CosineAnnealingLR, 6, T_max=6) for _ in range(17)]
     assert rates(config, 6 * 17, epochs=6) == pytest.approx(expected)
-    assert rate(config, 6 * 17 + 3, 6 * 17, 6) == expected[-1]
+    assert lr_ratio(config, 6 * 17 + 3, 6 * 17, 6) == expected[-1]
 
 
 @pytest.mark.parametrize("per_epoch", [False, True])
@@ -95,9 +95,9 @@ def test_cyclic_is_the_source_s(total: int) -> None:
             lr, beta = (peak / 10) * (1 + 9 * (2 * c - it) / c), 0.85 + 0.1 * (it - c) / c
         else:
             lr, beta = (peak / 10) * (1 - 0.99 * (it - 2 * c) / (total - 2 * c)), 0.95
-        assert peak * rate(config, it, total, 1) == pytest.approx(lr, rel=1e-9), it
+        assert peak * lr_ratio(config, it, total, 1) == pytest.approx(lr, rel=1e-9), it
         assert momentum(config, it, total, 1) == pytest.approx(beta, rel=1e-9), it
-    assert rate(config, 2 * total, total, 1) == pytest.approx(1e-3)
+    assert lr_ratio(config, 2 * total, total, 1) == pytest.approx(1e-3)
 
 
 @given(
@@ -113,15 +113,15 @@ def test_a_rate_is_a_share_of_the_peak_wherever_a_run_is(
     name: Any, warmup: float, floor: float, per_epoch: bool, epochs: int, total: int, step: int
 ) -> None:
     config = ScheduleConfig(name, warmup, floor, per_epoch=per_epoch)
-    value = rate(config, step, total, epochs)
+    value = lr_ratio(config, step, total, epochs)
     assert 0 <= value <= 1
-    assert rate(config, total + 7, total, epochs) == rate(config, total + 1, total, epochs), "it stays at its end"
+    assert lr_ratio(config, total + 7, total, epochs) == lr_ratio(config, total + 1, total, epochs), "it stays at its end"
     beta1 = momentum(config, step, total, epochs)
     assert beta1 is None if name != "cyclic" else 0.85 - 1e-9 <= beta1 <= 0.95  # type: ignore[operator]
     if per_epoch:
         epoch = min(step * epochs // total, epochs - 1)
         first = -(-epoch * total // epochs)
-        assert value == rate(config, min(first, step), total, epochs), "an epoch has one rate"
+        assert value == lr_ratio(config, min(first, step), total, epochs), "an epoch has one rate"
 
 
 def two_groups(kind: type[torch.optim.Optimizer], **settings: Any) -> torch.optim.Optimizer:
@@ -135,7 +135,7 @@ def test_a_schedule_writes_each_group_s_share_and_needs_no_history() -> None:
     schedule = Schedule(optimizer, ScheduleConfig("cosine", warmup_ratio=0.1), 50, 1)
     for step in (30, 0, 49, 3):
         schedule.set(step)
-        expected = 0.4 * rate(ScheduleConfig("cosine", warmup_ratio=0.1), step, 50, 1)
+        expected = 0.4 * lr_ratio(ScheduleConfig("cosine", warmup_ratio=0.1), step, 50, 1)
         assert [group["lr"] for group in optimizer.param_groups] == [expected, 0.25 * expected]
         assert schedule.lr == expected
     assert {group["betas"] for group in optimizer.param_groups} == {(0.7, 0.98)}, "not this schedule's"

@@ -6,9 +6,9 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+from trainers.report.figure import RIGHT, WRONG
 
 from trainers.report.attention_strip import draw_attention_sheet, overlaid
-from trainers.report.figure import RIGHT, WRONG
 from trainers.report.learning_curves import _panels, curve, draw_learning_curves
 from trainers.report.record import AttentionExample, Example, Image
 from trainers.report.sample_grid import draw_sample_sheet

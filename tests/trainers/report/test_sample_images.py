@@ -60,7 +60,7 @@ def padded_batch() -> Batch:
         batch,
         images=np.concatenate([batch.images, blank]).repeat(2, axis=2),
         sizes=np.append(batch.sizes * [2, 1], [[8, 8]], 0),
-        targets=np.concatenate([batch.targets, batch.targets[:1]]),
+        targets={name: np.concatenate([target, target[:1]]) for name, target in batch.targets.items()},
         weights=np.append(batch.weights, np.float32(0)),
     )
 
@@ -89,11 +89,11 @@ def test_the_longest_text_that_was_read_right_has_its_attention_shown(drawn: dic
     tensors = to_device(batch, CPU)
     read = TASK.predict(model, tensors.images[1:3], tensors.sizes[1:3])
     assert read[1], "the network says something of the narrow image"
-    sample_pictures(model, TASK, replace(batch, texts=["a", "not this", read[1]]), tensors, 8)
+    sample_pictures(model, TASK, replace(batch, columns={"text": ["a", "not this", read[1]]}), tensors, 8)
     attention: AttentionExample = drawn["draw_attention_sheet"]
     assert attention.image.shape == (48, 40) and list(attention.tokens) == read[1].split()
     # As many rows and columns as the small image has, not those of its padding.
-    small, large = model.backbone.cells(torch.tensor([[48, 40], [64, 64]])).tolist()
+    small, large = model.backbone.feature_sizes(torch.tensor([[48, 40], [64, 64]])).tolist()
     assert list(attention.maps.shape[1:]) == small
     assert small[0] < large[0] and small[1] < large[1]
 

@@ -27,7 +27,7 @@ from trainers.config.scheduled_sampling import SamplingMode, ScheduledSamplingCo
 from trainers.engine.step import DeviceBatch, StepConfig, TrainStep
 from trainers.tasks.device_batch import to_device
 from trainers.tasks.losses import LossConfig
-from trainers.tasks.scheduled_sampling import MODES, SCHEDULES, own_tokens, truth_ratio
+from trainers.tasks.scheduled_sampling import MODES, SCHEDULES, sampled_tokens, truth_ratio
 from trainers.tasks.sequence import SequenceTask
 
 TARGETS = torch.randint(3, 9, (4, 31), generator=torch.Generator().manual_seed(0))
@@ -74,20 +74,20 @@ def test_a_schedule_goes_steadily_from_one_ratio_to_the_other(
 @pytest.mark.parametrize("mode", MODES)
 def test_the_truth_alone_where_the_ratio_is_one(mode: SamplingMode) -> None:
     state = torch.random.get_rng_state()
-    assert all(own_tokens(ScheduledSamplingConfig(mode, 1.0), step, 400, TARGETS, 0) is None for step in STEPS)
+    assert all(sampled_tokens(ScheduledSamplingConfig(mode, 1.0), step, 400, TARGETS, 0) is None for step in STEPS)
     assert torch.equal(state, torch.random.get_rng_state()), "nothing is drawn that dropout would miss"
 
 
 @pytest.mark.parametrize("mode", [mode for mode in MODES if mode != "always"])
 def test_nothing_but_bos_where_the_ratio_is_zero(mode: SamplingMode) -> None:
-    own = own_tokens(ScheduledSamplingConfig(mode, 0.0, passes=3), 7, 400, TARGETS, 0)
+    own = sampled_tokens(ScheduledSamplingConfig(mode, 0.0, passes=3), 7, 400, TARGETS, 0)
     assert own is not None and own.passes == 3 and own.mask.dtype == torch.bool
     assert own.mask.shape == (4, 30) and not own.mask[:, 0].any() and own.mask[:, 1:].all()
 
 
 def shares(mode: SamplingMode, seed: int = 0) -> torch.Tensor:
     """The masks of some steps (steps, 4, 30), with a ratio of 0.7."""
-    drawn = [own_tokens(ScheduledSamplingConfig(mode, 0.7), step, 400, TARGETS, seed) for step in STEPS]
+    drawn = [sampled_tokens(ScheduledSamplingConfig(mode, 0.7), step, 400, TARGETS, seed) for step in STEPS]
     return torch.stack([torch.zeros(4, 30, dtype=torch.bool) if own is None else own.mask for own in drawn])
 
 
@@ -112,7 +112,7 @@ def test_all_ranks_toss_the_same_coins_for_texts_of_any_length(mode: SamplingMod
     assert torch.equal(ours, shares(mode)), "they follow from the seed and the step"
     assert not torch.equal(ours, shares(mode, seed=1))
     for step in STEPS[:40]:
-        short = own_tokens(ScheduledSamplingConfig(mode, 0.7), step, 400, TARGETS[:2, :12], 0)
+        short = sampled_tokens(ScheduledSamplingConfig(mode, 0.7), step, 400, TARGETS[:2, :12], 0)
         expected = ours[step, :2, :11]
         assert torch.equal(expected, torch.zeros_like(expected) if short is None else short.mask)
 
@@ -121,7 +121,7 @@ def test_tokens_are_drawn_from_the_state_of_the_step() -> None:
     masks = []
     for seed in (1, 1, 2):
         torch.manual_seed(seed)
-        own = own_tokens(ScheduledSamplingConfig("per_token", 0.5), 3, 10, TARGETS, 0)
+        own = sampled_tokens(ScheduledSamplingConfig("per_token", 0.5), 3, 10, TARGETS, 0)
         assert own is not None
         masks.append(own.mask)
     assert torch.equal(masks[0], masks[1]) and not torch.equal(masks[0], masks[2])
@@ -190,9 +190,9 @@ def test_a_step_is_the_same_to_the_bit_at_ratio_one_and_another_below(decoder: s
 def uneven(rows: slice) -> DeviceBatch:
     """Some of three samples whose texts differ in length, padded as a rank that holds them alone would."""
     batch, _ = batch_of(["a b { a } b", "a b", "b b a"], [1.0, 1.0, 1.0])
-    targets = batch.targets[rows]
+    targets = batch.targets["tokens"][rows]
     targets = targets[:, : int((targets != TOKENIZER.pad_id).sum(1).max())]
-    part = dataclasses.replace(batch, images=batch.images[rows], sizes=batch.sizes[rows], targets=targets)
+    part = dataclasses.replace(batch, images=batch.images[rows], sizes=batch.sizes[rows], targets={"tokens": targets})
     return to_device(dataclasses.replace(part, weights=batch.weights[rows]), torch.device("cpu"))
 
 
@@ -214,7 +214,7 @@ LOSS = LossConfig("focal_cosine")
 
 def coins(seed: int) -> list[bool]:
     """Of the positions of the first step after BOS."""
-    own = own_tokens(FORCING, 0, 4, TARGETS[:, :5], seed)
+    own = sampled_tokens(FORCING, 0, 4, TARGETS[:, :5], seed)
     return [False] * 3 if own is None else own.mask[0, 1:].tolist()
 
 
@@ -264,8 +264,9 @@ def test_no_value_is_asked_of_the_device(mode: SamplingMode) -> None:
     # Tensors on the meta device have no values: to ask for one, as bool() and item() do, is an error there.
     meta = torch.device("meta")
     whole = uneven(slice(0, 3))
-    batch = dataclasses.replace(whole, **{name: tensor.to(meta) for name, tensor in vars(whole).items() if tensor is not None})
-    own = own_tokens(ScheduledSamplingConfig(mode, 0.0), 0, 4, batch.targets, 0)
+    targets = {name: tensor.to(meta) for name, tensor in whole.targets.items()}
+    batch = DeviceBatch(whole.images.to(meta), whole.sizes.to(meta), targets, whole.weights.to(meta))
+    own = sampled_tokens(ScheduledSamplingConfig(mode, 0.0), 0, 4, batch.targets["tokens"], 0)
     assert own is not None and own.mask.is_meta
     for loss in (LossConfig("focal_cosine", normalize_logits=True), LossConfig("cosine", ignore_padding=False), LossConfig()):
         task = SequenceTask(TOKENIZER, loss)

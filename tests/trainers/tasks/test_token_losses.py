@@ -14,9 +14,10 @@ from hypothesis import strategies as st
 from torch import Tensor
 from torch.nn import functional as F
 
+from data_pipeline.dataset.token_targets import TokenTargets
 from data_pipeline.dataset.tokenizer import Tokenizer
 from data_pipeline.stream.batch import Batch
-from data_pipeline.stream.plan import Position
+from data_pipeline.stream.plan import StreamPosition
 from models import OutputSpec, build_model
 from tests.support.configurations import tiny_small
 from trainers.config.loss import TokenLossName
@@ -149,10 +150,8 @@ TOKENIZER = Tokenizer(["a", "b", "{", "}"])
 
 
 def batch_of(texts: list[str], weights: list[float]) -> tuple[Batch, DeviceBatch]:
-    encoded = [TOKENIZER.encode(text) for text in texts]
-    targets = np.full((len(texts), max(map(len, encoded))), TOKENIZER.pad_id, np.int64)
-    for row, ids in zip(targets, encoded, strict=True):
-        row[: len(ids)] = ids
+    encoder = TokenTargets(TOKENIZER)
+    targets = encoder.collate([encoder.encode({"text": text}) for text in texts], len(texts))
     images = np.random.default_rng(0).integers(0, 256, (len(texts), 1, 64, 64), dtype=np.uint8)
     batch = Batch(
         images=images,
@@ -160,9 +159,9 @@ def batch_of(texts: list[str], weights: list[float]) -> tuple[Batch, DeviceBatch
         targets=targets,
         weights=np.array(weights, np.float32),
         ids=[str(i) for i in range(len(texts))],
-        texts=texts,
         sources=[""] * len(texts),
-        position=Position(),
+        columns={"text": texts},
+        position=StreamPosition(),
     )
     return batch, to_device(batch, torch.device("cpu"))
 
@@ -178,8 +177,8 @@ def test_rows_of_weight_zero_never_count_and_pad_counts_if_it_should(ignore_padd
     two = replace(two, images=tensors.images[:2])
     total = float(task.loss_sum(model, tensors).detach())
     assert total == pytest.approx(float(task.loss_sum(model, two).detach()), rel=1e-5)
-    log_probs = model(two.images, two.targets[:, :-1], two.sizes).logits.log_softmax(-1)
-    labels = two.targets[:, 1:]
+    log_probs = model(two.images, two.targets["tokens"][:, :-1], two.sizes).logits.log_softmax(-1)
+    labels = two.targets["tokens"][:, 1:]
     by_hand = -log_probs.gather(2, labels[..., None])[..., 0][(labels != PAD) | (not ignore_padding)].sum()
     assert total == pytest.approx(float(by_hand.detach()), rel=1e-5)
 
@@ -190,8 +189,8 @@ def test_validation_reports_one_loss_whatever_is_trained() -> None:
     torch.manual_seed(0)
     model = build_model(config, SequenceTask(TOKENIZER).output_spec(8)).eval()
     batch, tensors = batch_of(["a b { a }", "a", "b b"], [1.0, 1.0, 0.0])
-    output = model(tensors.images[:2], tensors.targets[:2, :-1], tensors.sizes[:2])
-    labels = tensors.targets[:2, 1:]
+    output = model(tensors.images[:2], tensors.targets["tokens"][:2, :-1], tensors.sizes[:2])
+    labels = tensors.targets["tokens"][:2, 1:]
     plain = F.cross_entropy(output.logits.flatten(0, 1), labels.flatten(), ignore_index=PAD, reduction="sum")
     for arm in (
         LossConfig(label_smoothing=0.1),
