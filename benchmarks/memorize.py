@@ -19,6 +19,7 @@ import torch
 
 from benchmarks.machine import machine
 from cluster.errors import UserError, run_command
+from data_pipeline.dataset.token_targets import TokenTargets
 from data_pipeline.dataset.tokenizer import Tokenizer
 from data_pipeline.preparation.images import ImagePolicy, fit
 from data_pipeline.stream.batch import Batch, pad_images
@@ -27,7 +28,7 @@ from data_pipeline.synthesis.formulas.grammar import FormulaConfig, charset
 from data_pipeline.synthesis.formulas.sample import make_sample
 from models import ModelConfig, ModelConfigError, build_model
 from models.presets import load_named
-from trainers.config.scaling import Precision
+from trainers.config.compute import Precision
 from trainers.engine.step import StepConfig, TrainStep
 from trainers.optim import OptimConfig
 from trainers.tasks.device_batch import to_device
@@ -62,14 +63,12 @@ def formulas(count: int, policy: ImagePolicy, pixels_per_token: int = 0, seed: i
 
 def batch_of(images: list[np.ndarray], texts: list[str], policy: ImagePolicy, tokenizer: Tokenizer) -> Batch:
     """A batch as the stream would make it."""
-    encoded = [tokenizer.encode(text) for text in texts]
-    targets = np.full((len(texts), max(map(len, encoded))), tokenizer.pad_id, np.int64)
-    for row, ids in zip(targets, encoded, strict=True):
-        row[: len(ids)] = ids
+    encoder = TokenTargets(tokenizer)
+    targets = encoder.collate([encoder.encode({"text": text}) for text in texts], len(texts))
     pixels, sizes = pad_images(images, policy)
     names = [str(number) for number in range(len(texts))]
     weights = np.ones(len(texts), np.float32)
-    return Batch(pixels, sizes, targets, weights, names, texts, [""] * len(texts), Position(), len(texts))
+    return Batch(pixels, sizes, targets, weights, names, [""] * len(texts), {"text": texts}, Position(), len(texts))
 
 
 def memorize(
@@ -106,7 +105,7 @@ def memorize(
             rows = order[first : first + batch_size]
             batch = batch_of([images[i] for i in rows], [texts[i] for i in rows], policy, task.tokenizer)
             result = step(to_device(batch, device))
-            loss, tokens = loss + float(result.loss_sum), tokens + float(result.tokens)
+            loss, tokens = loss + float(result.loss_sum), tokens + float(result.target_count)
         if epoch % every == 0 or epoch == epochs:
             known = 0
             model.eval()
@@ -115,7 +114,7 @@ def memorize(
                 seen = to_device(batch_of(images[part], texts[part], policy, task.tokenizer), device)
                 with step.autocast():
                     read = task.predict(model, seen.images, seen.sizes)
-                known += sum(a == b for a, b in zip(read, texts[part], strict=True))
+                known += sum(row["prediction"] == text for row, text in zip(read, texts[part], strict=True))
             yield Recital(epoch, loss / tokens, known / count, time.perf_counter() - started)
             if known == count:
                 return

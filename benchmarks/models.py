@@ -18,10 +18,10 @@ from torch import Tensor, nn
 from benchmarks.interleaved import medians
 from benchmarks.machine import machine
 from benchmarks.satrn_as_written import SatrnAsWritten
-from models import Decoding, Memory, Output, Recognizer, build_model
+from models import Decoding, Memory, ModelOutput, Recognizer, build_model
 from models.backbones.instance_norm import InstanceNorm
 from models.presets import load_named
-from models.summary.measure import never_ending, random_images, random_targets, total_loss
+from models.summary.measure import random_images, random_targets, suppress_eos, total_loss
 
 
 @dataclass(frozen=True)
@@ -37,7 +37,7 @@ def recognizer(name: str) -> Recognizer:
     """A named configuration with random weights whose texts do not end by themselves."""
     torch.manual_seed(0)
     named = load_named(name)
-    return never_ending(build_model(named.config, named.reference.output_spec()).eval())
+    return suppress_eos(build_model(named.config, named.reference.output_spec()).eval())
 
 
 def images_for(model: Recognizer, name: str, batch: int) -> Tensor:
@@ -208,7 +208,7 @@ def satrn_final(rounds: int) -> Result:
 
     def plain_step() -> None:
         plain.model.train()
-        total_loss(Output(plain.logits(ids, plain.encode(images))), ids).backward()
+        total_loss(ModelOutput(plain.logits(ids, plain.encode(images))), ids).backward()
         plain.model.zero_grad()
 
     def read(dtype: torch.dtype | None) -> None:

@@ -35,6 +35,7 @@ from cluster.errors import UserError, run_command
 from cluster.scratch import scratch_folder
 from cluster.session import ray_session
 from data_pipeline.dataset.manifest import open_dataset
+from data_pipeline.dataset.token_targets import TokenTargets
 from data_pipeline.dataset.tokenizer import Tokenizer
 from data_pipeline.storage.base import Storage, open_storage
 from data_pipeline.stream import CacheConfig, Position, StreamConfig, TrainStream
@@ -47,10 +48,10 @@ Figures = dict[str, Any]
 def stream(uri: str, config: StreamConfig, rank: int = 0, ranks: int = 1) -> TrainStream:
     """The stream of a rank, in batches of 64 for each."""
     dataset = open_dataset(uri)
-    tokenizer = Tokenizer(dataset.manifest.charset)
+    targets = TokenTargets(Tokenizer(dataset.manifest.charset))
     size = BATCH * ranks
     return TrainStream(
-        dataset, "train", tokenizer, config, seed=0, global_batch_size=size, rank=rank, world_size=ranks, processes=ranks
+        dataset, "train", targets, config, seed=0, global_batch_size=size, rank=rank, world_size=ranks, processes=ranks
     )
 
 
@@ -152,9 +153,10 @@ def training(scratch: Path) -> Figures:
     from data_pipeline.preparation.images import ImagePolicy
     from data_pipeline.synthesis.formulas.grammar import FormulaConfig
     from data_pipeline.synthesize import synthesize_formulas
-    from trainers.config.train import load_config
-    from trainers.run.launch_ray import run_training
-    from trainers.run.preflight import new_run
+    from trainers.config.load import load_config
+    from trainers.run.directory import new_run
+    from trainers.run.launch_ray import launch_ray
+    from trainers.run.preflight import preflight
     from trainers.tracking import Console
 
     with ray_session(min_cpus=3):
@@ -163,7 +165,7 @@ def training(scratch: Path) -> Figures:
         )
         own = [f"data.dataset={scratch}/formulas", f"runs_dir={scratch}/runs", "data.test_split=''", "epochs=3"]
         config = load_config("configs/train/formulas.yaml", [*own, "tracking.log_interval=10", "tracking.wandb=false"])
-        history = run_training(config, new_run(config), Console(io.StringIO())).history
+        history = launch_ray(preflight(config), new_run(config), Console(io.StringIO())).history
     waits = [row["data/wait_share"] for row in history if "train/loss" in row and row["step"] > 20]
     first = [row["epoch/first_wait_s"] for row in history if "epoch/first_wait_s" in row]
     figures = {

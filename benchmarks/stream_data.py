@@ -11,6 +11,7 @@ import numpy as np
 
 from data_pipeline.dataset.manifest import Dataset, Manifest, Split, open_dataset
 from data_pipeline.dataset.shards import Row, read_split, write_shard
+from data_pipeline.dataset.token_targets import TEXT, TEXT_COLUMNS
 from data_pipeline.preparation.images import ImagePolicy, encode_png
 from data_pipeline.storage.base import Storage, open_storage
 
@@ -31,16 +32,17 @@ def line_image(rng: np.random.Generator, height: int = 128, width: int = 512) ->
 def write_dataset(uri: str, shards: list[list[Row]], policy: ImagePolicy, charset: list[str]) -> Dataset:
     """Rows as a dataset with one split, `train`."""
     out = open_storage(uri)
-    written = [write_shard(out, f"train/part-{number:05d}.parquet", rows) for number, rows in enumerate(shards)]
-    splits = {"train": Split(written, 3)}
-    out.child("dataset.json").write_bytes(Manifest("bench", "sequence", charset, policy, splits, 0, {}).to_json())
+    files = {f"train/part-{number:05d}.parquet": rows for number, rows in enumerate(shards)}
+    splits = {"train": Split([write_shard(out, file, rows, TEXT_COLUMNS) for file, rows in files.items()], {"max_tokens": 3})}
+    manifest = Manifest("bench", "sequence", {"charset": charset}, TEXT_COLUMNS, policy, splits, 0, {})
+    out.child("dataset.json").write_bytes(manifest.to_json())
     return open_dataset(uri)
 
 
 def lines_dataset(uri: str, images: int = 4096, rows_per_shard: int = 256) -> Dataset:
     """Lines of 128x512 pixels."""
     rng = np.random.default_rng(0)
-    rows = [Row(f"line-{number:06d}", encode_png(line_image(rng)), 512, 128, "a b c") for number in range(images)]
+    rows = [Row(f"line-{number:06d}", encode_png(line_image(rng)), 512, 128, {TEXT: "a b c"}) for number in range(images)]
     shards = [rows[first : first + rows_per_shard] for first in range(0, images, rows_per_shard)]
     return write_dataset(uri, shards, ImagePolicy(128, 512), ["a", "b", "c"])
 
@@ -50,7 +52,7 @@ def tiny_dataset(uri: str, images: int, rows_per_shard: int = 512) -> Dataset:
     rng = np.random.default_rng(0)
     pngs = [encode_png(rng.integers(0, 255, (16, 32), dtype=np.uint8)) for _ in range(64)]
     shards = [
-        [Row(f"{n:08d}", pngs[n % 64], 32, 16, "a b") for n in range(first, min(images, first + rows_per_shard))]
+        [Row(f"{n:08d}", pngs[n % 64], 32, 16, {TEXT: "a b"}) for n in range(first, min(images, first + rows_per_shard))]
         for first in range(0, images, rows_per_shard)
     ]
     return write_dataset(uri, shards, ImagePolicy(16, 32), ["a", "b"])
@@ -68,7 +70,7 @@ def mixed_dataset(uri: str, images: int = 480) -> Dataset:
         if number % 40 == 1:
             height = width = 64
         png = encode_png(paper[:height, :width])
-        rows.append(Row(f"mixed-{number:04d}", png, width, height, "a b"))
+        rows.append(Row(f"mixed-{number:04d}", png, width, height, {TEXT: "a b"}))
     order = rng.permutation(images)
     shards = [[rows[index] for index in order[first : first + 60]] for first in range(0, images, 60)]
     return write_dataset(uri, shards, ImagePolicy(4000, 4000, fixed_height=False), ["a", "b"])

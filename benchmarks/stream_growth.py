@@ -11,6 +11,7 @@ import numpy as np
 import psutil
 
 from data_pipeline.dataset.manifest import Extent, Manifest, Shard, Split
+from data_pipeline.dataset.token_targets import TEXT_COLUMNS
 from data_pipeline.preparation.images import ImagePolicy
 from data_pipeline.stream.plan import BatchRule, train_plan
 
@@ -36,7 +37,8 @@ def _measure(rows: int) -> dict[str, Any]:
         )
         for first in range(0, groups, GROUPS_PER_SHARD)
     ]
-    text = Manifest("large", "sequence", ["a"], ImagePolicy(64, 1024), {"train": Split(shards, 9)}, 0, {}).to_json()
+    splits = {"train": Split(shards, {"max_tokens": 9})}
+    text = Manifest("large", "sequence", {"charset": ["a"]}, TEXT_COLUMNS, ImagePolicy(64, 1024), splits, 0, {}).to_json()
     del shards
     started = time.perf_counter()
     manifest = Manifest.from_json(text, "large")

@@ -13,6 +13,7 @@ import psutil
 
 from benchmarks.stream_data import mixed_dataset
 from data_pipeline.dataset.manifest import open_dataset
+from data_pipeline.dataset.token_targets import TokenTargets
 from data_pipeline.dataset.tokenizer import Tokenizer
 from data_pipeline.stream import Position, StreamConfig, TrainStream
 
@@ -37,7 +38,9 @@ def peak_memory(scratch: Path) -> dict[str, Any]:
 def _measure(uri: str, pause_s: float) -> dict[str, Any]:
     dataset = open_dataset(uri)
     config = StreamConfig(augmentation="light", execution="threads", batch_pixels=BATCH_PIXELS)
-    stream = TrainStream(dataset, "train", Tokenizer(dataset.manifest.charset), config, seed=0, global_batch_size=64)
+    stream = TrainStream(
+        dataset, "train", TokenTargets(Tokenizer(dataset.manifest.charset)), config, seed=0, global_batch_size=64
+    )
     process, peak, stop = psutil.Process(), 0, threading.Event()
     before = process.memory_info().rss
 

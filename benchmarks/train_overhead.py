@@ -29,16 +29,16 @@ from cluster.errors import run_command
 from cluster.scratch import scratch_folder
 from cluster.session import ray_session
 from data_pipeline.dataset.manifest import open_dataset
-from data_pipeline.dataset.tokenizer import Tokenizer
 from data_pipeline.preparation.images import ImagePolicy
 from data_pipeline.stream import Batch, Position, TrainStream
 from data_pipeline.synthesis.formulas.grammar import FormulaConfig
 from data_pipeline.synthesize import synthesize_formulas
-from trainers.checkpoint.format import DataInfo, build_recognizer
-from trainers.config.train import TrainConfig, load_config
+from trainers.config.load import load_config
+from trainers.config.train import TrainConfig
 from trainers.optim import Schedule
-from trainers.run.launch_ray import run_training
-from trainers.run.preflight import new_run
+from trainers.run.directory import new_run
+from trainers.run.launch_ray import launch_ray
+from trainers.run.preflight import preflight
 from trainers.tasks.sequence import SequenceTask
 from trainers.tracking import Console
 
@@ -48,14 +48,15 @@ CHECKPOINT_EVERY = 50  # steps
 
 def plain_script(rank: int, workers: int, port: int, config: TrainConfig, results: Any) -> None:
     """One rank of a training script with nothing but torch; rank 0 puts images/s of each interval and the last loss."""
-    torch.set_num_threads(config.scaling.threads_per_worker or cores_each(workers))
+    torch.set_num_threads(config.compute.threads_per_worker or cores_each(workers))
     if workers > 1:
         dist.init_process_group("gloo", init_method=f"tcp://127.0.0.1:{port}", rank=rank, world_size=workers)
     dataset = open_dataset(config.data.dataset)
-    tokenizer = Tokenizer(dataset.manifest.charset)
+    task = SequenceTask.from_dataset(dataset.manifest, config)
+    tokenizer = task.tokenizer
     batches = memory_batches(config, rank, workers)
     torch.manual_seed(config.seed)
-    model: nn.Module = build_recognizer(config, SequenceTask(tokenizer), DataInfo.of(dataset.manifest))
+    model: nn.Module = task.build_model()
     model = model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     if workers > 1:
         model = DistributedDataParallel(model)
@@ -66,7 +67,7 @@ def plain_script(rank: int, workers: int, port: int, config: TrainConfig, result
     speeds: list[float] = []
     images, loss_sum, tokens, started = 0, 0.0, 0, time.perf_counter()
     for step, batch in enumerate(batches, start=1):
-        targets = torch.from_numpy(batch.targets)
+        targets = torch.from_numpy(batch.targets["tokens"])
         logits = model(torch.from_numpy(batch.images), targets[:, :-1], torch.from_numpy(batch.sizes)).logits
         loss = F.cross_entropy(logits.flatten(0, 1), targets[:, 1:].flatten(), ignore_index=tokenizer.pad_id)
         optimizer.zero_grad(set_to_none=True)
@@ -105,7 +106,7 @@ def plain(config: TrainConfig, workers: int) -> tuple[list[float], float]:
 
 def inkray(config: TrainConfig) -> tuple[list[float], float, float]:
     """Train through Ray. Returns images/s and the last loss as `plain`, and the share of waiting."""
-    result = run_training(config, new_run(config), Console(io.StringIO()))
+    result = launch_ray(preflight(config), new_run(config), Console(io.StringIO()))
     rows = [row for row in result.history if "train/loss" in row]
     wait = statistics.median(row["data/wait_share"] for row in rows[1:])
     return [row["data/images_per_s"] for row in rows], rows[-1]["train/loss"], wait
@@ -114,8 +115,9 @@ def inkray(config: TrainConfig) -> tuple[list[float], float, float]:
 def memory_batches(config: TrainConfig, rank: int = 0, workers: int = 1) -> list[Batch]:
     """The batches of a rank of the run's epoch, all of them in memory."""
     dataset = open_dataset(config.data.dataset)
+    task = SequenceTask.from_dataset(dataset.manifest, config)
     stream = TrainStream(
-        dataset, config.data.train_split, Tokenizer(dataset.manifest.charset), config.stream,
+        dataset, config.data.train_split, task.target_encoder(), config.stream,
         seed=config.seed, global_batch_size=config.global_batch_size, rank=rank, world_size=workers,
     )  # fmt: skip
     return list(stream.batches(Position(), 1))
@@ -139,7 +141,7 @@ def main() -> int:
         synthesize_formulas(f"{scratch}/data", counts, 0, ImagePolicy(), FormulaConfig(), overwrite=False)
         own = [f"data.dataset={scratch}/data", f"runs_dir={scratch}/runs", "data.val_split=''", "epochs=1"]
         own += [f"scaling.num_train_workers={args.workers}", f"tracking.log_interval={INTERVAL}", "tracking.wandb=false"]
-        own += [f"scaling.threads_per_worker={args.threads}"]
+        own += [f"compute.threads_per_worker={args.threads}"]
         config = load_config("configs/train/formulas.yaml", [*own, *args.overrides])
         saving = load_config(
             "configs/train/formulas.yaml", [*own, *args.overrides, f"checkpoint.every_steps={CHECKPOINT_EVERY}"]

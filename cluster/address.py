@@ -8,13 +8,13 @@ import threading
 import time
 
 import grpc
-from ray._private.services import canonicalize_bootstrap_address
 
 from cluster.errors import UserError
+from cluster.ray_internals import address_on_this_machine
 
 TIMEOUT_S = 8.0  # of each of the three steps: the name, the connection, the answer
 CLIENT = "ray://"
-# What Ray's control service answers, to whoever asks; without a token it refuses, which is an answer as well.
+# A call that Ray's control service answers; without a token it refuses, which is an answer as well.
 _ALIVE = "/ray.rpc.NodeInfoGcsService/CheckAlive"
 
 
@@ -28,11 +28,11 @@ def require_cluster(address: str) -> None:
         raise no_cluster(address, "that is the dashboard, for `ray job submit`; the cluster itself is at HOST:6379")
     client = address.startswith(CLIENT)
     try:
-        place = address.removeprefix(CLIENT) if client else _found(address)
-        host, port = _host_and_port(place)
+        target = address.removeprefix(CLIENT) if client else _found(address)
+        host, port = _host_and_port(target)
         _require_listener(host, port)
         if os.environ.get("RAY_USE_TLS", "0").lower() not in ("1", "true"):
-            _require_ray(place, client)
+            _require_ray(target, client)
     except (OSError, ValueError) as error:  # TimeoutError and what a name that is not resolved raises are OSErrors
         raise no_cluster(address, str(error)) from None
 
@@ -50,13 +50,13 @@ def _found(address: str) -> str:
     if address != "auto":
         return address
     try:
-        return str(canonicalize_bootstrap_address("auto"))
+        return address_on_this_machine()
     except ConnectionError:
         raise ConnectionError("there is none on this machine") from None
 
 
-def _host_and_port(place: str) -> tuple[str, int]:
-    host, colon, port = place.partition("/")[0].rpartition(":")
+def _host_and_port(address: str) -> tuple[str, int]:
+    host, colon, port = address.partition("/")[0].rpartition(":")
     if not colon or not host or not port.isdecimal() or not 0 < int(port[:6]) < 65536:
         raise ValueError("an address is HOST:PORT, ray://HOST:PORT or auto")
     return host.strip("[]"), int(port)
@@ -95,17 +95,17 @@ def _require_listener(host: str, port: int) -> None:
             raise TimeoutError(f"no connection within {TIMEOUT_S:g} s") from None
 
 
-def _require_ray(place: str, client: bool) -> None:
+def _require_ray(address: str, client: bool) -> None:
     """Check that what listens speaks gRPC and, where it is no server for clients, is Ray's control service."""
-    with grpc.insecure_channel(place, options=[("grpc.enable_http_proxy", 0)]) as channel:
+    with grpc.insecure_channel(address, options=[("grpc.enable_http_proxy", 0)]) as channel:
         try:
             grpc.channel_ready_future(channel).result(TIMEOUT_S)
             if not client:
                 channel.unary_unary(_ALIVE)(b"", timeout=TIMEOUT_S)
         except grpc.FutureTimeoutError:
-            raise TimeoutError("what listens there is no Ray, or hangs") from None
+            raise TimeoutError("what listens there is not Ray, or hangs") from None
         except grpc.RpcError as error:
             if error.code() == grpc.StatusCode.UNIMPLEMENTED:
-                raise ConnectionError("what listens there is no Ray") from None
+                raise ConnectionError("what listens there is not Ray") from None
             if error.code() in (grpc.StatusCode.DEADLINE_EXCEEDED, grpc.StatusCode.UNAVAILABLE):
                 raise ConnectionError(f"Ray's control service does not answer: {error.details()}") from None

@@ -16,6 +16,15 @@ def number_problems(config: Any, key: str = "") -> dict[str, str]:
     return {name: f"{name}={value}: {problem}" for name, (value, problem) in found.items() if problem}
 
 
+def with_number_problems(config: Any, found: list[str], key: str = "") -> list[str]:
+    """`found`, which says what is wrong with the values of `config` by key, and what is wrong with its numbers as such.
+
+    Of a key whose number is NaN, say, no other rule is told.
+    """
+    numbers = number_problems(config, key)
+    return [*numbers.values(), *(message for message in found if not message.startswith(tuple(f"{name}=" for name in numbers)))]
+
+
 def _number_problem(value: float) -> str:
     if isinstance(value, int):
         return "" if abs(value) <= MAX_INT else f"a whole number, at most {MAX_INT}"
@@ -32,5 +41,5 @@ def _numbers(value: Any, key: str) -> Iterator[tuple[str, float]]:
         for name, item in value.items():
             yield from _numbers(item, f"{key}.{name}")
     elif isinstance(value, list | tuple):
-        for place, item in enumerate(value):
-            yield from _numbers(item, f"{key}[{place}]")
+        for index, item in enumerate(value):
+            yield from _numbers(item, f"{key}[{index}]")

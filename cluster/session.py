@@ -12,12 +12,11 @@ from pathlib import Path
 from typing import Any
 
 import ray
-from ray._private import ray_constants
-from ray._private.runtime_env.constants import RAY_JOB_CONFIG_JSON_ENV_VAR
 
 from cluster.address import no_cluster, require_cluster
 from cluster.environment import DEFAULTS, set_environment_defaults
 from cluster.errors import UserError
+from cluster.ray_internals import is_submitted_job, loopback
 
 logger = logging.getLogger(__name__)
 
@@ -48,7 +47,7 @@ def require_session() -> None:
 
 @contextlib.contextmanager
 def ray_session(min_cpus: int = 1) -> Iterator[None]:
-    """Connect to Ray for the time of a `with`; a session that is open already is used and left open.
+    """Connect to Ray inside a `with`; a session that is open already is used and left open.
 
     A private session offers at least `min_cpus` CPUs: they are slots for scheduling, a small machine shares its cores. It
     listens on loopback, and to those who hold its token: who may speak with Ray may run code as this user. A cluster that
@@ -64,11 +63,11 @@ def ray_session(min_cpus: int = 1) -> Iterator[None]:
     address = configured_address()
     if address == LOCAL:
         _make_token()
-        os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")  # Ray's core talks of its own affairs on the terminal
-        # Reading tasks of the next epoch or evaluation find their processes: to start them anew took up to 10 s each time.
+        os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")  # Ray's core logs to the terminal
+        # Reading tasks of the next epoch or evaluation find their processes: starting new ones took up to 10 s each time.
         os.environ.setdefault("RAY_idle_worker_killing_time_threshold_ms", "600000")
         try:
-            with _silent_stderr(), _loopback():
+            with _silent_stderr(), loopback():
                 ray.init(
                     address=LOCAL,
                     num_cpus=max(os.cpu_count() or 1, min_cpus),
@@ -104,36 +103,17 @@ def _make_token() -> None:
     """Have the private session ask for a token that only this process and its children know, in their environment.
 
     Without one Ray would write one to ~/.ray/auth_token, for all sessions and for ever. The mode is left to Ray, whose
-    default it is for a session that it starts: set from here, this process would go on with the mode of Ray's import.
+    default it is for a session that it starts: set from here, this process would keep the mode of Ray's import.
     """
     if "RAY_AUTH_MODE" not in os.environ:
         os.environ["RAY_AUTH_TOKEN"] = secrets.token_hex(32)
 
 
-@contextlib.contextmanager
-def _loopback() -> Iterator[None]:
-    """Let Ray take 127.0.0.1 as the address of this node, to which all its servers then bind.
-
-    On Linux it would replace that by the address of a network card, and bind to all. The variable that says so is read
-    but once, when Ray is imported, hence the constant; the variable itself is for the processes that Ray starts now.
-    """
-    kept, ray_constants.ENABLE_RAY_CLUSTER = ray_constants.ENABLE_RAY_CLUSTER, False
-    name = ray_constants.ENABLE_RAY_CLUSTERS_ENV_VAR
-    variable, os.environ[name] = os.environ.get(name), "0"
-    try:
-        yield
-    finally:
-        ray_constants.ENABLE_RAY_CLUSTER = kept  # a cluster that is joined later is not on loopback
-        del os.environ[name]
-        if variable is not None:
-            os.environ[name] = variable
-
-
 def _cluster_environment() -> dict[str, Any]:
-    """What the workers of a joined cluster need of here; a submitted job has brought its code and settings itself."""
+    """The runtime environment of workers in a joined cluster: this code and its settings, unless a submitted job has them."""
     names = list(DEFAULTS)
     environment: dict[str, Any] = {}
-    if RAY_JOB_CONFIG_JSON_ENV_VAR not in os.environ:
+    if not is_submitted_job():
         names += [name for name in FORWARDED if os.environ.get(name)]
         environment = {"working_dir": str(ROOT), "excludes": NOT_SHIPPED}
     return environment | {"env_vars": {name: os.environ[name] for name in names}}

@@ -10,11 +10,14 @@ import dataclasses
 import functools
 import re
 import types
+from collections.abc import Mapping
 from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
 import yaml
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
 
-from cluster.yaml_text import Plain, load_yaml, one_line
+from cluster.yaml_text import Plain, load_yaml, one_line, shown
 
 _NULL = ("", "~", "null", "Null", "NULL", "None")
 _BOOLS = {"true": True, "yes": True, "on": True, "1": True, "false": False, "no": False, "off": False, "0": False}
@@ -23,6 +26,27 @@ _NUMBER = re.compile(r"[+-]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][+-]?[0-9]+)?")
 
 
 _LEFT_OUT = object()
+
+
+@dataclasses.dataclass(frozen=True)
+class Renames:
+    """Names that were given up, each with what it is called now.
+
+    `keys`: old dotted key to new one, a section standing for all keys below it. `values`: of a key, by its new name, old value
+    to new value.
+    """
+
+    keys: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    values: Mapping[str, Mapping[str, str]] = dataclasses.field(default_factory=dict)
+
+    def new_key(self, key: str) -> str | None:
+        """What `key` is called now; None for one that was not renamed."""
+        names = key.split(".")
+        for count in range(len(names), 0, -1):
+            new = self.keys.get(".".join(names[:count]))
+            if new is not None:
+                return ".".join([new, *names[count:]])
+        return None
 
 
 @dataclasses.dataclass
@@ -37,6 +61,7 @@ class Typing:
     where: str
     problems: list[str] = dataclasses.field(default_factory=list)
     left_out: list[str] = dataclasses.field(default_factory=list)
+    renames: Renames = Renames()  # what an unknown key may have been called
 
     def override(self, text: str) -> dict[str, Any]:
         """The nest of dicts that `key=value` stands for."""
@@ -69,6 +94,26 @@ class Typing:
         found: dict[str, Any] = self._dataclass(values, kind or self.root, below)
         return found
 
+    def merge(self, merged: DictConfig, values: dict[str, Any]) -> DictConfig:
+        """`merged` with typed `values` over it; where that cannot be, `merged` as it is, and a problem."""
+        try:
+            both = OmegaConf.merge(merged, OmegaConf.create(values))
+        except (OmegaConfBaseException, TypeError, ValueError) as error:
+            key = str(getattr(error, "full_key", "") or next(iter(values), ""))
+            self.problems.append(f"Bad value for '{key}' in {self.where}: {one_line(error)}.")
+            self.left_out.append(key)
+            return merged
+        assert isinstance(both, DictConfig)
+        return both
+
+    def finish(self, merged: DictConfig) -> Any:
+        """The dataclass that `merged` holds, every `${...}` resolved; None, and a problem, where one cannot be."""
+        try:
+            return OmegaConf.to_object(merged)
+        except OmegaConfBaseException as error:
+            self.problems.append(f"Bad value for '{error.full_key}' in {self.where}: {one_line(error)}.")
+            return None
+
     def value(self, value: Any, kind: Any, key: str) -> Any:
         """`value`, as it is written, for a field of type `kind`; what is typed already and interpolations stay as they are."""
         kind, optional = _without_none(kind)
@@ -98,7 +143,7 @@ class Typing:
             return self._bad(key, value, "is a list", kind)
         if len(inner) != len(value):
             return self._bad(key, value, f"has {len(value)} values, not {len(inner)}", kind)
-        items = [self.value(item, each, f"{key}[{place}]") for place, (item, each) in enumerate(zip(value, inner, strict=True))]
+        items = [self.value(item, each, f"{key}[{index}]") for index, (item, each) in enumerate(zip(value, inner, strict=True))]
         return _LEFT_OUT if any(item is _LEFT_OUT for item in items) else items
 
     def _dataclass(self, values: dict[Any, Any], kind: type, key: str) -> Any:
@@ -134,7 +179,10 @@ class Typing:
             return self._bad(key, text, "is no number", kind) if number is None else number
         if get_origin(kind) is Literal:
             allowed = ", ".join(map(str, get_args(kind)))
-            return str(text) if text in get_args(kind) else self._bad(key, text, f"is none of {allowed}", None)
+            if text in get_args(kind):
+                return str(text)
+            new = self.renames.values.get(key, {}).get(text)
+            return self._bad(key, text, f"was renamed to '{new}'" if new else f"is none of {allowed}", None)
         if kind is str or dataclasses.is_dataclass(kind):  # a section may be named by the file that holds it
             return str(text)
         return self._bad(key, text, "stands alone, a list stands in brackets and a mapping in braces", kind)
@@ -142,23 +190,28 @@ class Typing:
     def _path(self, key: str) -> tuple[list[str], Any] | None:
         """The names in a dotted key and the type of what it leads to; None, and a problem, if there is no such key."""
         names, kind, above = key.split("."), self.root, ""
-        for place, name in enumerate(names):
+        for index, name in enumerate(names):
             if "[" in name and name.partition("[")[0] in _kinds(kind):
-                whole = ".".join([*names[:place], name.partition("[")[0]])
+                whole = ".".join([*names[:index], name.partition("[")[0]])
                 self.problems.append(f"'{shown(key)}' in {self.where}: a list is given as a whole, as in {whole}=[a, b].")
                 self.left_out.append(whole)
                 return None
             if name not in _kinds(kind):
-                self._unknown(".".join(names[: place + 1]), above, kind)
+                self._unknown(".".join(names[: index + 1]), above, kind, key)
                 return None
-            kind, above = _without_none(_kinds(kind)[name])[0], ".".join(names[: place + 1])
-            if get_origin(kind) is dict and place + 1 < len(names):
+            kind, above = _without_none(_kinds(kind)[name])[0], ".".join(names[: index + 1])
+            if get_origin(kind) is dict and index + 1 < len(names):
                 inner = get_args(kind)[1]
-                rest = names[place + 1 :] if inner is Any else [".".join(names[place + 1 :])]  # freeze.backbone.*: one pattern
-                return [*names[: place + 1], *rest], inner
+                rest = names[index + 1 :] if inner is Any else [".".join(names[index + 1 :])]  # freeze.backbone.*: one pattern
+                return [*names[: index + 1], *rest], inner
         return names, _kinds_at(self.root, names)
 
-    def _unknown(self, path: str, above: str, kind: Any) -> None:
+    def _unknown(self, path: str, above: str, kind: Any, key: str = "") -> None:
+        """Report `path`, of the whole `key`, which `kind` at the key `above` does not have."""
+        if new := self.renames.new_key(key or path):
+            self.problems.append(f"'{shown(key or path)}' was renamed to '{shown(new)}'.")
+            self.left_out += [path, new]
+            return
         valid = ", ".join(_kinds(kind))
         below = f" below '{above}'" if above else ""
         allowed = f"Valid{below}: {valid}." if valid else f"There is nothing{below}."
@@ -170,13 +223,6 @@ class Typing:
         self.problems.append(f"Bad value for '{shown(key)}' in {self.where}: '{shown(value)}' {reason}.{expected}")
         self.left_out.append(key)
         return _LEFT_OUT
-
-
-def shown(value: Any) -> str:
-    """`value` in an error: on one line, not too long, printable whatever its bytes are."""
-    text = ("[" + ", ".join(map(shown, value)) + "]") if isinstance(value, list | tuple) else str(value)
-    text = text if text.isprintable() else text.encode("unicode_escape", "backslashreplace").decode("ascii")
-    return text if len(text) <= 200 else f"{text[:200]}..."
 
 
 def type_name(kind: Any) -> str:
@@ -192,6 +238,17 @@ def _hints(kind: type) -> dict[str, Any]:
 def _kinds(kind: Any) -> dict[str, Any]:
     """The fields of a dataclass and their types; nothing for another type."""
     return {field.name: _hints(kind)[field.name] for field in dataclasses.fields(kind)} if _is_section(kind) else {}
+
+
+def is_key(root: type, key: str) -> bool:
+    """Whether the dataclass `root` has the dotted `key`."""
+    kind: Any = root
+    for name in key.split("."):
+        kinds = _kinds(_without_none(kind)[0])
+        if name not in kinds:
+            return False
+        kind = kinds[name]
+    return True
 
 
 def _kinds_at(kind: Any, names: list[str]) -> Any:

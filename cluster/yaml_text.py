@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import re
+from pathlib import Path
 from typing import Any
 
 import yaml
+
+from cluster.errors import UserError
 
 MAX_DEPTH = 20
 
@@ -48,6 +51,26 @@ def load_yaml(text: str | bytes) -> Any:
         raise yaml.YAMLError(one_line(error)) from None
 
 
+def read_mapping(file: Path, kind: str, folder: str) -> dict[Any, Any]:
+    """The mapping that a YAML file holds, its scalars as `load_yaml` gives them.
+
+    `kind` says in messages what the file is (configuration, study), `folder` where those of Inkray lie.
+
+    Raises:
+        UserError: there is no such file, it is not YAML, or not a mapping.
+    """
+    try:
+        loaded = load_yaml(file.read_bytes())
+    except yaml.YAMLError as error:
+        raise UserError(f"'{file}' is not valid YAML: {one_line(error)}.") from None
+    except (OSError, ValueError) as error:  # a name that no file can have
+        reason = "" if isinstance(error, FileNotFoundError) else f" ({getattr(error, 'strerror', None) or error})"
+        raise UserError(f"No {kind} file '{shown(file)}'{reason}. Those of Inkray lie in {folder}.") from None
+    if not isinstance(loaded, dict):
+        raise UserError(f"'{file}' is not a mapping of keys to values.")
+    return loaded
+
+
 def _require_end(value: Any, depth: int) -> None:
     """Refuse what holds itself, by an alias, or is nested as if it did."""
     if depth > MAX_DEPTH:
@@ -62,3 +85,10 @@ def one_line(error: BaseException) -> str:
         mark = error.problem_mark
         return error.problem + (f", line {mark.line + 1}, column {mark.column + 1}" if mark else "")
     return (str(error) or type(error).__name__).splitlines()[0].rstrip(".")
+
+
+def shown(value: Any) -> str:
+    """`value` in an error: on one line, not too long, printable whatever its bytes are."""
+    text = ("[" + ", ".join(map(shown, value)) + "]") if isinstance(value, list | tuple) else str(value)
+    text = text if text.isprintable() else text.encode("unicode_escape", "backslashreplace").decode("ascii")
+    return text if len(text) <= 200 else f"{text[:200]}..."

@@ -14,19 +14,17 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 
 from omegaconf import OmegaConf
-from omegaconf.errors import OmegaConfBaseException
 
 from cluster.arguments import finite_number, whole_number
 from cluster.errors import UserError, run_command
-from cluster.numbers import number_problems
+from cluster.numbers import with_number_problems
 from cluster.session import ray_session
 from cluster.values import Typing
-from cluster.yaml_text import one_line
 from data_pipeline.dataset.manifest import Dataset, open_dataset
-from data_pipeline.dataset.tokenizer import Tokenizer
+from data_pipeline.dataset.targets import NoTargets
 from data_pipeline.stream import Costs, Position, StreamConfig, TrainStream
 from data_pipeline.stream.batch import Decoder
-from data_pipeline.stream.config import Augmentation, Execution, problems
+from data_pipeline.stream.config import RENAMED, Augmentation, Execution
 from data_pipeline.stream.read import RowGroupReader, Rows
 from data_pipeline.stream.stream import decoding_threads
 from data_pipeline.stream.threads import LOCAL_READS, REMOTE_READS
@@ -55,11 +53,11 @@ class Bench:
     def __init__(self, dataset: Dataset, split: str, config: StreamConfig, batch_size: int, seconds: float) -> None:
         self._dataset, self._split, self._config = dataset, split, config
         self._batch_size, self._seconds = batch_size, seconds
-        self._tokenizer = Tokenizer(dataset.manifest.charset)
+        self._targets = NoTargets()  # any task: what a target costs is nothing beside its image
         self.threads = decoding_threads(config, 1)
 
     def _stream(self, config: StreamConfig) -> TrainStream:
-        return TrainStream(self._dataset, self._split, self._tokenizer, config, seed=0, global_batch_size=self._batch_size)
+        return TrainStream(self._dataset, self._split, self._targets, config, seed=0, global_batch_size=self._batch_size)
 
     def reading(self) -> Speed:
         """Row groups in the order of training, as many at a time as the stream reads."""
@@ -80,7 +78,7 @@ class Bench:
         plan = self._stream(self._config).plan
         reader = RowGroupReader(self._dataset, self._split, plan.groups, self._config)
         groups = [reader.read(int(number))[0] for number in plan.windows(0)[0].groups[:16]]
-        decoder = Decoder(self._dataset.manifest.image, self._tokenizer, augmentation, 0)
+        decoder = Decoder(self._dataset.manifest.image, self._targets, augmentation, 0)
 
         def decode(rows: Rows) -> Costs:
             return decoder(0, len(rows.ids), [(rows, index) for index in range(len(rows.ids))]).costs
@@ -148,23 +146,16 @@ def stream_config(overrides: list[str]) -> StreamConfig:
         UserError: an unknown key or a bad value, by name.
     """
     merged = OmegaConf.structured(StreamConfig)
-    typing = Typing(StreamConfig, "the command line")
+    typing = Typing(StreamConfig, "the command line", renames=RENAMED)
+    for override in overrides:
+        merged = typing.merge(merged, typing.override(override.removeprefix("stream.")))
+    config = typing.finish(merged)
     found = typing.problems
-    try:
-        for override in overrides:
-            merged = OmegaConf.merge(merged, typing.override(override.removeprefix("stream.")))
-        config = OmegaConf.to_object(merged)
-    except OmegaConfBaseException as error:
-        raise UserError(" ".join([*found, f"Bad value for '{error.full_key}': {one_line(error)}."])) from None
-    assert isinstance(config, StreamConfig)
-    numbers = number_problems(config, "stream")
-    wrong = [
-        *numbers.values(),
-        *(text for text in problems(config) if not text.startswith(tuple(f"{key}=" for key in numbers))),
-    ]
-    found += [f"Bad value: {problem}." for problem in wrong]
+    if config is not None:
+        found += [f"Bad value: {problem}." for problem in with_number_problems(config, config.validate(), "stream")]
     if found:
         raise UserError(" ".join(found))
+    assert isinstance(config, StreamConfig)
     return config
 
 

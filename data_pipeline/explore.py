@@ -1,6 +1,6 @@
 """`python -m data_pipeline.explore DATASET`: what a dataset holds, and a contact sheet of it.
 
-Prints rows, tokens, lengths and widths of each split; `--sheet FILE.png` draws images spread evenly over a split, or
+Prints rows, sizes, sources and targets of each split; `--sheet FILE.png` draws images spread evenly over a split, or
 those that `--where` names: the widest, the narrowest, the longest texts.
 """
 
@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,42 +20,39 @@ from cluster.errors import UserError, run_command
 from cluster.redaction import printable
 from data_pipeline.dataset.manifest import REJECTED, Dataset, open_dataset
 from data_pipeline.dataset.shards import read_split
+from data_pipeline.dataset.token_targets import TEXT
 from data_pipeline.preparation.images import BadImage, decode, encode_png
 from data_pipeline.storage.base import storage_errors
 
 _SORTED = {
     "widest": lambda row: -row["width"],
     "narrowest": lambda row: row["width"],
-    "longest": lambda row: -len(row["text"].split()),
-    "shortest": lambda row: len(row["text"].split()),
+    "longest": lambda row: -len(row[TEXT].split()),
+    "shortest": lambda row: len(row[TEXT].split()),
 }
+_NEED_TEXT = ("longest", "shortest")
+SHOWN_VALUES = 8  # of a column: those that occur most
 
 
 def describe(dataset: Dataset) -> str:
-    """Rows, lengths, widths, sources and tokens of each split as text."""
+    """Rows, widths, sources and targets of each split as text."""
     manifest = dataset.manifest
+    target = f"{len(manifest.charset)} tokens" if "charset" in manifest.target else f"columns {', '.join(manifest.columns)}"
     lines = [
-        f"{manifest.name}: {manifest.task}, images {manifest.image.colour} {manifest.image.height} high, up to "
-        f"{manifest.image.width} wide, {len(manifest.charset)} tokens, {manifest.digest[:19]}",
-        f"licence: {manifest.licence or 'not stated'}",
+        f"{manifest.name}: {manifest.task}, images {manifest.image.color} {manifest.image.height} high, up to "
+        f"{manifest.image.width} wide, {target}, {manifest.digest[:19]}",
+        f"license: {manifest.license or 'not stated'}",
     ]
     for name, split in manifest.splits.items():
         if not split.rows:
             lines.append(f"{name}: empty")
             continue
-        table = read_split(dataset, name, ["text", "width", "source"])
-        texts = table.column("text").to_pylist()
-        lengths = [len(text.split()) for text in texts]
-        tokens = Counter(token for text in texts for token in text.split())
-        text, most = Counter(texts).most_common(1)[0]
-        sources = ", ".join(
-            f"{key or 'none'} {count:,}" for key, count in Counter(table.column("source").to_pylist()).most_common(8)
-        )
+        table = read_split(dataset, name, [*manifest.columns, "width", "source"])
         low, middle, high = np.percentile(table.column("width").to_numpy(), [5, 50, 95])
         lines += [
-            f"{name}: {split.rows:,} rows in {len(split.shards)} shards; sources: {sources}",
-            f"  tokens a text: mean {np.mean(lengths):.1f}, 95 % {np.percentile(lengths, 95):.0f}, most {max(lengths)}; "
-            f"{len(tokens)} different; commonest text '{text}' ({most})",
+            f"{name}: {split.rows:,} rows in {len(split.shards)} shards; sources: "
+            f"{_counted([source or 'none' for source in table.column('source').to_pylist()])}",
+            *(_column(column, table.column(column).to_pylist()) for column in manifest.columns),
             f"  width in pixels: 5 % {low:.0f}, median {middle:.0f}, 95 % {high:.0f}",
         ]
     file = dataset.storage.child(REJECTED)
@@ -62,6 +60,29 @@ def describe(dataset: Dataset) -> str:
         rejected = pq.read_table(source).to_pylist()
     lines += [f"rejected: {len(rejected)}", *(f"  {row['path']}: {row['reason']}" for row in rejected[:20])]
     return "\n".join(map(printable, lines))  # all of it may be anybody's
+
+
+def _column(name: str, values: list[Any]) -> str:
+    """What a line says of a column of the task."""
+    if name != TEXT:
+        return f"  {name}: {_counted(list(map(str, values)))}"
+    lengths = [len(text.split()) for text in values]
+    tokens = {token for text in values for token in text.split()}
+    text, count = Counter(values).most_common(1)[0]
+    return (
+        f"  tokens a text: mean {np.mean(lengths):.1f}, 95 % {np.percentile(lengths, 95):.0f}, most {max(lengths)}; "
+        f"{len(tokens)} different; commonest text '{text}' ({count})"
+    )
+
+
+def _counted(values: list[str]) -> str:
+    """The most frequent values and how often they occur."""
+    return ", ".join(f"{value} {count:,}" for value, count in Counter(values).most_common(SHOWN_VALUES))
+
+
+def caption(row: dict[str, Any], columns: Sequence[str]) -> str:
+    """What stands below an image on the sheet: its text, or the values of its task's columns."""
+    return str(row[TEXT]) if TEXT in columns else ", ".join(f"{name} {row[name]}" for name in columns)
 
 
 def choose(rows: list[dict[str, Any]], where: str, count: int) -> list[dict[str, Any]]:
@@ -96,18 +117,22 @@ def main() -> int:
     dataset = open_dataset(args.dataset)
     if args.sheet:
         dataset.manifest.filled_split(args.split)
+        if args.where in _NEED_TEXT and TEXT not in dataset.manifest.columns:
+            raise UserError(
+                f"--where {args.where} sorts by the length of texts, which '{dataset.manifest.name}' does not have."
+            )
         _require_file(args.sheet)
     print(describe(dataset))
     if args.sheet:
         from data_pipeline.exploration.grid import captioned_grid
 
-        policy = dataset.manifest.image
-        rows = read_split(dataset, args.split, ["id", "image", "text", "width"]).to_pylist()
+        policy, columns = dataset.manifest.image, list(dataset.manifest.columns)
+        rows = read_split(dataset, args.split, ["id", "image", *columns, "width"]).to_pylist()
         images, captions = [], []
         for row in choose(rows, args.where, args.count):
             try:
-                images.append(decode(row["image"], policy.colour, policy.background))
-                captions.append(row["text"])
+                images.append(decode(row["image"], policy.color, policy.background))
+                captions.append(caption(row, columns))
             except BadImage as reason:
                 print(f"warning: image '{printable(row['id'])}' is left out: {reason}")
         args.sheet.write_bytes(encode_png(captioned_grid(images, captions)))

@@ -15,16 +15,18 @@ from cluster.arguments import finite_number, whole_number
 from cluster.errors import UserError, run_command
 from cluster.redaction import printable
 from cluster.session import ray_session
-from data_pipeline.dataset.manifest import MAX_TOKENS, Manifest
+from data_pipeline.dataset.manifest import Manifest
+from data_pipeline.dataset.token_targets import MAX_TOKENS, TEXT_COLUMNS
 from data_pipeline.importers.crohme.rows import Work, build_rows
 from data_pipeline.importers.crohme.source import iter_inkml
 from data_pipeline.preparation.build import MAX_SIDE, Chunk, build_dataset
 from data_pipeline.preparation.images import ImagePolicy
+from data_pipeline.preparation.target_survey import TextSurvey
 from data_pipeline.storage.base import open_storage
 
 # One shard for all that a competition has: a shard is sorted by size, and the more rows it has, the less row groups are padded.
 FILES_PER_SHARD = 10_000
-LICENCE = (
+LICENSE = (
     "CROHME: freely available only for research purpose without any commercial use (cite Mouchère et al., IAPR TC-11); "
     "weights trained on it are for non-commercial use"
 )
@@ -80,7 +82,8 @@ def prepare_crohme(
     manifest = Manifest(
         name="crohme",
         task="sequence",
-        charset=[],
+        target={"charset": []},
+        columns=TEXT_COLUMNS,
         image=policy,
         splits={},
         rejected=0,
@@ -90,10 +93,10 @@ def prepare_crohme(
             "stroke_size": stroke_size,
             "variations": variations,
         },
-        licence=LICENCE,
+        license=LICENSE,
     )
     builder = functools.partial(build_rows, policy, stroke_size)
-    return build_dataset(open_storage(out), manifest, chunks, builder, overwrite, "files", max_tokens)
+    return build_dataset(open_storage(out), manifest, chunks, builder, overwrite, "files", TextSurvey(max_tokens))
 
 
 def main() -> int:
@@ -142,7 +145,7 @@ def main() -> int:
         made = prepare_crohme(splits, args.out, policy, args.overwrite, args.stroke_size, args.variations, args.max_tokens)
     sizes = ", ".join(f"{name} {split.rows:,}" for name, split in made.splits.items())
     print(f"{args.out}: {sizes} formulas, {made.rejected} rejected (see rejected.parquet), {len(made.charset)} tokens")
-    print(f"Licence of the data: {made.licence}")
+    print(f"License of the data: {made.license}")
     return 0
 
 

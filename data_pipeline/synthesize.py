@@ -15,8 +15,10 @@ from cluster.errors import run_command
 from cluster.session import ray_session
 from data_pipeline.dataset.manifest import Manifest
 from data_pipeline.dataset.shards import Rejected, Row
+from data_pipeline.dataset.token_targets import TEXT, TEXT_COLUMNS
 from data_pipeline.preparation.build import MAX_SIDE, Chunk, build_dataset
 from data_pipeline.preparation.images import ImagePolicy, encode_png, fit
+from data_pipeline.preparation.target_survey import TextSurvey
 from data_pipeline.storage.base import open_storage
 from data_pipeline.synthesis.formulas.grammar import FormulaConfig, charset
 from data_pipeline.synthesis.formulas.sample import make_sample
@@ -42,7 +44,7 @@ def build_rows(seed: int, formulas: FormulaConfig, policy: ImagePolicy, chunk: C
         height, width = pixels.shape[:2]
         name = f"{chunk.split}-{number:08d}"
         image = encode_png(pixels)
-        rows.append(Row(name, image, width, height, sample.text, sample.source, sample.writer, sample.level))
+        rows.append(Row(name, image, width, height, {TEXT: sample.text}, sample.source, sample.writer, sample.level))
     return rows, []
 
 
@@ -58,15 +60,16 @@ def synthesize_formulas(
     manifest = Manifest(
         name="formulas",
         task="sequence",
-        charset=charset(formulas),
+        target={"charset": charset(formulas)},
+        columns=TEXT_COLUMNS,
         image=policy,
         splits={},
         rejected=0,
         preparation={"command": "synthesize formulas", "seed": seed, "counts": counts, "formulas": formulas.__dict__},
-        licence="synthesized by Inkray, Apache-2.0",
+        license="synthesized by Inkray, Apache-2.0",
     )
     builder = functools.partial(build_rows, seed, formulas, policy)
-    return build_dataset(open_storage(out), manifest, chunks, builder, overwrite)
+    return build_dataset(open_storage(out), manifest, chunks, builder, overwrite, survey=TextSurvey())
 
 
 def main() -> int:

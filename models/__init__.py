@@ -14,13 +14,11 @@ from models.config import (
     StructureConfig,
     TimmConfig,
 )
-from models.decoders.sampled_tokens import OwnTokens
-from models.decoding import Candidates, Decoding, Generation, check_decoding
+from models.decoders.directions import reverse_targets
+from models.decoding import Decoding, check_decoding
 from models.errors import ModelConfigError
-from models.memory import Memory
-from models.output import Output, reverse_targets
 from models.recognizer import Recognizer, build_model
-from models.spec import OutputSpec
+from models.types import Candidates, Generation, Memory, ModelOutput, OutputSpec, SampledTokens
 
 __all__ = [
     "BackboneConfig",
@@ -34,10 +32,10 @@ __all__ = [
     "Memory",
     "ModelConfig",
     "ModelConfigError",
-    "Output",
+    "ModelOutput",
     "OutputSpec",
-    "OwnTokens",
     "Recognizer",
+    "SampledTokens",
     "SmallCnnConfig",
     "StructureConfig",
     "TimmConfig",

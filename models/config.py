@@ -1,4 +1,4 @@
-"""Configuration of a recognizer: every part, and every switch of it. The defaults are configs/model/satrn_small.yaml."""
+"""Configuration of a recognizer; the defaults are configs/model/satrn_small.yaml."""
 
 from dataclasses import dataclass, field
 from typing import Any, Literal
@@ -40,29 +40,27 @@ Repulsion = Literal["none", "heads"]
 
 @dataclass
 class SmallCnnConfig:
-    """The convolutional backbone for CPUs: stages of width, 2 x width and 4 x width channels."""
+    """Small convolutional backbone for CPUs: stages of width, 2 x width and 4 x width channels."""
 
-    stride: int = 8  # pixels per feature: 8, or 4, where symbols are small
+    stride: int = 8  # pixels per feature: 8, or 4 for small symbols
     width: int = 24
     depth: int = 1  # residual blocks in each of the last two stages
 
 
 @dataclass
 class TimmConfig:
-    """Any network of timm that gives feature maps, headless."""
+    """Any timm network that gives feature maps, without its classifier."""
 
     name: str = "resnetrs152"
     pretrained: bool = False
-    stride: int | None = None  # pixels per feature: the network is cut after the stage that has it; None: all of the network
-    neck_channels: int | None = (
-        None  # width of a 1x1 convolution before the projection to encoder.embed_dim; None: no such layer
-    )
+    stride: int | None = None  # pixels per feature: the network ends with the stage of that stride; None: the whole network
+    neck_channels: int | None = None  # width of a 1x1 convolution before the projection to encoder.embed_dim; None: off
     options: dict[str, Any] = field(default_factory=dict)  # further arguments of timm.create_model
 
 
 @dataclass
 class DenseNetConfig:
-    """Densely connected blocks at strides 4, 8, ... after a 7x7 stem, as formula recognizers have them."""
+    """Densely connected blocks at strides 4, 8, ... after a 7x7 stem, as in formula recognizers."""
 
     stem_channels: int = 48
     blocks: int = 2  # the stride is 2 ** (blocks + 1)
@@ -86,15 +84,15 @@ class ConvNet6Config:
     norm: ConvNorm = "instance"
     convolution: Convolution = "standard"
     multiplier: int = 1  # depthwise channels per input channel of a separable convolution
-    pooling: PoolingPlan = "height_1"  # what is left of a height of 64 pixels (of 128 for the last)
-    gates: int = 0  # gated blocks behind the convolutions, each 8 columns narrower than its input
+    pooling: PoolingPlan = "height_1"  # feature rows from a height of 64 pixels (of 128 for the last)
+    gates: int = 0  # gated blocks after the convolutions, each 8 columns narrower than its input
     drop_rate: float = 0.15
     gate_drop_rate: float = 0.4
 
 
 @dataclass
 class ResNetV2Config:
-    """Weight-standardised bottleneck stages with group norm, the stem of a hybrid ViT: stride 2 ** (stages + 1)."""
+    """Weight-standardized bottleneck stages with group norm, the stem of a hybrid ViT: stride 2 ** (stages + 1)."""
 
     depths: list[int] = field(default_factory=lambda: [2, 3, 7])
 
@@ -111,7 +109,7 @@ class SwinConfig:
 
 @dataclass
 class BackboneConfig:
-    """Which backbone, and the settings of each."""
+    """Name of the backbone, and the settings of each."""
 
     name: BackboneName = "small_cnn"
     small_cnn: SmallCnnConfig = field(default_factory=SmallCnnConfig)
@@ -125,17 +123,17 @@ class BackboneConfig:
 
 @dataclass
 class RectifierConfig:
-    """Straightens an image before the backbone: a thin-plate spline through predicted control points (ASTER)."""
+    """Rectifier of an image before the backbone: a thin-plate spline through predicted control points (ASTER)."""
 
     name: RectifierName = "none"
     control_points: int = 20  # half of them along the upper edge of the text, half along the lower
-    height: int = 32  # the size at which the control points are looked for
+    height: int = 32  # size of the image from which control points are predicted
     width: int = 128
 
 
 @dataclass
 class BiLstmConfig:
-    """A bidirectional LSTM over the positions, row by row."""
+    """Bidirectional LSTM over the positions, row by row."""
 
     hidden_dim: int = 256  # of each direction
     depth: int = 1
@@ -145,22 +143,22 @@ class BiLstmConfig:
 
 @dataclass
 class EncoderConfig:
-    """Positions, then self-attention (transformer), an LSTM or nothing over the positions of the feature map."""
+    """Encoder: position encoding, then a transformer, an LSTM or nothing over the positions of the feature map."""
 
     name: EncoderName = "transformer"
-    embed_dim: int = 128  # width of the features, as the backbone gives them
-    position: PositionKind = "sinusoid_2d"  # adaptive_whole: both gates weigh the whole table, as a source system has it
-    position_projection: PositionProjection = "linear"  # a learned map behind each sinusoid table
+    embed_dim: int = 128  # width of the features that the backbone returns
+    position: PositionKind = "sinusoid_2d"  # adaptive_whole: both gates weigh the whole table, as in a source system
+    position_projection: PositionProjection = "linear"  # a learned map after each sinusoid table
     position_rows: int = 8  # of a learned table
     position_columns: int = 128
     position_drop_rate: float = 0.0
     bilstm: BiLstmConfig = field(default_factory=BiLstmConfig)
-    # What follows is the transformer's.
+    # The fields below are for the transformer.
     depth: int = 1
     num_heads: int = 4
     head_dim: int | None = None  # None: embed_dim / num_heads
     mlp_dim: int = 256
-    class_token: bool = False  # one more position, learned, before those of the map
+    class_token: bool = False  # an additional learned position before those of the map
     projections: Projections = "shared"  # queries, keys and values from one linear map or from three
     attention: EncoderAttention = "standard"  # residual: scores of a layer are added to those of the next (RealFormer)
     attention_scale: AttentionScale = "head"  # scores are divided by sqrt(head width) or by sqrt(width of all heads)
@@ -175,30 +173,30 @@ class EncoderConfig:
 
 @dataclass
 class RnnConfig:
-    """An attention decoder: additive attention (Bahdanau et al. 2015), then a recurrent cell."""
+    """RNN decoder: additive attention (Bahdanau et al. 2015), then a recurrent cell."""
 
     cell: CellName = "lstm"
     hidden_dim: int = 256
     attention_dim: int = 256
-    attention_bias: bool = True  # biases on all three maps of the attention; false: on the query's alone
-    state_norm: StateNorm = "none"  # layer: the states are normalised and dropped out after each step
+    attention_bias: bool = True  # biases on all three maps of the attention; false: only on the query's
+    state_norm: StateNorm = "none"  # layer: layer norm and dropout on the states after each step
     input_drop_rate: float = 0.0
-    state_drop_rate: float = 0.0  # where state_norm is layer
+    state_drop_rate: float = 0.0  # only with state_norm: layer
     output_drop_rate: float = 0.0
 
 
 @dataclass
 class DecoderConfig:
-    """Token by token: a transformer or an attention RNN. `none` leaves the CTC head alone."""
+    """Autoregressive decoder: a transformer or an attention RNN. With `none`, only the CTC head decodes."""
 
     name: DecoderName = "transformer"
     direction: Direction = "forward"  # both: trained left to right and right to left, with shared weights
     embed_dim: int = 128
-    extra_embeddings: int = 0  # embedding rows beyond num_classes that no token uses
+    extra_embeddings: int = 0  # unused embedding rows beyond num_classes
     init: Initialization = "xavier"
-    depth: int = 2  # layers, or cells on top of each other
+    depth: int = 2  # layers, or stacked cells
     rnn: RnnConfig = field(default_factory=RnnConfig)
-    # What follows is the transformer's.
+    # The fields below are for the transformer.
     num_heads: int = 4
     head_dim: int | None = None  # None: embed_dim / num_heads
     mlp_dim: int = 256
@@ -209,7 +207,7 @@ class DecoderConfig:
     attention_scale: AttentionScale = "head"
     attention_output: AttentionOutput = "linear"  # gated: a gated linear unit (attention on attention, Huang et al. 2019)
     cross_query: CrossQuery = "standard"
-    refinement: Refinement = "none"  # coverage: past alignments correct the scores (CoMER)
+    refinement: Refinement = "none"  # coverage: past alignments refine the scores (CoMER)
     refinement_channels: int = 32
     feed_forward: DecoderFeedForward = "linear"
     activation: Activation = "relu"
@@ -220,7 +218,7 @@ class DecoderConfig:
 
 @dataclass
 class CtcConfig:
-    """A linear map from the columns of the memory to tokens; `<bos>`, which no text holds, is its blank."""
+    """CTC head: a linear map from the columns of the memory to tokens; `<bos>`, never part of a text, is its blank."""
 
     head: CtcHeadName = "none"
     drop_rate: float = 0.0
@@ -228,7 +226,7 @@ class CtcConfig:
 
 @dataclass
 class CountingConfig:
-    """Counts the tokens of an image, to help training: each place of the memory says which tokens it holds."""
+    """Auxiliary counting head: predicts how often each token occurs in the image."""
 
     head: CountingHeadName = "none"
     drop_rate: float = 0.0
@@ -236,16 +234,16 @@ class CountingConfig:
 
 @dataclass
 class StructureConfig:
-    """Tells how deep in groups, the braces of LaTeX, each token stands, to help training."""
+    """Auxiliary structure head: predicts the nesting level of each token in groups (the braces of LaTeX)."""
 
     head: StructureHeadName = "none"
-    max_level: int = 4  # of levels from 0; deeper ones count as this
+    max_level: int = 4  # levels are 0 to max_level; deeper ones count as max_level
     drop_rate: float = 0.0
 
 
 @dataclass
 class ModelConfig:
-    """A recognizer: (rectifier), backbone, encoder, decoder and CTC head, at least one of the last two.
+    """Recognizer: (rectifier), backbone, encoder, decoder and CTC head, at least one of the last two.
 
     Pixels enter the network as (value / 255 - pixel_mean) / pixel_std.
     """
@@ -260,4 +258,4 @@ class ModelConfig:
     ctc: CtcConfig = field(default_factory=CtcConfig)
     counting: CountingConfig = field(default_factory=CountingConfig)
     structure: StructureConfig = field(default_factory=StructureConfig)
-    repulsion: Repulsion = "none"  # heads: attention heads that grow alike are told apart by a term of the loss
+    repulsion: Repulsion = "none"  # heads: a term of the loss repels similar attention heads

@@ -1,11 +1,11 @@
-"""The one error that the models raise for a configuration or an input that they cannot serve."""
+"""The error of the models for an invalid configuration or input."""
 
 
 class ModelConfigError(ValueError):
-    """A model setting, or an input that contradicts one; the message names the config key and the way out."""
+    """Invalid model setting, or input that contradicts one; the message names the config key and a remedy."""
 
     def __init__(self, key: str, problem: str) -> None:
-        super().__init__(key, problem)  # both, as they are: what is pickled is made again from them
+        super().__init__(key, problem)  # unchanged: unpickling calls the class with them
         self.key = key
         self.problem = problem
 

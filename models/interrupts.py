@@ -1,7 +1,7 @@
-"""Ctrl-C ends `python -m models.summary` with one line and status 130, from its first import to its end.
+"""Handler of Ctrl-C for `python -m models.summary`: one line and status 130, from the first import on.
 
-Importing this module is enough; it does something only in a process that is starting `python -m` with a module of `models`.
-`cluster.signals` does the same for the other commands, which `models` does not know.
+Importing this module installs it, only in a process that starts `python -m` with a module of `models`. `cluster.signals` does
+the same for the other commands; `models` must not import it.
 """
 
 import os
@@ -17,6 +17,6 @@ def _end_now(signum: int, frame: FrameType | None) -> None:
     os._exit(INTERRUPTED)
 
 
-# "-m" stands there as long as Python looks for the module, whose package it imports first.
+# sys.argv[0] is "-m" while Python locates the module, which imports its package first.
 if sys.argv[:1] == ["-m"] and signal.getsignal(signal.SIGINT) is signal.default_int_handler:
     signal.signal(signal.SIGINT, _end_now)

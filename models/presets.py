@@ -1,4 +1,4 @@
-"""Configurations by name: the YAML files of configs/model, each with what it was made for.
+"""Model configurations by name: the YAML files of configs/model, each with its reference sizes.
 
 A file may name another as its `base` and state only what differs, and has a `reference`, its own or its base's.
 """
@@ -13,7 +13,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from models.config import ModelConfig
 from models.errors import ModelConfigError
-from models.spec import OutputSpec
+from models.types import OutputSpec
 from models.yaml_file import read_yaml
 
 FOLDER = Path(__file__).parents[1] / "configs" / "model"
@@ -21,7 +21,7 @@ FOLDER = Path(__file__).parents[1] / "configs" / "model"
 
 @dataclass
 class Reference:
-    """What a configuration was made for: its vocabulary, its longest output and the size of its images in pixels."""
+    """Reference sizes of a configuration: vocabulary, longest output and image size in pixels."""
 
     num_classes: int = 112
     max_length: int = 128
@@ -29,13 +29,13 @@ class Reference:
     width: int = 256
 
     def output_spec(self) -> OutputSpec:
-        """Of such a vocabulary, its special ids first."""
+        """Output spec of such a vocabulary, with the special ids first."""
         return OutputSpec(self.num_classes, bos_id=0, eos_id=1, pad_id=2, max_length=self.max_length)
 
 
 @dataclass(frozen=True)
 class NamedConfig:
-    """A configuration of a recognizer and what it was made for."""
+    """Configuration of a recognizer with its reference sizes."""
 
     name: str
     config: ModelConfig
@@ -43,15 +43,15 @@ class NamedConfig:
 
 
 def names() -> list[str]:
-    """The configurations that Inkray ships."""
+    """Names of the configurations that Inkray ships."""
     return sorted(file.stem for file in FOLDER.glob("*.yaml"))
 
 
 def load_named(name: str | Path) -> NamedConfig:
-    """The configuration of a shipped name or of a YAML file.
+    """Loads the configuration of a shipped name or of a YAML file.
 
     Raises:
-        ModelConfigError: no such name or file, invalid YAML, an unknown key or an ill-typed value.
+        ModelConfigError: no such name or file, invalid YAML, an unknown key or a value of the wrong type.
     """
     values = read_values(name)
     reference = _typed(Reference, values.pop("reference", {}), "reference", name)
@@ -59,10 +59,10 @@ def load_named(name: str | Path) -> NamedConfig:
 
 
 def read_values(name: str | Path, seen: tuple[Path, ...] = ()) -> dict[str, Any]:
-    """What a configuration states, merged over its bases, and the `reference`; not yet checked.
+    """Reads the values of a configuration, merged over its bases, with the `reference`; they are not checked yet.
 
     Raises:
-        ModelConfigError: no such name or file, invalid YAML, or bases in a circle.
+        ModelConfigError: no such name or file, invalid YAML, or circular bases.
     """
     file = _find(name)
     if file in seen:
@@ -70,8 +70,8 @@ def read_values(name: str | Path, seen: tuple[Path, ...] = ()) -> dict[str, Any]
     try:
         loaded = read_yaml(file)
         if isinstance(loaded, dict):
-            OmegaConf.create(loaded)  # refuses broken interpolations, and what holds itself
-    except Exception as error:  # YAML's errors are of many classes
+            OmegaConf.create(loaded)  # rejects broken interpolations and recursive structures
+    except Exception as error:  # YAML raises errors of many classes
         raise ModelConfigError("model", f"'{file}' is not valid YAML: {str(error).splitlines()[0]}") from error
     if not isinstance(loaded, dict):
         raise ModelConfigError("model", f"'{file}' is not a mapping of keys to values")
@@ -81,13 +81,13 @@ def read_values(name: str | Path, seen: tuple[Path, ...] = ()) -> dict[str, Any]
         return values
     if not isinstance(base, str):
         raise ModelConfigError("base", f"'{base}' in '{file}' is not the name of a configuration")
-    beside = [path for path in (file.parent / f"{base}", file.parent / f"{base}.yaml") if path.is_file()]
-    merged = OmegaConf.merge(read_values(beside[0] if beside else base, (*seen, file)), values)
+    siblings = [path for path in (file.parent / f"{base}", file.parent / f"{base}.yaml") if path.is_file()]
+    merged = OmegaConf.merge(read_values(siblings[0] if siblings else base, (*seen, file)), values)
     return {str(key): value for key, value in OmegaConf.to_container(merged).items()}  # type: ignore[union-attr]
 
 
 def _find(name: str | Path) -> Path:
-    """The file of a shipped name, or the file that `name` is."""
+    """File of a shipped name, or the file at path `name`."""
     shipped = FOLDER / f"{name}.yaml"
     file = shipped if _is_file(shipped) else Path(name)
     if file.suffix in (".yaml", ".yml") and _is_file(file):

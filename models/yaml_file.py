@@ -1,4 +1,4 @@
-"""YAML with the scalars of YAML 1.2: on, off, yes and no are texts, 010 is ten, 12:30 is no number, dates are texts."""
+"""YAML reader with the scalars of YAML 1.2: on, off, yes, no, 12:30 and dates are strings, 010 is ten."""
 
 import re
 from pathlib import Path
@@ -19,27 +19,28 @@ _SCALARS = {
 
 
 class _Loader(yaml.SafeLoader):
-    """Refuses a key that stands twice."""
+    """Loader that rejects duplicate keys."""
 
-    yaml_implicit_resolvers: dict[str, list[tuple[str, re.Pattern[str]]]] = {}  # noqa: RUF012  # as yaml has it
+    yaml_implicit_resolvers: dict[str, list[tuple[str, re.Pattern[str]]]] = {}  # noqa: RUF012  # declared by PyYAML
 
     def construct_mapping(self, node: Any, deep: bool = False) -> dict[Any, Any]:
         written = [key.value for key, _ in node.value if isinstance(key.value, str)]
         for name in written:
             if written.count(name) > 1 and name != "<<":
-                raise yaml.constructor.ConstructorError(None, None, f"key '{name}' stands twice", node.start_mark)
+                raise yaml.constructor.ConstructorError(None, None, f"duplicate key '{name}'", node.start_mark)
         return super().construct_mapping(node, deep=deep)
 
 
 for _name, (_pattern, _first) in _SCALARS.items():
     _Loader.add_implicit_resolver(f"tag:yaml.org,2002:{_name}", re.compile(rf"(?:{_pattern})\Z"), _first)
-_Loader.add_constructor("tag:yaml.org,2002:int", lambda loader, node: int(node.value))  # yaml's own takes 010 for eight
+_Loader.add_constructor("tag:yaml.org,2002:int", lambda loader, node: int(node.value))  # PyYAML reads 010 as eight
 
 
 def read_yaml(file: Path) -> Any:
-    """The contents of a YAML file.
+    """Reads a YAML file.
 
     Raises:
-        yaml.YAMLError: it is not YAML; and what opening and decoding a file raises.
+        yaml.YAMLError: invalid YAML.
+        OSError, UnicodeDecodeError: an unreadable file.
     """
     return yaml.load(file.read_text(encoding="utf-8"), Loader=_Loader)

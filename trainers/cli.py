@@ -1,4 +1,4 @@
-"""The arguments of the commands that train."""
+"""Arguments and overrides that the commands share."""
 
 from __future__ import annotations
 
@@ -10,11 +10,12 @@ from cluster.errors import UserError
 
 @dataclass(frozen=True)
 class TrainingArguments:
-    """A configuration's file, if one is named, and overrides of it; or the folder of a run to go on with."""
+    """A configuration's file, if one is named, and overrides of it; or the folder of a run to resume. `local`: without Ray."""
 
     config: str | None
     overrides: list[str]
     resume: str | None
+    local: bool = False
 
 
 def training_arguments(program: str, description: str | None) -> TrainingArguments:
@@ -28,7 +29,8 @@ def training_arguments(program: str, description: str | None) -> TrainingArgumen
     )
     parser.add_argument("config", nargs="?", help="a YAML file of configs/train/; without one the defaults hold")
     parser.add_argument("overrides", nargs="*", default=[], metavar="key=value", help="dotted keys of the configuration")
-    parser.add_argument("--resume", metavar="RUN", help="go on with the run in this folder, from its last checkpoint")
+    parser.add_argument("--resume", metavar="RUN", help="resume the run in this folder, from its last checkpoint")
+    parser.add_argument("--local", action="store_true", help="train without Ray, in this process or under torchrun")
     args = parser.parse_intermixed_args()
     overrides = list(args.overrides)
     if args.config and "=" in args.config:
@@ -36,4 +38,29 @@ def training_arguments(program: str, description: str | None) -> TrainingArgumen
         args.config = None
     if args.resume is not None and args.config:
         raise UserError("--resume takes its configuration from the run. Leave CONFIG out; key=value may change a value.")
-    return TrainingArguments(args.config, overrides, args.resume)
+    return TrainingArguments(args.config, overrides, args.resume, args.local)
+
+
+MAX_BATCH_SIZE = 65_536
+
+
+def add_option_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add positional `key=value` arguments, after all others: other ways to prepare images and to predict."""
+    parser.add_argument(
+        "options",
+        nargs="*",
+        default=[],
+        metavar="decoding.key=value",
+        help="another way to decode, as in decoding.method=beam",
+    )
+
+
+def batch_size_of(value: int) -> int:
+    """The `--batch-size` of a command.
+
+    Raises:
+        UserError: it is less than 1, or more than any memory holds.
+    """
+    if not 1 <= value <= MAX_BATCH_SIZE:
+        raise UserError(f"--batch-size is {value}: it is the number of images read at once, from 1 to {MAX_BATCH_SIZE:,}.")
+    return value

@@ -3,26 +3,22 @@
 from __future__ import annotations
 
 import builtins
-import hashlib
 import json
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any, NamedTuple
 
 from cluster.errors import UserError
 from cluster.redaction import printable, redacted
 from data_pipeline.dataset.integrity import CHECK_BYTES
+from data_pipeline.dataset.schema import shard_schema
+from data_pipeline.dataset.schema_versions import READ_VERSIONS, SCHEMA_VERSION, content_digest, upgraded
 from data_pipeline.preparation.images import ImagePolicy
 from data_pipeline.storage.base import Storage, StorageError, open_storage
 from data_pipeline.storage.uris import invalid_name
 
-SCHEMA_VERSION = 1
 MANIFEST = "dataset.json"
 REJECTED = "rejected.parquet"
-# Of a text, unless a key says otherwise: the longest decides how long the targets of a batch and a model's outputs may be.
-MAX_TOKENS = 4096
-
-
-_LATER = {"invert": "never", "scale": "none"}  # keys of the image policy that older datasets do not have
 
 
 class DatasetError(UserError):
@@ -79,10 +75,10 @@ class Shard:
 
 @dataclass(frozen=True)
 class Split:
-    """The shards of a split, and the length in tokens of its longest text."""
+    """The shards of a split, and what its task has measured of its targets, such as {"max_tokens": 57}."""
 
     shards: list[Shard]
-    max_tokens: int
+    target_stats: dict[str, Any] = field(default_factory=dict)
 
     @property
     def rows(self) -> int:
@@ -100,16 +96,21 @@ class Split:
 
 @dataclass(frozen=True)
 class Manifest:
-    """The contents of `dataset.json`."""
+    """The contents of `dataset.json`.
+
+    `target` belongs to the task: {"charset": [...]} of a sequence dataset. `columns` are the task's columns of every shard,
+    name to Arrow type.
+    """
 
     name: str
     task: str
-    charset: list[str]
+    target: dict[str, Any]
+    columns: dict[str, str]
     image: ImagePolicy
     splits: dict[str, Split]
     rejected: int
     preparation: dict[str, Any]
-    licence: str = ""
+    license: str = ""
     schema_version: int = SCHEMA_VERSION
     digest: str = field(default="")
 
@@ -118,12 +119,20 @@ class Manifest:
         object.__setattr__(self, "digest", self.digest or self._digest())
 
     def _digest(self) -> str:
-        lines = [f"{s.file} {s.sha256}" for split in self.splits.values() for s in split.shards]
-        # The size of the ink follows from the shards; what came later counts where it is not as it always was.
-        policy = {key: value for key, value in asdict(self.image).items() if key not in _LATER or value != _LATER[key]}
-        policy.pop("ink_size", None)
-        content = json.dumps([self.schema_version, self.charset, policy, sorted(lines)])
-        return "sha256:" + hashlib.sha256(content.encode()).hexdigest()
+        shards = [(shard.file, shard.sha256) for split in self.splits.values() for shard in split.shards]
+        return content_digest(self.task, self.target, self.columns, self.image, shards)
+
+    @property
+    def charset(self) -> list[str]:
+        """The tokens of a sequence dataset in their declared order.
+
+        Raises:
+            DatasetError: the dataset is of another task.
+        """
+        if "charset" not in self.target:
+            raise DatasetError(f"Dataset '{self.name}' has no charset: its task is '{self.task}', not 'sequence'.")
+        charset: list[str] = self.target["charset"]
+        return charset
 
     def split(self, name: str) -> Split:
         """The split `name`.
@@ -164,24 +173,32 @@ class Manifest:
             version = content["schema_version"]
         except (ValueError, KeyError, TypeError, RecursionError):
             raise DatasetError(
-                f"{MANIFEST} of '{uri}' cannot be read: it is not a manifest. Prepare the dataset anew."
+                f"{MANIFEST} of '{uri}' cannot be read: it is not a manifest. Prepare the dataset again."
             ) from None
-        if version != SCHEMA_VERSION:
+        if version not in READ_VERSIONS:
             raise DatasetError(
-                f"Dataset '{uri}' has schema version {version}, this Inkray reads version {SCHEMA_VERSION}. "
-                "Prepare it anew with `python -m data_pipeline.prepare` or `synthesize`, or use the Inkray that made it."
+                f"Dataset '{uri}' has schema version {version}, this Inkray reads versions {_listed(READ_VERSIONS)}. "
+                "Prepare it again with `python -m data_pipeline.prepare` or `synthesize`, or use the Inkray that made it."
             )
         try:
-            content["image"] = ImagePolicy(**content["image"])
+            content = upgraded(content)
+            shard_schema(content["columns"])
+            if not all(isinstance(token, str) for token in content["target"].get("charset", [])):
+                raise ValueError("charset is not a list of texts")
+            content["image"] = ImagePolicy.from_json(content["image"])
             content["splits"] = {
-                name: Split([_shard(shard) for shard in split["shards"]], split["max_tokens"])
+                name: Split([_shard(shard) for shard in split["shards"]], dict(split["target_stats"]))
                 for name, split in content["splits"].items()
             }
-            if not all(isinstance(token, str) for token in content["charset"]):
-                raise ValueError("charset is not a list of texts")
             return cls(**content)
         except (KeyError, TypeError, ValueError, AttributeError) as error:
-            raise DatasetError(f"{MANIFEST} of '{uri}' is incomplete or damaged ({error}). Prepare the dataset anew.") from None
+            raise DatasetError(
+                f"{MANIFEST} of '{uri}' is incomplete or damaged ({error}). Prepare the dataset again."
+            ) from None
+
+
+def _listed(versions: Sequence[int]) -> str:
+    return " and ".join(map(str, versions))
 
 
 def _shard(content: dict[str, Any]) -> Shard:

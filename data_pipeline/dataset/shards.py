@@ -1,33 +1,23 @@
-"""Rows to Parquet shards and back. A row: id, image bytes, width, height, text, source, writer, level."""
+"""Rows to Parquet shards and back: image bytes, their size and origin, and the columns of the dataset's task."""
 
 from __future__ import annotations
 
 import hashlib
 import io
 import threading
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from cluster.redaction import redact
+from cluster.redaction import printable, redact
 from data_pipeline.dataset.integrity import check_of, checked_columns, difference
 from data_pipeline.dataset.manifest import Dataset, DatasetError, Extent, RowGroup, Shard, Split
+from data_pipeline.dataset.schema import shard_schema
 from data_pipeline.storage.base import Storage, storage_errors
 
-SEQUENCE_SCHEMA = pa.schema(
-    [
-        pa.field("id", pa.string(), nullable=False),
-        pa.field("image", pa.binary(), nullable=False),
-        pa.field("width", pa.int32(), nullable=False),
-        pa.field("height", pa.int32(), nullable=False),
-        pa.field("text", pa.string(), nullable=False),
-        pa.field("source", pa.string()),
-        pa.field("writer", pa.string()),
-        pa.field("level", pa.int32()),
-    ]
-)
 REJECTED_SCHEMA = pa.schema([("id", pa.string()), ("split", pa.string()), ("path", pa.string()), ("reason", pa.string())])
 
 # Small enough to shuffle by and to hold a window of in memory, large enough to read at speed.
@@ -39,13 +29,16 @@ _HEIGHT_CLASS = 16  # pixels: rows are sorted by width inside classes of heights
 
 @dataclass(frozen=True)
 class Row:
-    """One image with its text. `width` and `height` in pixels are those of `image` (PNG or JPEG bytes)."""
+    """One image and its target: the values of the task's columns, such as {"text": "a b"}.
+
+    `width` and `height` in pixels are those of `image` (PNG or JPEG bytes).
+    """
 
     id: str
     image: bytes
     width: int
     height: int
-    text: str
+    target: dict[str, Any]
     source: str = ""
     writer: str = ""
     level: int = 0
@@ -62,12 +55,15 @@ class Rejected:
     reason: str
 
 
-def write_shard(storage: Storage, file: str, rows: Sequence[Row]) -> Shard:
+def write_shard(storage: Storage, file: str, rows: Sequence[Row], columns: Mapping[str, str]) -> Shard:
     """Write `rows` as the shard `file` below `storage`, sorted by size so that images of a row group pad little.
+
+    `columns` are those of the dataset's task, as its manifest declares them.
 
     Raises:
         StorageError: it cannot be written.
     """
+    schema = shard_schema(columns)
     ordered = sorted(rows, key=lambda row: (-(-row.height // _HEIGHT_CLASS), row.width, row.id))
     groups = _cut(ordered)
     buffer = io.BytesIO()
@@ -75,10 +71,12 @@ def write_shard(storage: Storage, file: str, rows: Sequence[Row]) -> Shard:
     # the footer, which every reader of a row group reads first.
     options = {"compression": "none", "use_dictionary": ["source", "writer"], "write_statistics": False}
     checks = ""
-    with pq.ParquetWriter(buffer, SEQUENCE_SCHEMA, **options) as writer:
+    with pq.ParquetWriter(buffer, schema, **options) as writer:
         for group in groups:
-            columns = {name: [getattr(row, name) for row in group] for name in SEQUENCE_SCHEMA.names}
-            table = pa.table(columns, schema=SEQUENCE_SCHEMA)
+            values = {
+                name: [row.target[name] if name in columns else getattr(row, name) for row in group] for name in schema.names
+            }
+            table = pa.table(values, schema=schema)
             checks += check_of(table).hex()
             writer.write_table(table, row_group_size=len(group))
     data = buffer.getvalue()
@@ -118,7 +116,10 @@ def read_row_group(file: pq.ParquetFile, shard: Storage, group: RowGroup, column
     with storage_errors(shard):
         if group.index >= file.num_row_groups:
             raise _not_as_described(shard, f"{file.num_row_groups} row groups, number {group.index} is missing")
-        wanted = checked_columns(columns) if group.check else columns
+        stored = file.schema_arrow.names
+        wanted = checked_columns(columns, stored) if group.check else columns
+        if missing := [name for name in wanted if name not in stored]:
+            raise _not_as_described(shard, f"it has no column '{printable(missing[0])}'")
         table = file.read_row_group(group.index, columns=wanted, use_threads=False)
     if table.num_rows != group.rows:
         raise _not_as_described(shard, f"{table.num_rows} rows in row group {group.index} instead of {group.rows}")
@@ -143,7 +144,7 @@ def read_split(dataset: Dataset, split: str, columns: list[str]) -> pa.Table:
             parquet = pq.ParquetFile(source, pre_buffer=True)
             if parquet.metadata.num_rows != shard.rows:
                 raise _not_as_described(file, f"{parquet.metadata.num_rows} rows instead of {shard.rows}")
-            groups = Split([shard], 0).row_groups()
+            groups = Split([shard]).row_groups()
             tables += [read_row_group(parquet, file, group, columns) for group in groups]
     return pa.concat_tables(tables)
 

@@ -29,6 +29,11 @@ class Tokenizer:
     def __len__(self) -> int:
         return len(self._tokens)
 
+    @property
+    def all_tokens(self) -> list[str]:
+        """The tokens in the order of their ids, special ones first."""
+        return list(self._tokens)
+
     def groups(self) -> tuple[tuple[int, ...], tuple[int, ...]]:
         """Ids of the tokens that open and that close a group: the braces of LaTeX, where the charset has both."""
         pair = [token for token in ("{", "}") if token in self._ids]

@@ -16,10 +16,11 @@ import ray.data
 from cluster.errors import UserError
 from cluster.progress import progress
 from cluster.redaction import printable
-from data_pipeline.dataset.manifest import MANIFEST, MAX_TOKENS, REJECTED, SCHEMA_VERSION, DatasetError, Manifest, Shard, Split
+from data_pipeline.dataset.manifest import MANIFEST, REJECTED, DatasetError, Manifest, Shard, Split
 from data_pipeline.dataset.shards import Rejected, Row, write_rejected, write_shard
 from data_pipeline.preparation.images import BadImage, decode
 from data_pipeline.preparation.ink import ink_size, inverted_line
+from data_pipeline.preparation.target_survey import NoSurvey, TargetSurvey
 from data_pipeline.storage.base import Storage
 from data_pipeline.storage.claim import Claim, claim
 
@@ -44,8 +45,7 @@ class BuiltShard:
     number: int
     shard: Shard | None  # None when every input was rejected
     rejected: list[Rejected]
-    tokens: set[str]
-    max_tokens: int
+    targets: Any  # what the survey of the task found in its targets
     ink_sizes: list[float]  # of some of its images, in pixels
     inverted: int
 
@@ -62,18 +62,18 @@ def build_dataset(
     builder: Builder,
     overwrite: bool = False,
     unit: str = "images",
-    max_tokens: int = MAX_TOKENS,
+    survey: TargetSurvey | None = None,
 ) -> Manifest:
     """Build every chunk into a shard below `out` and write the manifest last: a dataset is there whole or not at all.
 
-    A row whose text has more than `max_tokens` tokens is rejected. How large the ink of the images is, at the median, becomes
-    part of the image policy.
+    `survey` says which targets cannot be used, whose rows are rejected, and what the manifest states of the others. How large
+    the ink of the images is, at the median, becomes part of the image policy.
 
     Nothing is written to a shard that a dataset in this place has: one that `overwrite` replaces can be read until the new
     manifest takes the place of the old one; only then its shards are removed. Of two builds into one place, one is refused.
 
-    `manifest` brings name, image policy, charset (empty: the sorted tokens that occur) and preparation; splits, digest and the
-    number of rejected inputs come from what was built, which is returned.
+    `manifest` brings name, task, target, columns, image policy and preparation; splits, digest, the number of rejected inputs
+    and what the survey adds to `target` come from what was built, which is returned.
 
     Raises:
         UserError: there is a dataset already and `overwrite` is off, nothing usable came out, or another process builds here.
@@ -83,7 +83,7 @@ def build_dataset(
     with claim(out, "preparation of a dataset") as held:
         _require_free(out, overwrite)  # another process may have finished one in the meantime
         old = _files_of(out)
-        finished = _build(out, manifest, chunks, functools.partial(_within, max_tokens, builder), unit, _suffix(old), held)
+        finished = _build(out, manifest, chunks, builder, survey or NoSurvey(), unit, _suffix(old), held)
         new = {shard.file for split in finished.splits.values() for shard in split.shards}
         for file in old:
             if file not in new:
@@ -97,13 +97,20 @@ def _require_free(out: Storage, overwrite: bool) -> None:
 
 
 def _build(
-    out: Storage, manifest: Manifest, chunks: Sequence[Chunk], builder: Builder, unit: str, suffix: str, held: Claim
+    out: Storage,
+    manifest: Manifest,
+    chunks: Sequence[Chunk],
+    builder: Builder,
+    survey: TargetSurvey,
+    unit: str,
+    suffix: str,
+    held: Claim,
 ) -> Manifest:
     built: list[BuiltShard] = []
     total = sum(chunk.inputs for chunk in chunks)
     sizes = {(chunk.split, chunk.number): chunk.inputs for chunk in chunks}
     with progress(total, unit, manifest.name) as bar:
-        for shard in _run(out, chunks, builder, suffix):
+        for shard in _run(chunks, functools.partial(_build_shard, out, builder, survey, manifest.columns, suffix)):
             held.check()
             bar.update(sizes[shard.split, shard.number])
             built.append(shard)
@@ -112,7 +119,7 @@ def _build(
     splits = {
         name: Split(
             [shard.shard for shard in built if shard.split == name and shard.shard],
-            max((shard.max_tokens for shard in built if shard.split == name), default=0),
+            survey.stats([shard.targets for shard in built if shard.split == name]),
         )
         for name in dict.fromkeys(chunk.split for chunk in chunks)
     }
@@ -127,10 +134,8 @@ def _build(
     if manifest.image.invert != "never":
         print(inverted_line(inverted, rows, manifest.image.invert))
     image = replace(manifest.image, ink_size=_median([size for shard in built for size in shard.ink_sizes]))
-    charset = manifest.charset or sorted(set().union(*(shard.tokens for shard in built)))
-    finished = replace(
-        manifest, image=image, charset=charset, splits=splits, rejected=len(rejected), schema_version=SCHEMA_VERSION, digest=""
-    )
+    target = survey.target(manifest.target, [shard.targets for shard in built])
+    finished = replace(manifest, image=image, target=target, splits=splits, rejected=len(rejected), digest="")
     held.check()
     write_rejected(out.child(REJECTED), rejected)
     out.child(MANIFEST).write_bytes(finished.to_json())
@@ -154,45 +159,32 @@ def _suffix(old: Sequence[str]) -> str:
     return f"-{max(numbers) + 1}" if numbers else ""
 
 
-def _run(out: Storage, chunks: Sequence[Chunk], builder: Builder, suffix: str) -> Any:
-    task = functools.partial(_build_shard, out, builder, suffix)
+def _run(chunks: Sequence[Chunk], task: Callable[[dict[str, Any]], dict[str, Any]]) -> Any:
     items = [{"chunk": pickle.dumps(chunk)} for chunk in chunks]
     results = ray.data.from_items(items, override_num_blocks=len(items)).map(task)
     for row in results.iter_rows():
         yield pickle.loads(row["built"])  # made by our own task a moment ago, never read from storage
 
 
-def _build_shard(out: Storage, builder: Builder, suffix: str, row: dict[str, Any]) -> dict[str, Any]:
+def _build_shard(
+    out: Storage, builder: Builder, survey: TargetSurvey, columns: dict[str, str], suffix: str, row: dict[str, Any]
+) -> dict[str, Any]:
     chunk: Chunk = pickle.loads(row["chunk"])
-    rows, rejected = builder(chunk)
-    lengths = [row.text.split() for row in rows]
+    made, rejected = builder(chunk)
+    problems = [survey.problem(row.target) for row in made]
+    rows = [row for row, problem in zip(made, problems, strict=True) if not problem]
+    unusable = [Rejected(row.id, chunk.split, row.id, problem) for row, problem in zip(made, problems, strict=True) if problem]
     file = f"{chunk.split}/part-{chunk.number:05d}{suffix}.parquet"
     built = BuiltShard(
         split=chunk.split,
         number=chunk.number,
-        shard=write_shard(out, file, rows) if rows else None,
-        rejected=rejected,
-        tokens=set().union(*lengths) if lengths else set(),
-        max_tokens=max(map(len, lengths), default=0),
+        shard=write_shard(out, file, rows, columns) if rows else None,
+        rejected=[*rejected, *unusable],
+        targets=survey.of([row.target for row in rows]),
         ink_sizes=_ink_sizes(rows),
         inverted=sum(row.inverted for row in rows),
     )
     return {"built": pickle.dumps(built)}
-
-
-def _within(max_tokens: int, builder: Builder, chunk: Chunk) -> tuple[list[Row], list[Rejected]]:
-    """What `builder` makes of a chunk, rows whose texts are too long among the rejected ones."""
-    kept: list[Row] = []
-    rows, rejected = builder(chunk)
-    too_long: list[Rejected] = []
-    for row in rows:
-        count = len(row.text.split())
-        if count <= max_tokens:
-            kept.append(row)
-        else:
-            reason = f"{count:,} tokens, more than the {max_tokens:,} allowed"
-            too_long.append(Rejected(row.id, chunk.split, row.id, reason))
-    return kept, [*rejected, *too_long]
 
 
 def _ink_sizes(rows: Sequence[Row]) -> list[float]:

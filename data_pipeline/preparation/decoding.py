@@ -64,7 +64,7 @@ class BadImage(Exception):
 
 def decode(
     data: bytes | memoryview,
-    colour: Literal["gray", "rgb"],
+    color: Literal["gray", "rgb"],
     background: int = 255,
     max_pixels: int = MAX_PIXELS,
     page: int | None = None,
@@ -86,13 +86,13 @@ def decode(
     try:
         if page is None and (plain := _plain_png_size(data)) is not None:
             _check_size(*plain, max_pixels)
-            return _decode_plain_png(data, colour)
+            return _decode_plain_png(data, color)
         frame = _frame(data, page)
         with _opened(data, max_pixels) as image:
             if frame:
                 image.seek(frame)
             _check_size(*image.size, max_pixels)
-            return to_uint8(image, data, colour, background)
+            return to_uint8(image, data, color, background)
     except BadImage:
         raise
     except UnusablePixels as error:
@@ -257,8 +257,8 @@ def _plain_chunks_size(data: bytes | memoryview) -> tuple[int, int] | None:
     return width, height
 
 
-def _decode_plain_png(data: bytes | memoryview, colour: Literal["gray", "rgb"]) -> np.ndarray:
-    pixels = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_GRAYSCALE if colour == "gray" else cv2.IMREAD_COLOR)
+def _decode_plain_png(data: bytes | memoryview, color: Literal["gray", "rgb"]) -> np.ndarray:
+    pixels = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_GRAYSCALE if color == "gray" else cv2.IMREAD_COLOR)
     if pixels is None:
         raise BadImage("cannot be decoded: truncated or corrupt")
-    return pixels if colour == "gray" else cv2.cvtColor(pixels, cv2.COLOR_BGR2RGB)
+    return pixels if color == "gray" else cv2.cvtColor(pixels, cv2.COLOR_BGR2RGB)

@@ -33,7 +33,7 @@ class ImagePolicy:
 
     height: int = 64
     width: int = 256
-    colour: Literal["gray", "rgb"] = "gray"
+    color: Literal["gray", "rgb"] = "gray"
     background: int = 255
     fixed_height: bool = True
     invert: Invert = "never"
@@ -48,7 +48,7 @@ class ImagePolicy:
             "width": _is_whole(self.width) and 0 < self.width <= _LARGEST_SIDE,
             "background": _is_whole(self.background) and 0 <= self.background <= 255,
             "fixed_height": isinstance(self.fixed_height, bool),
-            "colour": self.colour in ("gray", "rgb"),
+            "color": self.color in ("gray", "rgb"),
             "invert": self.invert in get_args(Invert),
             "scale": self.scale in get_args(Scale),
             "ink_size": isinstance(size, int | float) and 0 <= size < math.inf,
@@ -60,11 +60,21 @@ class ImagePolicy:
     @property
     def channels(self) -> int:
         """1 or 3."""
-        return 1 if self.colour == "gray" else 3
+        return 1 if self.color == "gray" else 3
 
     def to_json(self) -> dict[str, Any]:
-        """As it stands in `dataset.json`."""
+        """The policy as `dataset.json` and checkpoints state it."""
         return asdict(self)
+
+    @classmethod
+    def from_json(cls, content: dict[str, Any]) -> ImagePolicy:
+        """Read what `to_json` gave; what was written before the key `color` had that name is read as well.
+
+        Raises:
+            TypeError: an unknown key.
+            ValueError: a value that no image can have.
+        """
+        return cls(**{("color" if key == "colour" else key): value for key, value in content.items()})
 
     def require(self, pixels: np.ndarray) -> None:
         """Check that a decoded image (H, W[, 3]) is one of a dataset with this policy.
@@ -106,10 +116,10 @@ def prepare(data: bytes | memoryview, policy: ImagePolicy, page: int | None = No
         BadImage: as `decode`, and nothing else.
     """
     dark = 255 - policy.background
-    pixels = decode(data, policy.colour, dark if policy.invert == "always" else policy.background, page=page)
+    pixels = decode(data, policy.color, dark if policy.invert == "always" else policy.background, page=page)
     pixels, inverted = orient(pixels, policy.invert)
     if policy.invert == "auto" and int(pixels.min()) == int(pixels.max()):  # nothing is to be seen
-        on_dark, inverted = orient(decode(data, policy.colour, dark, page=page), "auto")
+        on_dark, inverted = orient(decode(data, policy.color, dark, page=page), "auto")
         pixels = on_dark if inverted else pixels
     return Prepared(fit(pixels, policy), inverted)
 
@@ -118,9 +128,9 @@ def fit(pixels: np.ndarray, policy: ImagePolicy) -> np.ndarray:
     """Bring an image (H, W[, 3]) to the policy: color, scaled as it says, its aspect kept, so that it fits into height x width,
     then, where the height is fixed, centered in it by repeating its border rows, so that paper goes on as paper.
     """
-    if policy.colour == "gray" and pixels.ndim == 3:
+    if policy.color == "gray" and pixels.ndim == 3:
         pixels = cv2.cvtColor(pixels, cv2.COLOR_RGB2GRAY)
-    elif policy.colour == "rgb" and pixels.ndim == 2:
+    elif policy.color == "rgb" and pixels.ndim == 2:
         pixels = cv2.cvtColor(pixels, cv2.COLOR_GRAY2RGB)
     height, width = pixels.shape[:2]
     scale = min(policy.height / height, policy.width / width, _wanted_scale(pixels, policy))

@@ -17,7 +17,7 @@ class UnusablePixels(ValueError):
     """Samples that have no meaning as brightness, with the reason."""
 
 
-def to_uint8(image: Image.Image, data: bytes | memoryview, colour: Literal["gray", "rgb"], background: int) -> np.ndarray:
+def to_uint8(image: Image.Image, data: bytes | memoryview, color: Literal["gray", "rgb"], background: int) -> np.ndarray:
     """The pixels of `image`, which was opened from `data`, upright, what is transparent laid on the gray level `background`.
 
     Returns:
@@ -28,7 +28,7 @@ def to_uint8(image: Image.Image, data: bytes | memoryview, colour: Literal["gray
         Exception: whatever Pillow raises where the image is damaged.
     """
     orientation = _orientation(image)
-    if colour == "gray" and image.format in ("JPEG", "MPO") and image.mode == "RGB":
+    if color == "gray" and image.format in ("JPEG", "MPO") and image.mode == "RGB":
         image.draft("L", image.size)  # the brightness that is stored, without the way through RGB
     image.load()
     alpha = _alpha(image, data)
@@ -42,9 +42,9 @@ def to_uint8(image: Image.Image, data: bytes | memoryview, colour: Literal["gray
         pixels = np.array(_straight(image).convert("RGB"))
     if alpha is not None:
         pixels = _laid_on(background, pixels, alpha)
-    if colour == "gray" and pixels.ndim == 3:
+    if color == "gray" and pixels.ndim == 3:
         pixels = cv2.cvtColor(pixels, cv2.COLOR_RGB2GRAY)
-    elif colour == "rgb" and pixels.ndim == 2:
+    elif color == "rgb" and pixels.ndim == 2:
         pixels = cv2.cvtColor(pixels, cv2.COLOR_GRAY2RGB)
     return np.ascontiguousarray(_upright(pixels, orientation))
 

@@ -1,17 +1,17 @@
-"""A batch, and how it is made of encoded rows: decoded, augmented, padded; texts as token ids."""
+"""A batch, and how it is made of encoded rows: images decoded, augmented and padded; targets as the task encodes them."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import cv2
 import numpy as np
 
 from data_pipeline.augmentation.augment import augment
-from data_pipeline.dataset.manifest import MAX_TOKENS
-from data_pipeline.dataset.tokenizer import Tokenizer
+from data_pipeline.dataset.targets import TargetEncoder, UnusableTarget
 from data_pipeline.preparation.images import BadImage, ImagePolicy, decode
 from data_pipeline.stream.config import Augmentation
 from data_pipeline.stream.costs import Costs
@@ -25,17 +25,19 @@ class Batch:
 
     Shapes:
         images: uint8 (B, C, H, W); sizes: int64 (B, 2), the true (height, width) in pixels, in the upper left of each.
-        targets: int64 (B, T), `<bos>` ... `<eos>` `<pad>` ...
-        weights: float32 (B,), 1 for a sample, 0 for padding or an image that could not be decoded.
+        targets: the task's arrays by name, (B, ...) each.
+        weights: float32 (B,), 1 for a sample, 0 for padding or a row that could not be used.
+
+    `columns` are the values that the targets were made of, by the column's name; as `ids`, without padding rows.
     """
 
     images: np.ndarray
     sizes: np.ndarray
-    targets: np.ndarray
+    targets: dict[str, np.ndarray]
     weights: np.ndarray
     ids: list[str]
-    texts: list[str]
     sources: list[str]
+    columns: dict[str, list[Any]]
     position: Position  # where the run stands once this batch is done
     global_size: int = 0  # samples of the global batch, over all ranks
     errors: dict[str, str] = field(default_factory=dict)  # id -> why the row could not be used
@@ -72,11 +74,11 @@ class Decoded:
 
     images: np.ndarray
     sizes: np.ndarray
-    targets: np.ndarray
+    targets: dict[str, np.ndarray]
     weights: np.ndarray
     ids: list[str]
-    texts: list[str]
     sources: list[str]
+    columns: dict[str, list[Any]]
     errors: dict[str, str]
     costs: Costs
 
@@ -84,15 +86,19 @@ class Decoded:
 Picked = tuple[Rows, int]  # a row among others
 
 
+def columns_of(picked: Sequence[Picked], names: Sequence[str]) -> dict[str, list[Any]]:
+    """The values of the columns `names` of these rows."""
+    return {name: [rows.columns[name][index] for rows, index in picked] for name in names}
+
+
 @dataclass(frozen=True)
 class Decoder:
     """Makes batches of encoded rows. Pickled once a run; called in any thread or task."""
 
     policy: ImagePolicy
-    tokenizer: Tokenizer
+    targets: TargetEncoder
     augmentation: Augmentation
     seed: int
-    max_tokens: int = MAX_TOKENS
 
     def shape(self, size: int, picked: Sequence[Picked]) -> tuple[int, int, int, int]:
         """Of the images (B, C, H, W) of such a batch."""
@@ -103,46 +109,45 @@ class Decoder:
     def __call__(self, epoch: int, size: int, picked: Sequence[Picked], images: np.ndarray | None = None) -> Decoded:
         """`size` rows: those that are `picked`, in order, filled up with blank rows of weight 0.
 
-        What cannot be decoded becomes such a row, too: an image of one pixel with an empty text, which a model can take.
+        What cannot be used becomes such a row, too: an image of one pixel with a blank target, which a model can take.
 
         The images are written into `images`, uint8 of `shape`, if it is given.
 
-        Whatever goes wrong with one row's image, or a text of more than `max_tokens` tokens, is an entry of `errors`.
+        Whatever goes wrong with one row's image, or a target that is unusable, is an entry of `errors`.
 
         Raises:
-            UserError: a text has a token outside the vocabulary.
+            UserError: a mistake in a target, such as a token outside the vocabulary.
         """
         started = time.perf_counter()
         images = np.empty(self.shape(size, picked), np.uint8) if images is None else images
         images.fill(self.policy.background)
         sizes, weights = [(1, 1)] * size, np.zeros(size, np.float32)
-        encoded = [self._token_ids(rows.texts[index]) for rows, index in picked]
-        targets = np.full((size, max(map(len, encoded), default=2)), self.tokenizer.pad_id, np.int64)
-        targets[:, :2] = self.tokenizer.bos_id, self.tokenizer.eos_id
+        columns = columns_of(picked, self.targets.columns)
         errors: dict[str, str] = {}
+        targets: list[Any | None] = []
         pixels = 0
-        for place, ((rows, index), ids) in enumerate(zip(picked, encoded, strict=True)):
+        for place, (rows, index) in enumerate(picked):
             try:
-                if not ids:
-                    count = len(rows.texts[index].split())
-                    raise BadImage(f"{count:,} tokens, more than the {self.max_tokens:,} allowed (stream.max_tokens)")
+                target = self.targets.encode({name: values[place] for name, values in columns.items()})
                 image = self._image(epoch, rows, index)
-            except BadImage as reason:
+            except (UnusableTarget, BadImage) as reason:
                 errors[rows.ids[index]] = str(reason)
+                targets.append(None)
                 continue
+            targets.append(target)
             _put(images[place], image)
             sizes[place], weights[place] = image.shape[:2], 1
-            targets[place, : len(ids)] = ids
             pixels += image.shape[0] * image.shape[1]
+        collated = self.targets.collate(targets, size)
         spent = time.perf_counter() - started
         return Decoded(
             images=images,
             sizes=np.array(sizes, np.int64).reshape(size, 2),
-            targets=targets,
+            targets=collated,
             weights=weights,
             ids=[rows.ids[index] for rows, index in picked],
-            texts=[rows.texts[index] for rows, index in picked],
             sources=[rows.sources[index] for rows, index in picked],
+            columns=columns,
             errors=errors,
             costs=Costs(
                 images=len(picked),
@@ -152,13 +157,8 @@ class Decoder:
             ),
         )
 
-    def _token_ids(self, text: str) -> list[int]:
-        """The target of a text; empty where it is too long to be one, for the longest decides the shape of the batch."""
-        short = len(text) <= self.max_tokens or len(text.split()) <= self.max_tokens
-        return self.tokenizer.encode(text) if short else []
-
     def _image(self, epoch: int, rows: Rows, index: int) -> np.ndarray:
-        image = decode(rows.image(index), self.policy.colour, self.policy.background)
+        image = decode(rows.image(index), self.policy.color, self.policy.background)
         self.policy.require(image)
         size = int(rows.widths[index]), int(rows.heights[index])
         if image.shape[1::-1] != size:
@@ -170,7 +170,7 @@ class Decoder:
             raise BadImage(f"cannot be augmented: {reason}") from None
 
 
-def joined(parts: Sequence[Decoded], policy: ImagePolicy, pad_id: int) -> Decoded:
+def joined(parts: Sequence[Decoded], policy: ImagePolicy, encoder: TargetEncoder) -> Decoded:
     """Parts of one batch that were decoded apart, as one: padded to the largest."""
     if len(parts) == 1:
         return parts[0]
@@ -180,23 +180,21 @@ def joined(parts: Sequence[Decoded], policy: ImagePolicy, pad_id: int) -> Decode
         policy.background,
         np.uint8,
     )
-    targets = np.full((len(images), max(part.targets.shape[1] for part in parts)), pad_id, np.int64)
     first = 0
     for part in parts:
         rows = slice(first, first + len(part.weights))
         images[rows, :, : part.images.shape[2], : part.images.shape[3]] = part.images
-        targets[rows, : part.targets.shape[1]] = part.targets
         first = rows.stop
     costs = sum((part.costs for part in parts), Costs())
     costs.padded_pixels = len(images) * images.shape[2] * images.shape[3]
     return Decoded(
         images=images,
         sizes=np.concatenate([part.sizes for part in parts]),
-        targets=targets,
+        targets=encoder.concat([part.targets for part in parts]),
         weights=np.concatenate([part.weights for part in parts]),
         ids=[name for part in parts for name in part.ids],
-        texts=[text for part in parts for text in part.texts],
         sources=[source for part in parts for source in part.sources],
+        columns={name: [value for part in parts for value in part.columns[name]] for name in encoder.columns},
         errors={name: reason for part in parts for name, reason in part.errors.items()},
         costs=costs,
     )

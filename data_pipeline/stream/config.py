@@ -3,13 +3,16 @@
 from dataclasses import dataclass, field
 from typing import Literal
 
-from data_pipeline.dataset.manifest import MAX_TOKENS
+from cluster.values import Renames
+from data_pipeline.dataset.token_targets import MAX_TOKENS
 
 Augmentation = Literal["none", "light", "strong"]
 Execution = Literal["auto", "threads", "ray"]
 CachePlace = Literal["off", "disk", "memory"]
 
 MAX_THREADS = 1024
+
+RENAMED = Renames({"cache.place": "cache.location"})  # keys that had another name before
 
 
 @dataclass
@@ -39,28 +42,26 @@ class StreamConfig:
     max_tokens: int = MAX_TOKENS  # of a text; an image with a longer one counts as unusable
     max_rejected: float = 0.01  # share of an epoch's images that may turn out unusable before the run fails
 
-
-def problems(config: StreamConfig) -> list[str]:
-    """What is wrong with the values of `config`, by key; nothing, if all is well."""
-    least = {
-        "window_row_groups": 1,
-        "batch_pixels": 0,
-        "threads": 0,
-        "prefetch_batches": 1,
-        "prefetch_windows": 0,
-        "memory_mb": 1,
-        "storage_timeout_s": 0,
-        "max_tokens": 1,
-    }
-    wrong = [
-        f"stream.{key}={getattr(config, key)}: at least {value}" for key, value in least.items() if getattr(config, key) < value
-    ]
-    if config.threads > MAX_THREADS:
-        wrong.append(f"stream.threads={config.threads}: at most {MAX_THREADS}")
-    if config.cache.limit_mb < 1:
-        wrong.append(f"stream.cache.limit_mb={config.cache.limit_mb}: at least 1")
-    if config.task_cpus <= 0:
-        wrong.append(f"stream.task_cpus={config.task_cpus}: above 0")
-    if not 0 <= config.max_rejected <= 1:
-        wrong.append(f"stream.max_rejected={config.max_rejected}: a share, from 0 to 1")
-    return wrong
+    def validate(self) -> list[str]:
+        """What is wrong with the values, by key."""
+        lowest = {
+            "window_row_groups": 1,
+            "batch_pixels": 0,
+            "threads": 0,
+            "prefetch_batches": 1,
+            "prefetch_windows": 0,
+            "memory_mb": 1,
+            "storage_timeout_s": 0,
+            "max_tokens": 1,
+        }
+        rules = [
+            *(
+                (getattr(self, key) >= value, f"{key}={getattr(self, key)}: at least {value}")  # NaN is not, either
+                for key, value in lowest.items()
+            ),
+            (self.threads <= MAX_THREADS, f"threads={self.threads}: at most {MAX_THREADS}"),
+            (self.cache.limit_mb >= 1, f"cache.limit_mb={self.cache.limit_mb}: at least 1"),
+            (self.task_cpus > 0, f"task_cpus={self.task_cpus}: above 0"),
+            (0 <= self.max_rejected <= 1, f"max_rejected={self.max_rejected}: a share, from 0 to 1"),
+        ]
+        return [f"stream.{message}" for holds, message in rules if not holds]

@@ -9,12 +9,12 @@ from __future__ import annotations
 import time
 from typing import Any
 
-from ray.data._internal.execution.execution_callback import ExecutionCallback
+from cluster.ray_internals import execution_callback
 
 PAUSE_S = 0.02  # a window of decoded rows lasts seconds, so 50 turns a second are plenty
 
 
-class Pace(ExecutionCallback):
+class Pace(execution_callback()):  # type: ignore[misc]
     """Sleeps between two turns of the loop."""
 
     def on_execution_step(self, executor: Any) -> None:

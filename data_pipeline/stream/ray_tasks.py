@@ -21,7 +21,7 @@ import pyarrow as pa
 import ray.data
 from ray.data import ExecutionResources
 
-from data_pipeline.stream.batch import Decoded, Decoder, joined
+from data_pipeline.stream.batch import Decoded, Decoder, columns_of, joined
 from data_pipeline.stream.config import StreamConfig
 from data_pipeline.stream.costs import Costs
 from data_pipeline.stream.pace import Pace
@@ -88,7 +88,7 @@ def tasked(
                 or rows != last - first
             ):
                 raise RuntimeError(f"stream out of order at sample {step.first} of epoch {step.epoch}, rank {rank}")
-            yield step, joined([part for _, part in parts_of_step], decoder.policy, decoder.tokenizer.pad_id)
+            yield step, joined([part for _, part in parts_of_step], decoder.policy, decoder.targets)
 
 
 def _dataset(
@@ -163,6 +163,7 @@ def _read(plan: Plan, reader: RowGroupReader, window: Window, origin: int, ranks
 def _chunks(
     steps: list[Step], window: Window, order: np.ndarray, groups: dict[int, Rows], ranks: int, costs: Costs
 ) -> Iterator[pa.Table]:
+    names = list(next(iter(groups.values())).columns)
     for rank in range(ranks):
         pieces, picked = [], []
         for step in steps:
@@ -181,8 +182,8 @@ def _chunks(
             "widths": np.array([rows.widths[row] for rows, row in picked], np.int64),
             "heights": np.array([rows.heights[row] for rows, row in picked], np.int64),
             "ids": [rows.ids[row] for rows, row in picked],
-            "texts": [rows.texts[row] for rows, row in picked],
             "sources": [rows.sources[row] for rows, row in picked],
+            "columns": columns_of(picked, names),
             "costs": costs if rank == 0 else Costs(),
         }
         yield _packed(meta, np.concatenate([np.empty(0, np.uint8), *images]))

@@ -10,7 +10,9 @@ import functools
 import threading
 import uuid
 from collections import OrderedDict
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -18,6 +20,7 @@ import pyarrow.parquet as pq
 
 from data_pipeline.dataset.integrity import CHECK_BYTES, difference
 from data_pipeline.dataset.manifest import Dataset, RowGroup
+from data_pipeline.dataset.schema import streamed_columns
 from data_pipeline.dataset.shards import read_row_group, require_whole
 from data_pipeline.storage.base import storage_errors
 from data_pipeline.stream.cache import entry_key, open_cache
@@ -26,7 +29,6 @@ from data_pipeline.stream.costs import Costs
 from data_pipeline.stream.plan import RowGroups
 from data_pipeline.stream.retry import retried
 
-COLUMNS = ["id", "image", "width", "height", "text", "source"]
 # Shards that a reader keeps open, their footers read once: so many files, and so many bytes of footers.
 OPEN_SHARDS, FOOTER_BYTES = 128, 64 * 2**20
 COLUMN_CHUNK_BYTES = 1024  # of a parsed footer, about
@@ -35,7 +37,7 @@ COLUMN_CHUNK_BYTES = 1024  # of a parsed footer, about
 @dataclass(frozen=True)
 class Rows:
     """Encoded rows. `data` (bytes) holds the images one after the other, number i from `offsets[i]` to `offsets[i + 1]`;
-    `widths` and `heights` are their sizes in pixels: int64 (n,).
+    `widths` and `heights` are their sizes in pixels: int64 (n,). `columns` are those that the target encoder reads, by name.
     """
 
     data: np.ndarray
@@ -43,16 +45,16 @@ class Rows:
     widths: np.ndarray
     heights: np.ndarray
     ids: list[str]
-    texts: list[str]
     sources: list[str]
+    columns: dict[str, list[Any]]
 
     def image(self, index: int) -> memoryview:
         """The bytes of an image."""
         return self.data[self.offsets[index] : self.offsets[index + 1]].data
 
 
-def rows_of(table: pa.Table) -> Rows:
-    """The columns of a row group. Nothing of the images is copied."""
+def rows_of(table: pa.Table, columns: Sequence[str]) -> Rows:
+    """The rows of a row group, with the task's `columns`. Nothing of the images is copied."""
     images = table.column("image").combine_chunks()
     if isinstance(images, pa.ChunkedArray):  # of a table without rows
         images = pa.array([], pa.binary())
@@ -64,8 +66,8 @@ def rows_of(table: pa.Table) -> Rows:
         widths=table.column("width").to_numpy().astype(np.int64),
         heights=table.column("height").to_numpy().astype(np.int64),
         ids=table.column("id").to_pylist(),
-        texts=table.column("text").to_pylist(),
         sources=[source or "" for source in table.column("source").to_pylist()],
+        columns={name: table.column(name).to_pylist() for name in columns},
     )
 
 
@@ -118,10 +120,16 @@ def _open_shards(token: str) -> _OpenShards:
 
 
 class RowGroupReader:
-    """Reads the row groups of a plan by their numbers, from any thread; pickled, it opens its shards anew, once a process."""
+    """Reads the row groups of a plan by their numbers, from any thread; pickled, it opens its shards again, once a process.
 
-    def __init__(self, dataset: Dataset, split: str, groups: RowGroups, config: StreamConfig) -> None:
+    `columns` are those of the task that its rows have. Whatever they are, all columns that a digest covers are read.
+    """
+
+    def __init__(
+        self, dataset: Dataset, split: str, groups: RowGroups, config: StreamConfig, columns: Sequence[str] = ()
+    ) -> None:
         self._storage, self._groups, self._config = dataset.storage, groups, config
+        self._columns, self._stored = tuple(columns), streamed_columns(list(dataset.manifest.columns))
         shards = dataset.manifest.split(split).shards
         self._hashes = tuple(shard.sha256 for shard in shards)
         self._checks = tuple(bytes.fromhex(shard.checks) for shard in shards)  # of a shard's row groups, one after the other
@@ -169,13 +177,13 @@ class RowGroupReader:
             return table
 
         if cache is None:
-            return rows_of(fetch()), costs
+            return rows_of(fetch(), self._columns), costs
         group = self._group(number)
         content = group.check.hex() or f"{self._hashes[self._groups.shard[number]]} {group.index}"
         good = (lambda table: not difference(table, group.check)) if group.check else None
-        table, hit = cache.get(entry_key(content, COLUMNS), fetch, good)
+        table, hit = cache.get(entry_key(content, self._stored), fetch, good)
         costs.cached = int(hit)
-        return rows_of(table), costs
+        return rows_of(table, self._columns), costs
 
     def _group(self, number: int, check: bool = True) -> RowGroup:
         shard, index = int(self._groups.shard[number]), int(self._groups.index[number])
@@ -192,7 +200,7 @@ class RowGroupReader:
             with storage_errors(file):
                 source, metadata = self._opened(shard)
                 parquet = pq.ParquetFile(source, metadata=metadata, pre_buffer=True)
-            return read_row_group(parquet, file, group, COLUMNS)
+            return read_row_group(parquet, file, group, self._stored)
         except BaseException:
             self._open.forget(shard)  # another attempt begins with a connection of its own
             raise

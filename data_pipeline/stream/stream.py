@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Literal
 
 from cluster.cores import cores_each
 from cluster.errors import UserError
-from data_pipeline.dataset.manifest import Dataset
-from data_pipeline.dataset.tokenizer import Tokenizer
+from data_pipeline.dataset.manifest import Dataset, DatasetError
+from data_pipeline.dataset.targets import TargetEncoder
 from data_pipeline.stream.batch import Batch, Decoded, Decoder
 from data_pipeline.stream.config import Augmentation, StreamConfig
 from data_pipeline.stream.plan import BatchRule, Plan, Position, Step, evaluation_plan, train_plan
@@ -31,20 +31,23 @@ class _Stream:
     """What the streams share: the plan of a split, and how it is carried out. `auto` is `threads` here."""
 
     def __init__(
-        self, dataset: Dataset, split: str, tokenizer: Tokenizer, config: StreamConfig, plan: Plan, ranks: int, processes: int
+        self, dataset: Dataset, split: str, targets: TargetEncoder, config: StreamConfig, plan: Plan, ranks: int, processes: int
     ) -> None:
         self.plan = plan
-        self._dataset, self._split, self._tokenizer, self._config = dataset, split, tokenizer, config
+        self._dataset, self._split, self._targets, self._config = dataset, split, targets, config
         self._way: Way = "ray" if config.execution == "ray" else "threads"
         self._threads = decoding_threads(config, processes)
         self._reader: RowGroupReader | None = None
+        _require_columns(dataset, targets)
         _require_room(plan, dataset, config, ranks)
 
     def _run(
         self, start: Position, epochs: int, augmentation: Augmentation, seed: int, rank: int, ranks: int, share: Share | None
     ) -> Batches:
-        reader = self._reader = RowGroupReader(self._dataset, self._split, self.plan.groups, self._config)
-        decoder = Decoder(self._dataset.manifest.image, self._tokenizer, augmentation, seed, self._config.max_tokens)
+        reader = self._reader = RowGroupReader(
+            self._dataset, self._split, self.plan.groups, self._config, self._targets.columns
+        )
+        decoder = Decoder(self._dataset.manifest.image, self._targets, augmentation, seed)
         if self._way == "threads":
             steps = threaded(
                 self.plan, reader, decoder, self._config, self._threads, start, epochs, rank=rank, world_size=ranks
@@ -77,7 +80,7 @@ class TrainStream(_Stream):
     of ranks and the way of execution. `processes` of the ranks share this machine.
 
     Raises:
-        DatasetError: there is no such split.
+        DatasetError: there is no such split, or the dataset lacks a column that `targets` reads.
         UserError: a window or a batch of this dataset may be larger than the memory that is allowed.
     """
 
@@ -85,7 +88,7 @@ class TrainStream(_Stream):
         self,
         dataset: Dataset,
         split: str,
-        tokenizer: Tokenizer,
+        targets: TargetEncoder,
         config: StreamConfig,
         *,
         seed: int,
@@ -96,7 +99,7 @@ class TrainStream(_Stream):
     ) -> None:
         rule = BatchRule(global_batch_size, config.batch_pixels)
         plan = train_plan(dataset.manifest, split, seed, config.window_row_groups, rule)
-        super().__init__(dataset, split, tokenizer, config, plan, world_size, processes)
+        super().__init__(dataset, split, targets, config, plan, world_size, processes)
         self._seed, self._rank, self._ranks = seed, rank, world_size
 
     @property
@@ -117,7 +120,7 @@ class TrainStream(_Stream):
 
         Raises (once consumed):
             StorageError, DatasetError: a shard is missing, cannot be read, or is not as the manifest describes it, by name.
-            UserError: a text with a token outside the vocabulary, or a cache that cannot be used.
+            UserError: a mistake in a target, such as a token outside the vocabulary, or a cache that cannot be used.
         """
         return self._run(start, epochs, self._config.augmentation, self._seed, self._rank, self._ranks, share)
 
@@ -129,7 +132,7 @@ class EvaluationStream(_Stream):
         self,
         dataset: Dataset,
         split: str,
-        tokenizer: Tokenizer,
+        targets: TargetEncoder,
         config: StreamConfig,
         *,
         batch_size: int,
@@ -140,12 +143,22 @@ class EvaluationStream(_Stream):
         rule = BatchRule(batch_size, max(1, config.batch_pixels // world_size) if config.batch_pixels else 0)
         window = max(1, config.window_row_groups // 4)
         plan = evaluation_plan(dataset.manifest, split, rank, world_size, window, rule)
-        super().__init__(dataset, split, tokenizer, config, plan, 1, processes)
+        super().__init__(dataset, split, targets, config, plan, 1, processes)
         self.rows = dataset.manifest.split(split).rows  # over all ranks
 
     def batches(self) -> Batches:
         """This rank's batches; raises as those of training."""
         return self._run(Position(), 1, "none", 0, 0, 1, None)
+
+
+def _require_columns(dataset: Dataset, targets: TargetEncoder) -> None:
+    """Check that the dataset has what the target encoder reads."""
+    manifest = dataset.manifest
+    if missing := [name for name in targets.columns if name not in manifest.columns]:
+        raise DatasetError(
+            f"Dataset '{manifest.name}' is of the task '{manifest.task}': it has no column '{missing[0]}'. Its columns are: "
+            f"{', '.join(manifest.columns) or 'none'}."
+        )
 
 
 def _require_room(plan: Plan, dataset: Dataset, config: StreamConfig, ranks: int) -> None:

@@ -1,4 +1,4 @@
-"""Backbones: images (B, C, H, W) in floating point and true sizes (B, 2) to features (B, D, h, w).
+"""Backbones, from images (B, C, H, W) in floating point and true sizes (B, 2) to features (B, D, h, w).
 
 Each is built from (its config, in_channels, out_channels).
 """
@@ -14,7 +14,7 @@ from models.backbones.resnetv2 import ResNetV2Backbone
 from models.backbones.small_cnn import SmallCnn
 from models.backbones.swin import SwinBackbone
 from models.backbones.timm_features import TimmFeatures
-from models.choices import choose
+from models.checks import lookup
 from models.config import BackboneConfig, BackboneName
 
 BACKBONES: dict[BackboneName, Callable[[Any, int, int], Backbone]] = {
@@ -29,8 +29,8 @@ BACKBONES: dict[BackboneName, Callable[[Any, int, int], Backbone]] = {
 
 
 def build_backbone(config: BackboneConfig, in_channels: int, out_channels: int) -> Backbone:
-    """The configured backbone, from `in_channels` image channels to `out_channels` feature channels."""
-    backbone = choose(BACKBONES, config.name, "model.backbone.name")
+    """Builds the configured backbone, from `in_channels` image channels to `out_channels` feature channels."""
+    backbone = lookup(BACKBONES, config.name, "model.backbone.name")
     return backbone(getattr(config, config.name), in_channels, out_channels)
 
 

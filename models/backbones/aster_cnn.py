@@ -1,4 +1,4 @@
-"""The convolutional stack of an attention recognizer, known from CRNN (Shi et al. 2017).
+"""Convolutional backbone of ASTER, known from CRNN (Shi et al. 2017).
 
 Legend: B batch, C channels, H W height and width in pixels, D width of the encoder (512), h w = H / 16 - 1, W / 4 + 1.
 """
@@ -7,17 +7,17 @@ import torch
 from torch import Tensor, nn
 
 from models.backbones.base import Backbone
-from models.choices import choose
+from models.checks import lookup
 from models.config import AsterCnnConfig
 from models.errors import ModelConfigError
 from models.layers.activations import ACTIVATIONS
-from models.layers.padding import area_mask, columns_mask, divided, keep, mask_of
+from models.layers.padding import area_mask, columns_mask, floor_divide, map_mask, zero_padding
 
 CHANNELS = 512
 
 
 class HalfPool(nn.Module):
-    """A 2x2 max-pool, two by two; an odd last row or column is left out."""
+    """2x2 max-pool of stride 2; an odd last row or column is dropped."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -26,12 +26,12 @@ class HalfPool(nn.Module):
     def forward(self, x: Tensor, sizes: Tensor | None) -> tuple[Tensor, Tensor | None]:
         """(B, C, H, W) of true `sizes` (B, 2) to (B, C, H / 2, W / 2) with 0 beyond its true sizes."""
         x = self.pool(x)
-        sizes = None if sizes is None else divided(sizes, (2, 2))
-        return keep(x, mask_of(sizes, x)), sizes
+        sizes = None if sizes is None else floor_divide(sizes, (2, 2))
+        return zero_padding(x, map_mask(sizes, x)), sizes
 
 
 class TallPool(nn.Module):
-    """A 2x2 max-pool that halves the height alone and, its border on both sides, adds a column."""
+    """2x2 max-pool that halves only the height and, padded on both sides, adds a column."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -42,23 +42,23 @@ class TallPool(nn.Module):
         if sizes is None:
             return self.pool(x), None
         rows, columns = sizes.unbind(1)
-        # The last true column meets the border of the pool, which is below every number, not a 0 of the padding. The pool
-        # leaves an odd last row out, so that no pair holds a row of the image and one of the padding.
+        # The last true column must be pooled with the border of the pool, -inf, not with a 0 of the padding. The pool drops an
+        # odd last row, so no window covers rows of both the image and the padding.
         x = self.pool(x.masked_fill(~columns_mask(columns, x.shape[-1])[:, None, None], float("-inf")))
         sizes = torch.stack([rows // 2, columns + 1], 1)
         return x.masked_fill(~area_mask(sizes, x.shape[-2], x.shape[-1])[:, None], 0.0), sizes
 
 
 class NoPool(nn.Module):
-    """What stands where there is no pool."""
+    """Placeholder of a pool that is off."""
 
     def forward(self, x: Tensor, sizes: Tensor | None) -> tuple[Tensor, Tensor | None]:
-        """(B, C, H, W) of true `sizes` (B, 2) to the same with 0 beyond them."""
-        return keep(x, mask_of(sizes, x)), sizes
+        """(B, C, H, W) of true `sizes` (B, 2) unchanged, with 0 beyond them."""
+        return zero_padding(x, map_mask(sizes, x)), sizes
 
 
 class ConvStage(nn.Module):
-    """A 3x3 convolution, a norm or none, an activation, a pool or none."""
+    """Stage of a 3x3 convolution, an optional norm, an activation and an optional pool."""
 
     def __init__(self, in_channels: int, out_channels: int, norm: bool, activation: nn.Module, pool: nn.Module) -> None:
         super().__init__()
@@ -73,9 +73,9 @@ class ConvStage(nn.Module):
 
 
 class AsterCnn(Backbone):
-    """Seven convolutions, four pools: a quarter of the width and a sixteenth of the height, nearly.
+    """Seven convolutions and four pools: about a quarter of the width and a sixteenth of the height.
 
-    Padding is set to 0 before each convolution: in evaluation an image in a padded batch has the features that it has alone.
+    Padding is set to 0 before each convolution: in evaluation an image has the same features in a padded batch as alone.
     """
 
     min_size = (32, 4)
@@ -87,7 +87,7 @@ class AsterCnn(Backbone):
             raise ModelConfigError(
                 "model.encoder.embed_dim", f"{out_channels}, but aster_cnn has {CHANNELS} channels: set it to {CHANNELS}"
             )
-        activation = choose(ACTIVATIONS, config.activation, f"{self.key}.activation")
+        activation = lookup(ACTIVATIONS, config.activation, f"{self.key}.activation")
         self.out_channels = out_channels
         self.stages = nn.ModuleList(
             [
@@ -109,7 +109,7 @@ class AsterCnn(Backbone):
             x, sizes = stage(x, sizes)
         return self.last(x)
 
-    def cells_of(self, sizes: Tensor) -> Tensor:
-        """A row for every 16 pixels less one, a column for every 4 and one more, rounded down."""
-        rows, columns = divided(sizes, (16, 4)).unbind(1)
+    def _feature_sizes(self, sizes: Tensor) -> Tensor:
+        """H / 16 - 1 rows and W / 4 + 1 columns, rounded down."""
+        rows, columns = floor_divide(sizes, (16, 4)).unbind(1)
         return torch.stack([rows - 1, columns + 1], 1)

@@ -1,4 +1,4 @@
-"""Densely connected convolutions (Huang et al. 2017), as formula recognizers have them.
+"""DenseNet backbone (Huang et al. 2017) as used in formula recognizers.
 
 Legend: B batch, C channels, H W height and width in pixels, D width of the encoder, h w = H W / 2 ** (blocks + 1), roughly.
 """
@@ -9,11 +9,11 @@ from torch import Tensor, nn
 from models.backbones.base import Backbone
 from models.checks import check_numbers
 from models.config import DenseNetConfig
-from models.layers.padding import divided, divided_up, keep, mask_of
+from models.layers.padding import ceil_divide, floor_divide, map_mask, zero_padding
 
 
 class NormConv(nn.Sequential):
-    """Batch normalisation, ReLU and a 1x1 convolution."""
+    """Batch normalization, ReLU and a 1x1 convolution."""
 
     def __init__(self, in_channels: int, out_channels: int) -> None:
         super().__init__(
@@ -22,7 +22,7 @@ class NormConv(nn.Sequential):
 
 
 class Bottleneck(nn.Module):
-    """A 1x1 and a 3x3 convolution that add `growth` channels to what they see."""
+    """1x1 and 3x3 convolutions that append `growth` channels to their input."""
 
     def __init__(self, in_channels: int, config: DenseNetConfig) -> None:
         super().__init__()
@@ -34,12 +34,12 @@ class Bottleneck(nn.Module):
 
     def forward(self, x: Tensor, mask: Tensor | None) -> Tensor:
         """(B, C, h, w) and the mask (B, h, w) of true positions to (B, C + growth, h, w)."""
-        inner = keep(self.relu(self.norm(self.reduce(x))), mask)
+        inner = zero_padding(self.relu(self.norm(self.reduce(x))), mask)
         return torch.cat([x, self.drop(self.conv(inner))], 1)
 
 
 class DenseBlock(nn.ModuleList):
-    """Bottlenecks, each of which sees the output of all before it."""
+    """Sequence of bottlenecks, each of which reads the outputs of all before it."""
 
     def __init__(self, in_channels: int, config: DenseNetConfig) -> None:
         out_channels = in_channels + config.depth * config.growth
@@ -54,10 +54,10 @@ class DenseBlock(nn.ModuleList):
 
 
 class DenseNetBackbone(Backbone):
-    """A 7x7 stem, then dense blocks; between two blocks a 1x1 convolution halves the channels and a mean-pool the map.
+    """7x7 stem, then dense blocks; between two blocks a 1x1 convolution halves the channels and a mean-pool the map.
 
-    Padding is set to 0 before each convolution that looks at neighbours: in evaluation an image in a padded batch has the
-    features that it has alone.
+    Padding is set to 0 before each convolution larger than 1x1: in evaluation an image has the same features in a padded
+    batch as alone.
     """
 
     key = "model.backbone.densenet"
@@ -66,8 +66,8 @@ class DenseNetBackbone(Backbone):
         super().__init__()
         check_numbers(config, self.key)
         self.out_channels = out_channels
-        smallest = 2 ** (config.blocks + 1) - 1
-        self.min_size = (smallest, smallest)
+        min_side = 2 ** (config.blocks + 1) - 1
+        self.min_size = (min_side, min_side)
         channels = config.stem_channels
         self.stem = nn.Sequential(
             nn.Conv2d(in_channels, channels, 7, 2, 3, bias=False), nn.BatchNorm2d(channels), nn.ReLU(inplace=True)
@@ -85,14 +85,14 @@ class DenseNetBackbone(Backbone):
     def features(self, images: Tensor, sizes: Tensor | None) -> Tensor:
         """Images (B, C, H, W), 0 beyond their `sizes` (B, 2), to features (B, D, h, w)."""
         x = self.stem(images)
-        sizes = None if sizes is None else divided_up(sizes, (2, 2))
+        sizes = None if sizes is None else ceil_divide(sizes, (2, 2))
         for pool, block, transition in zip(self.pools, self.blocks, self.transitions, strict=True):
             x = pool(x)
-            sizes = None if sizes is None else divided(sizes, (2, 2))
-            x = transition(block(x, mask_of(sizes, x)))
+            sizes = None if sizes is None else floor_divide(sizes, (2, 2))
+            x = transition(block(x, map_mask(sizes, x)))
         return x
 
-    def cells_of(self, sizes: Tensor) -> Tensor:
-        """Half the pixels, rounded up, halved once for each block, rounded down."""
+    def _feature_sizes(self, sizes: Tensor) -> Tensor:
+        """Sizes halved, rounded up, then halved once for each block, rounded down."""
         shrinks = 2 ** len(self.blocks)
-        return divided(divided_up(sizes, (2, 2)), (shrinks, shrinks))
+        return floor_divide(ceil_divide(sizes, (2, 2)), (shrinks, shrinks))

@@ -1,4 +1,4 @@
-"""Gated convolutions behind a backbone, in place of a recurrent encoder.
+"""Gated convolutions after a backbone, in place of a recurrent encoder.
 
 Legend: B batch, C channels, h w height and width of the features.
 """
@@ -10,20 +10,20 @@ from torch import Tensor, nn
 
 from models.backbones.separable import SeparableConv
 
-REACH = 9  # columns that an output sees
+KERNEL_WIDTH = 9
 
 
 class Gate(nn.Module):
-    """norm(tanh(a)) * norm(sigmoid(b)) of a separable 1x9 convolution to a and b, then dropout.
+    """Gated convolution: norm(tanh(a)) * norm(sigmoid(b)) of a separable 1x9 convolution to a and b, then dropout.
 
-    A gated linear unit (Dauphin et al. 2017) of two bounded halves. It is not padded: of w columns it leaves w - 8.
+    A gated linear unit (Dauphin et al. 2017) with bounded content. Without padding, w columns become w - 8.
     """
 
-    shrinks = REACH - 1
+    shrinks = KERNEL_WIDTH - 1
 
     def __init__(self, channels: int, norm: Callable[[int], nn.Module], drop_rate: float) -> None:
         super().__init__()
-        self.conv = SeparableConv(channels, 2 * channels, (1, REACH))
+        self.conv = SeparableConv(channels, 2 * channels, (1, KERNEL_WIDTH))
         self.content_norm = norm(channels)
         self.gate_norm = norm(channels)
         self.drop = nn.Dropout(drop_rate)

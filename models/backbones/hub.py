@@ -1,25 +1,25 @@
-"""The hub of pretrained weights, asked once before many times."""
+"""Access to the hub of pretrained weights with a timeout."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-PATIENCE = 5.0  # seconds
+TIMEOUT_S = 5.0
 
 
 @contextmanager
-def impatient_hub() -> Iterator[None]:
-    """Inside, the hub's client reads its cache alone where the hub does not answer one request within `PATIENCE`.
+def hub_with_timeout() -> Iterator[None]:
+    """Context in which the hub's client only reads its cache if the hub does not respond within `TIMEOUT_S` seconds.
 
-    By itself the client asks each of a model's files six times, with growing pauses: most of a minute where the network
-    refuses, minutes where it swallows.
+    Otherwise the client requests each file of a model six times, with growing pauses: most of a minute where the network
+    refuses connections, minutes where it drops them.
     """
     from huggingface_hub import constants
     from huggingface_hub.utils import get_session
 
     before = constants.HF_HUB_OFFLINE
     try:
-        get_session().head(constants.ENDPOINT, timeout=PATIENCE)
-    except Exception:  # of the transport or of the proxy below the client, of unrelated classes
+        get_session().head(constants.ENDPOINT, timeout=TIMEOUT_S)
+    except Exception:  # transport and proxy raise errors of unrelated classes
         constants.HF_HUB_OFFLINE = True
     try:
         yield

@@ -1,9 +1,9 @@
-"""Instance normalisation as a handwriting recognizer has it: (x - mean) / (std + 1e-5) over each map.
+"""Instance normalization of a handwriting recognizer: (x - mean) / (std + 1e-5) over each map.
 
 Legend: B batch, C channels, H W height and width of a map, n true positions of a map.
 
-It is not `nn.InstanceNorm2d` (Ulyanov et al. 2016): the deviation is the unbiased one, and epsilon is added to it rather
-than to the variance under the root.
+It differs from `nn.InstanceNorm2d` (Ulyanov et al. 2016): the deviation is unbiased, and epsilon is added to it rather than
+to the variance under the root.
 """
 
 from typing import Any
@@ -15,16 +15,16 @@ from torch.autograd.function import once_differentiable
 from models.layers.precision import no_autocast
 
 EPSILON = 1e-5
-# A map whose deviation is below so many roundings of its mean is constant: what is left of it is noise of the mean.
+# A map whose deviation is below this many rounding errors of its mean counts as constant: the rest is noise.
 ROUNDINGS = 16
-# Under the root of a variance that may be 0, far below what EPSILON leaves of it.
+# Epsilon under the root of a variance that may be 0, negligible beside EPSILON.
 TINY = 1e-20
 
 
 class InstanceNorm(nn.Module):
-    """Each map of each image to mean 0 and deviation 1, over the image's true positions; no weights, no running statistics.
+    """Normalization of each map of each image over its true positions, without weights or running statistics.
 
-    A map that is constant, or of one position, comes out as 0 and hands no gradient back.
+    A constant map, or a map of one position, becomes 0 and has no gradient.
     """
 
     def __init__(self, channels: int) -> None:
@@ -32,26 +32,26 @@ class InstanceNorm(nn.Module):
         self.channels = channels
 
     def forward(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
-        """(B, C, H, W) and the mask (B, H, W) of true positions, or None, to (B, C, H, W); padding comes out as 0."""
+        """(B, C, H, W) and the mask (B, H, W) of true positions, or None, to (B, C, H, W), with padding set to 0."""
         return standardize(x, mask)
 
     def extra_repr(self) -> str:
-        """The channels, as a built model prints them."""
+        """The number of channels, for the printed model."""
         return str(self.channels)
 
 
 def standardize(x: Tensor, mask: Tensor | None = None) -> Tensor:
-    """(x - mean) / (std + 1e-5) of (B, C, H, W) over the positions that the mask (B, H, W) leaves."""
+    """Computes (x - mean) / (std + 1e-5) of (B, C, H, W) over the positions where the mask (B, H, W) is True."""
     return _Standardize.apply(x, mask)
 
 
 class _Standardize(torch.autograd.Function):
-    """One graph node that keeps its output alone.
+    """Autograd function that saves only its output.
 
     With s = std + eps, y = (x - mean) / s and G = sum(g * y), the gradient of x is (g - mean(g)) / s - y * G / ((n - 1) * std).
     PyTorch's backward of batch normalisation computes w * i * (g - mean(g) - z * i^2 * sum(g * z) / N) of an input z of mean
-    0, a weight w and an inverse deviation i in one sweep: z = y, i^2 = N * s / ((n - 1) * std) and w = 1 / (s * i) make it
-    ours. It sees the maps of a batch as the channels of one image.
+    0, a weight w and an inverse deviation i in one pass: z = y, i^2 = N * s / ((n - 1) * std) and w = 1 / (s * i) give the
+    gradient above. It treats the maps of a batch as the channels of one image.
     """
 
     @staticmethod
@@ -61,14 +61,14 @@ class _Standardize(torch.autograd.Function):
         with no_autocast(x.device):
             wide = x.contiguous().to(torch.promote_types(x.dtype, torch.float32))
             true = None if mask is None else mask[:, None].to(wide.dtype)  # (B, 1, H, W)
-            count, shift = size, 0.0  # n, and what was subtracted already
-            if true is not None:  # padding becomes the mean, which is 0 then
+            count, shift = size, 0.0  # n, and the mean already subtracted
+            if true is not None:  # padding becomes the mean, which is then 0
                 count = _at_least_one(_total(true))
                 wide = wide * true
                 shift = _total(wide) / count
                 wide.addcmul_(shift, true, value=-1)
-            # Every channel a group: mean, deviation and (x - mean) / deviation from one call, in a third of the time of
-            # `var_mean`. It divides by the deviation over all N, without epsilon; `factor` puts that right.
+            # With a group per channel: mean, deviation and (x - mean) / deviation from one call, in a third of the time of
+            # `var_mean`. It divides by the deviation over all N, without epsilon; `factor` corrects that.
             y, mean, inverse = torch.native_group_norm(wide, None, None, batch, channels, size, channels, TINY)
             mean, inverse = mean.view(batch, channels, 1, 1), inverse.view(batch, channels, 1, 1)
             freedom = _at_least_one(count - 1)
@@ -78,7 +78,7 @@ class _Standardize(torch.autograd.Function):
             factor = scale / inverse
             y = y.mul_(factor)
             y = (y if true is None else y.mul_(true)).to(x.dtype)
-            # 1 / i^2 above; no `sqrt` of tensors here, for it wakes a thread pool of its own for a handful of numbers.
+            # 1 / i^2 above; not `sqrt` of tensors, which starts a thread pool for a handful of numbers.
             ratio = torch.where(varies, std * scale * freedom / size, 1)
             root = ratio.rsqrt()
         ctx.save_for_backward(y, mask, scale * ratio * root, root)
@@ -92,7 +92,7 @@ class _Standardize(torch.autograd.Function):
         maps = (1, batch * channels, height, width)
         with no_autocast(y.device):
             grad = grad.contiguous()
-            if mask is not None:  # of mean 0 over the true positions and 0 beyond: nothing is left for the kernel's own mean
+            if mask is not None:  # mean 0 over the true positions and 0 beyond, so that the kernel subtracts no mean
                 true = mask[:, None].to(weight.dtype)
                 wide = grad.to(weight.dtype) * true
                 grad = wide.addcmul_(_total(wide) / _at_least_one(_total(true)), true, value=-1).to(y.dtype)
@@ -117,5 +117,5 @@ def _total(x: Tensor) -> Tensor:
 
 
 def _at_least_one(count: Any) -> Any:
-    """A number, or a tensor of them, no less than 1."""
+    """A number or a tensor, clamped to at least 1."""
     return count.clamp(min=1) if isinstance(count, Tensor) else max(count, 1)

@@ -1,4 +1,4 @@
-"""The convolutional stem of a hybrid vision transformer as a backbone.
+"""Backbone from the convolutional stem of a hybrid vision transformer.
 
 Legend: B batch, C channels, H W height and width in pixels, D width of the encoder, h w = H W / stride rounded up.
 """
@@ -12,16 +12,16 @@ from torch import Tensor, nn
 from models.backbones.base import Backbone
 from models.config import ResNetV2Config
 from models.errors import ModelConfigError
-from models.layers.padding import divided_up
+from models.layers.padding import ceil_divide
 
-STAGES = 4  # the widths of further ones are not known
+MAX_STAGES = 4  # timm defines the widths of these
 
 
 class ResNetV2Backbone(Backbone):
-    """Bottleneck stages with weight-standardised convolutions and group norm after each (BiT, Kolesnikov et al. 2020).
+    """Bottleneck stages with weight-standardized convolutions and group norm after each (BiT, Kolesnikov et al. 2020).
 
-    As Dosovitskiy et al. 2021 put them before a ViT. Group norm looks at the whole map, padding included, which is paper to it:
-    batch images of one size where results must not depend on the company that an image keeps.
+    The stem of the hybrid ViT of Dosovitskiy et al. 2021. Group norm covers the whole map, padding included: use batches of
+    images of one size where results must not depend on the other images of a batch.
     """
 
     key = "model.backbone.resnetv2"
@@ -29,12 +29,13 @@ class ResNetV2Backbone(Backbone):
 
     def __init__(self, config: ResNetV2Config, in_channels: int, out_channels: int) -> None:
         super().__init__()
-        from timm.layers import StdConv2dSame  # here, not above: it takes a second, and the small configuration does without
+        from timm.layers import StdConv2dSame  # imported here: it takes a second, and the small configuration does not need it
         from timm.models.resnetv2 import ResNetV2
 
-        if not 1 <= len(config.depths) <= STAGES or min(config.depths) < 1:
+        if not 1 <= len(config.depths) <= MAX_STAGES or min(config.depths) < 1:
             raise ModelConfigError(
-                f"{self.key}.depths", f"{config.depths} must be the numbers of blocks in 1 to {STAGES} stages, each at least 1"
+                f"{self.key}.depths",
+                f"{config.depths} must be the numbers of blocks, at least 1, of 1 to {MAX_STAGES} stages",
             )
         self.net: Any = ResNetV2(
             layers=tuple(config.depths),
@@ -55,6 +56,6 @@ class ResNetV2Backbone(Backbone):
         """Images (B, C, H, W) to features (B, D, h, w)."""
         return self.project(self.net.forward_features(images))
 
-    def cells_of(self, sizes: Tensor) -> Tensor:
-        """A cell for every stride of pixels, the last ones may be fewer."""
-        return divided_up(sizes, self.min_size)
+    def _feature_sizes(self, sizes: Tensor) -> Tensor:
+        """Sizes divided by the stride, rounded up."""
+        return ceil_divide(sizes, self.min_size)

@@ -1,4 +1,4 @@
-"""Convolutions by name, all built from (in_channels, out_channels, kernel, padding, multiplier)."""
+"""Table of convolutions, all built from (in_channels, out_channels, kernel, padding, multiplier)."""
 
 from collections.abc import Callable
 
@@ -10,7 +10,7 @@ Size = tuple[int, int]
 
 
 class SeparableConv(nn.Sequential):
-    """A convolution in each channel, `multiplier` times, then a 1x1 convolution across them (Chollet 2017)."""
+    """Depthwise convolution, `multiplier` times per channel, then a 1x1 convolution across channels (Chollet 2017)."""
 
     def __init__(self, in_channels: int, out_channels: int, kernel: Size, padding: Size = (0, 0), multiplier: int = 1) -> None:
         inner = in_channels * multiplier
@@ -20,7 +20,7 @@ class SeparableConv(nn.Sequential):
 
 
 def standard_conv(in_channels: int, out_channels: int, kernel: Size, padding: Size = (0, 0), multiplier: int = 1) -> nn.Module:
-    """A convolution across all channels; `multiplier` has no meaning for it."""
+    """Creates a convolution across all channels; `multiplier` is ignored."""
     return nn.Conv2d(in_channels, out_channels, kernel, padding=padding)
 
 

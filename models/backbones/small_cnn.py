@@ -1,4 +1,4 @@
-"""A small residual network for CPUs.
+"""Small residual backbone for CPUs.
 
 Legend: B batch, C channels, H W height and width in pixels, D width of the encoder, h w = H W / stride rounded up.
 """
@@ -11,18 +11,18 @@ from models.backbones.base import Backbone
 from models.checks import check_numbers
 from models.config import SmallCnnConfig
 from models.errors import ModelConfigError
-from models.layers.padding import divided_up, keep, mask_of
+from models.layers.padding import ceil_divide, map_mask, zero_padding
 
 
 class ConvNorm(nn.Sequential):
-    """3x3 convolution and batch normalisation."""
+    """3x3 convolution and batch normalization."""
 
     def __init__(self, in_channels: int, out_channels: int, stride: int = 1) -> None:
         super().__init__(nn.Conv2d(in_channels, out_channels, 3, stride, padding=1, bias=False), nn.BatchNorm2d(out_channels))
 
 
 class ResidualBlock(nn.Module):
-    """Two convolutions around an identity (He et al. 2016)."""
+    """Residual block of two convolutions (He et al. 2016)."""
 
     def __init__(self, channels: int) -> None:
         super().__init__()
@@ -31,12 +31,12 @@ class ResidualBlock(nn.Module):
 
     def forward(self, x: Tensor, mask: Tensor | None) -> Tensor:
         """(B, C, h, w) and the mask (B, h, w) of true positions to (B, C, h, w)."""
-        inner = keep(F.relu(self.conv1(x)), mask)
-        return keep(F.relu(self.conv2(inner) + x), mask)
+        inner = zero_padding(F.relu(self.conv1(x)), mask)
+        return zero_padding(F.relu(self.conv2(inner) + x), mask)
 
 
 class Stage(nn.Module):
-    """Halves the resolution (or, with a stride of 1, keeps it), then refines."""
+    """Stage of a convolution with a stride of 1 or 2, then residual blocks."""
 
     def __init__(self, in_channels: int, out_channels: int, depth: int, stride: int) -> None:
         super().__init__()
@@ -46,18 +46,17 @@ class Stage(nn.Module):
     def forward(self, x: Tensor, sizes: Tensor | None) -> Tensor:
         """(B, C, h, w) and the true `sizes` (B, 2) of the output, or None, to (B, C', h / s, w / s), s the stride."""
         x = F.relu(self.down(x))
-        mask = mask_of(sizes, x)
-        x = keep(x, mask)
+        mask = map_mask(sizes, x)
+        x = zero_padding(x, mask)
         for block in self.blocks:
             x = block(x, mask)
         return x
 
 
 class SmallCnn(Backbone):
-    """Three stages and a projection; the full resolution meets one convolution only, from the image's channels.
+    """Three stages and a projection; only one convolution, from the image's channels, runs at full resolution.
 
-    Padding is set to 0 before each convolution, as if the image ended there: in evaluation an image in a padded batch has
-    the features that it has alone.
+    Padding is set to 0 before each convolution: in evaluation an image has the same features in a padded batch as alone.
     """
 
     key = "model.backbone.small_cnn"
@@ -83,17 +82,17 @@ class SmallCnn(Backbone):
         for module in self.modules():
             if isinstance(module, nn.Conv2d):
                 nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
-        # A quarter faster on CPUs than the default layout, and what tensor cores want; only the strides change.
+        # A quarter faster on CPUs than the default layout, and preferred by tensor cores; only strides in memory change.
         self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
     def features(self, images: Tensor, sizes: Tensor | None) -> Tensor:
         """Images (B, C, H, W), 0 beyond their `sizes` (B, 2), to features (B, D, h, w)."""
         x = images
         for stage, stride in zip(self.stages, self.strides, strict=True):
-            sizes = None if sizes is None else divided_up(sizes, (stride, stride))
+            sizes = None if sizes is None else ceil_divide(sizes, (stride, stride))
             x = stage(x, sizes)
         return self.project(x)
 
-    def cells_of(self, sizes: Tensor) -> Tensor:
-        """A cell for every 8x8 (or 4x4) pixels, the last ones may be fewer."""
-        return divided_up(sizes, (self.stride, self.stride))
+    def _feature_sizes(self, sizes: Tensor) -> Tensor:
+        """Sizes divided by the stride, rounded up."""
+        return ceil_divide(sizes, (self.stride, self.stride))

@@ -1,9 +1,9 @@
-"""Squeeze-and-excitation of timm's networks (Hu et al. 2018), leaner in the backward pass.
+"""Squeeze-and-excitation of timm's networks (Hu et al. 2018) with a faster backward pass.
 
-The gradient of a mean over a map is one number at all its positions. Left to itself, autograd writes that number out into
-a map of full size; here it stays a view, which saves a network with fifty such gates one in twenty of a training step.
+The gradient of a mean over a map is the same number at all positions. Autograd materializes it as a full map; here it stays an
+expanded view, which saves 5 % of a training step in a network with fifty such gates.
 
-To be imported where timm is wanted anyway: it takes a second.
+Import this module only where timm is needed anyway: timm takes a second to import.
 
 Legend: B batch, C channels, h w height and width of a map.
 """
@@ -15,7 +15,7 @@ from timm.layers import SEModule
 from timm.models._efficientnet_blocks import SqueezeExcite
 from torch import Tensor, nn
 
-from models.backbones.timm_masks import PaddingMasks
+from models.backbones.padding_masks import PaddingMasks
 
 
 class _GlobalMean(torch.autograd.Function):
@@ -30,7 +30,7 @@ class _GlobalMean(torch.autograd.Function):
 
 
 def global_mean(x: Tensor, masks: PaddingMasks | None = None) -> Tensor:
-    """(B, C, h, w) to the mean of each map, (B, C, 1, 1), over what `masks` say is image."""
+    """Mean (B, C, 1, 1) of each map of (B, C, h, w), over the image area where `masks` are given."""
     mask = None if masks is None else masks.of(x)
     if mask is None:
         mean: Tensor = _GlobalMean.apply(x)
@@ -40,27 +40,27 @@ def global_mean(x: Tensor, masks: PaddingMasks | None = None) -> Tensor:
 
 
 class LeanSEModule(SEModule):
-    """Of ResNets."""
+    """timm's `SEModule` (ResNets) with `global_mean`."""
 
     masks: PaddingMasks | None = None
 
     def forward(self, x: Tensor) -> Tensor:
-        """(B, C, h, w), each channel weighted by what all of them are on average."""
+        """(B, C, h, w) with each channel gated by the means of all channels."""
         return x * self.gate(self.fc2(self.act(self.bn(self.fc1(global_mean(x, self.masks))))))
 
 
 class LeanSqueezeExcite(SqueezeExcite):
-    """Of EfficientNets."""
+    """timm's `SqueezeExcite` (EfficientNets) with `global_mean`."""
 
     masks: PaddingMasks | None = None
 
     def forward(self, x: Tensor) -> Tensor:
-        """(B, C, h, w), each channel weighted by what all of them are on average."""
+        """(B, C, h, w) with each channel gated by the means of all channels."""
         return x * self.gate(self.conv_expand(self.act1(self.conv_reduce(global_mean(x, self.masks)))))
 
 
 def make_lean(net: nn.Module) -> None:
-    """Has the plain squeeze-and-excitation modules of a network compute the same with `global_mean`; no parameter changes."""
+    """Replaces the squeeze-and-excitation modules of a network by the lean ones, in place; parameters stay the same."""
     for module in net.modules():
         if type(module) is SEModule and not module.add_maxpool:
             module.__class__ = LeanSEModule

@@ -10,11 +10,11 @@ import torch
 from torch import Tensor, nn
 
 from models.layers.attention import probabilities
-from models.memory import Memory
+from models.types import Memory
 
 
 class Keys(NamedTuple):
-    """A memory, ready to be asked: `projected` (B, S, A), `tokens` (B, S, M), `padding` (B, 1, S) or None."""
+    """Memory with its projected keys: `projected` (B, S, A), `tokens` (B, S, M), `padding` (B, 1, S) or None."""
 
     projected: Tensor
     tokens: Tensor
@@ -22,7 +22,7 @@ class Keys(NamedTuple):
 
 
 class AdditiveAttention(nn.Module):
-    """score(tanh(key + query)) over all positions of the memory, which is projected once."""
+    """Attention by score(tanh(key + query)) over all positions of the memory, which is projected once."""
 
     def __init__(self, memory_dim: int, query_dim: int, attention_dim: int, bias: bool) -> None:
         super().__init__()
@@ -31,14 +31,14 @@ class AdditiveAttention(nn.Module):
         self.score = nn.Linear(attention_dim, 1, bias)
 
     def project(self, memory: Memory) -> Keys:
-        """The memory with its keys."""
+        """Projects the memory to keys."""
         return Keys(self.key(memory.tokens), memory.tokens, None if memory.mask is None else ~memory.mask[:, None])
 
     def forward(self, query: Tensor, keys: Keys) -> tuple[Tensor, Tensor]:
-        """Queries (B, K, H) to contexts (B, K, M) and the weights (B, K, S) of the positions in them."""
-        # (B, K, S, A) is the largest tensor of a step: made once, in place.
-        meeting = (keys.projected[:, None] + self.query(query)[:, :, None]).tanh_()
-        scores = self.score(meeting).squeeze(-1)
+        """Queries (B, K, H) to contexts (B, K, M) and attention weights (B, K, S)."""
+        # (B, K, S, A) is the largest tensor of a step: allocated once, activated in place.
+        features = (keys.projected[:, None] + self.query(query)[:, :, None]).tanh_()
+        scores = self.score(features).squeeze(-1)
         if keys.padding is not None:
             scores = scores.masked_fill(keys.padding, float("-inf"))
         weights = probabilities(scores)

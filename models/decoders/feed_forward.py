@@ -1,4 +1,4 @@
-"""The position-wise half of a decoder layer.
+"""Feed-forward networks of a decoder layer.
 
 Legend: B batch, T target positions, D width, F hidden width.
 """
@@ -12,7 +12,7 @@ from models.layers.feed_forward import LinearFeedForward
 
 
 class GatedFeedForward(nn.Module):
-    """Half of the first map's output weighs the other half through the activation (GEGLU and its kin, Shazeer 2020)."""
+    """Gated feed-forward network: half of the expansion gates the other half through the activation (GEGLU, Shazeer 2020)."""
 
     def __init__(self, embed_dim: int, mlp_dim: int, drop_rate: float, activation: Callable[[], nn.Module]) -> None:
         super().__init__()

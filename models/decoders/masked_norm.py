@@ -1,4 +1,4 @@
-"""Batch normalisation (Ioffe and Szegedy 2015) of maps of which some places do not count.
+"""Batch normalization (Ioffe and Szegedy 2015) of maps with masked positions.
 
 Legend: R maps, C channels, h w height and width.
 """
@@ -9,9 +9,9 @@ from torch import Tensor, nn
 
 
 class MaskedBatchNorm(nn.Module):
-    """Batch norm whose statistics, in training, are those of the true places alone.
+    """Batch norm whose training statistics cover only the valid positions.
 
-    Fewer than two of them have no variance: the running statistics serve, and stay as they are.
+    With fewer than two of them there is no variance: the running statistics are used and stay unchanged.
     """
 
     running_mean: Tensor
@@ -27,18 +27,18 @@ class MaskedBatchNorm(nn.Module):
         self.register_buffer("running_var", torch.ones(channels))
 
     def forward(self, x: Tensor, valid: Tensor | None) -> Tensor:
-        """(R, C, h, w) to the same, as exact as the parameters; `valid` (R, 1, h, w), or None: the running statistics do."""
+        """(R, C, h, w) to the same; `valid` (R, 1, h, w), or None to normalize with the running statistics."""
         x = x.to(self.weight.dtype)
         if valid is None or not self.training:
             return F.batch_norm(x, self.running_mean, self.running_var, self.weight, self.bias, eps=self.eps)
         count = valid.sum()
-        enough, least = count > 1, count.clamp(min=2)  # without a look at a number: that would wait for the GPU
-        mean = torch.where(enough, x.masked_fill(~valid, 0.0).sum((0, 2, 3)) / least, self.running_mean)
-        centred = x - mean[:, None, None]
-        variance = torch.where(enough, centred.masked_fill(~valid, 0.0).square().sum((0, 2, 3)) / least, self.running_var)
+        enough, min_count = count > 1, count.clamp(min=2)  # reading a value would wait for the GPU
+        mean = torch.where(enough, x.masked_fill(~valid, 0.0).sum((0, 2, 3)) / min_count, self.running_mean)
+        centered = x - mean[:, None, None]
+        variance = torch.where(enough, centered.masked_fill(~valid, 0.0).square().sum((0, 2, 3)) / min_count, self.running_var)
         with torch.no_grad():
-            unbiased = torch.where(enough, variance * least / (least - 1), variance)
+            unbiased = torch.where(enough, variance * min_count / (min_count - 1), variance)
             self.running_mean.lerp_(mean, self.momentum)
             self.running_var.lerp_(unbiased, self.momentum)
         scale = self.weight * (variance + self.eps).rsqrt()
-        return centred * scale[:, None, None] + self.bias[:, None, None]
+        return centered * scale[:, None, None] + self.bias[:, None, None]

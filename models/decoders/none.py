@@ -1,21 +1,19 @@
-"""No decoder: the CTC head reads."""
+"""The placeholder of a decoder that is off, where only the CTC head reads."""
 
 from torch import Tensor
 
 from models.config import DecoderConfig
-from models.decoders.base import Answer, Decoder, DecoderCache
-from models.decoders.sampled_tokens import OwnTokens
+from models.decoders.base import Decoder, DecoderCache, DecoderOutput
 from models.errors import ModelConfigError
-from models.memory import Memory
-from models.spec import OutputSpec
+from models.types import Memory, OutputSpec, SampledTokens
 
 
 def _missing() -> ModelConfigError:
-    return ModelConfigError("model.decoder.name", "none: only the CTC head reads; decode with it, or configure a decoder")
+    return ModelConfigError("model.decoder.name", "none: the model only has a CTC head; decode with it, or add a decoder")
 
 
 class NoDecoder(Decoder):
-    """Gives no logits and cannot be asked for tokens."""
+    """Decoder without parameters: no logits, and an error where tokens are to be decoded."""
 
     def __init__(self, config: DecoderConfig, memory_dim: int, output_spec: OutputSpec) -> None:
         super().__init__()
@@ -25,9 +23,9 @@ class NoDecoder(Decoder):
                 "model.decoder.direction", f"{config.direction}, but model.decoder.name is none; use forward"
             )
 
-    def answer(self, tgt_in: Tensor, memory: Memory, own: OwnTokens | None = None) -> Answer:
-        """Nothing: there are no logits."""
-        return Answer(None, None)
+    def decode_hidden(self, tgt_in: Tensor, memory: Memory, sampled: SampledTokens | None = None) -> DecoderOutput:
+        """Empty output."""
+        return DecoderOutput(None, None)
 
     def start(self, memory: Memory, max_length: int, beams: int = 1) -> DecoderCache:
         """Raises ModelConfigError."""

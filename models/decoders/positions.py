@@ -1,4 +1,4 @@
-"""What tells a decoder the positions of its tokens.
+"""Position tables of the decoder.
 
 Legend: T target positions, D width.
 """
@@ -11,11 +11,11 @@ from torch import Tensor, nn
 from models.config import DecoderConfig, DecoderPosition
 from models.errors import ModelConfigError
 from models.layers.positions import sinusoid
-from models.spec import OutputSpec
+from models.types import OutputSpec
 
 
 class SinusoidTable(nn.Module):
-    """Fixed sinusoids; the table grows with the longest text that was asked for."""
+    """Fixed sinusoids, in a table that grows with the longest text requested."""
 
     table: Tensor
 
@@ -26,14 +26,14 @@ class SinusoidTable(nn.Module):
     def forward(self, start: int, length: int) -> Tensor:
         """Rows (T, D) of `length` positions from `start`."""
         if start + length > self.table.shape[0]:
-            with torch.inference_mode(False):  # a table made while generating may be needed for training
+            with torch.inference_mode(False):  # a table made in inference mode could not be used in training
                 table = sinusoid(2 * (start + length), self.table.shape[1], self.table)
                 self.table = table.to(self.table.dtype)
         return self.table[start : start + length]
 
 
 class LearnedTable(nn.Module):
-    """One learned vector a position."""
+    """Table of a learned vector per position."""
 
     def __init__(self, config: DecoderConfig, output_spec: OutputSpec) -> None:
         super().__init__()

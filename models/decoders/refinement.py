@@ -1,7 +1,7 @@
-"""How a transformer decoder attends to the memory: plainly, or with scores that past alignments correct.
+"""Cross-attention of a transformer decoder, plain or refined by the coverage of past alignments.
 
-The correction is that of CoMER (Zhao and Gao 2022, "CoMER: Modeling Coverage for Transformer-Based Handwritten
-Mathematical Expression Recognition"): the first layer is plain, one module serves the layers above.
+Coverage is that of CoMER (Zhao and Gao 2022, "CoMER: Modeling Coverage for Transformer-Based Handwritten Mathematical
+Expression Recognition"): the first layer is plain, one refinement module is shared by the layers above.
 
 Legend: B batch, T target positions, S source positions, M width of the memory, h w height and width of the feature map, N
 heads, d head width, D width, K beams of an image, R = B * K rows.
@@ -19,58 +19,58 @@ from models.decoders.cache import CrossAttentionCache
 from models.decoders.masked_norm import MaskedBatchNorm
 from models.errors import ModelConfigError
 from models.layers.attention import MultiHeadAttention, probabilities
-from models.memory import Memory
+from models.types import Memory
 
-# The attention of one layer and its queries (B, T, D) to what they attend to; the layers take their turns from the first.
+# The attention of one layer and its queries (B, T, D) to (B, T, D); called for the layers in order, from the first.
 CrossAttention = Callable[[MultiHeadAttention, Tensor], Tensor]
 
 
 class Refiner(Protocol):
-    """Attends to the memory in one pass over all target positions, or step by step."""
+    """Interface of cross-attention, in one pass over all target positions or step by step."""
 
-    def over(self, memory: Memory, valid: Tensor) -> CrossAttention:
-        """A pass over targets of which `valid` (B, T) are no padding; B may be a multiple of the memory's."""
+    def attend_all(self, memory: Memory, valid: Tensor) -> CrossAttention:
+        """Cross-attention of targets whose `valid` (B, T) positions are not padding; B may be a multiple of the memory's."""
 
     def cache(
         self, attention: MultiHeadAttention, memory: Memory, beams: int, below: CrossAttentionCache | None
     ) -> CrossAttentionCache:
-        """What `beams` of each image need of a layer; `below` is the same of the layer below."""
+        """Cache of a layer for `beams` of each image; `below` is the cache of the layer below."""
 
 
 class PlainAttention(nn.Module):
-    """Attention as the layers have it."""
+    """Cross-attention without refinement."""
 
     def __init__(self, config: DecoderConfig) -> None:
         super().__init__()
 
-    def over(self, memory: Memory, valid: Tensor) -> CrossAttention:
-        """A pass over targets of which `valid` (B, T) are no padding."""
+    def attend_all(self, memory: Memory, valid: Tensor) -> CrossAttention:
+        """Cross-attention of targets whose `valid` (B, T) positions are not padding."""
         mask, images = _keys_mask(memory), len(memory.tokens)
 
         def attend(attention: MultiHeadAttention, query: Tensor) -> Tensor:
-            # The texts of one image ask together, as if they were one: its keys and values are made and kept once.
-            together = query.unflatten(0, (-1, images)).transpose(0, 1)
-            answered = attention(together.flatten(1, 2), memory.tokens, mask)
-            return answered.unflatten(1, together.shape[1:3]).transpose(0, 1).flatten(0, 1)
+            # The texts of one image are queries of the same image: its keys and values are computed once.
+            grouped = query.unflatten(0, (-1, images)).transpose(0, 1)
+            attended = attention(grouped.flatten(1, 2), memory.tokens, mask)
+            return attended.unflatten(1, grouped.shape[1:3]).transpose(0, 1).flatten(0, 1)
 
         return attend
 
     def cache(
         self, attention: MultiHeadAttention, memory: Memory, beams: int, below: CrossAttentionCache | None
     ) -> CrossAttentionCache:
-        """What a layer needs."""
+        """Cache of a layer."""
         return CrossAttentionCache(attention, memory)
 
 
 class CoverageAttention(nn.Module):
-    """Coverage, of the layer below and of the layer's own plain attention, to what is subtracted from the scores."""
+    """Refinement of attention scores by coverage: the past alignments of the layer below and of the layer's plain attention."""
 
     def __init__(self, config: DecoderConfig) -> None:
         super().__init__()
         if config.depth < 2:
             raise ModelConfigError(
                 "model.decoder.depth",
-                f"{config.depth}, but refinement: coverage works on the layers above the first; use 2 or more",
+                f"{config.depth}, but refinement: coverage refines the layers above the first; use 2 or more",
             )
         heads, channels = config.num_heads, config.refinement_channels
         self.expand = nn.Conv2d(2 * heads, channels, 5, padding=2)
@@ -80,25 +80,25 @@ class CoverageAttention(nn.Module):
     def forward(self, coverage: Tensor, valid: Tensor | None = None) -> Tensor:
         """Maps (R, 2 * N, h, w) of summed past alignments to corrections (R, N, h, w).
 
-        `valid` (R, 1, h, w) counts in the statistics of training; None: normalised with the running ones.
+        `valid` (R, 1, h, w) selects the positions of training statistics; None: normalized with the running ones.
         """
         return self.norm(self.project(F.relu(self.expand(coverage))), valid)
 
-    def over(self, memory: Memory, valid: Tensor) -> CrossAttention:
-        """A pass over targets of which `valid` (B, T) are no padding."""
+    def attend_all(self, memory: Memory, valid: Tensor) -> CrossAttention:
+        """Cross-attention of targets whose `valid` (B, T) positions are not padding."""
         return _CoveragePass(self, memory, valid)
 
     def cache(
         self, attention: MultiHeadAttention, memory: Memory, beams: int, below: CrossAttentionCache | None
     ) -> CrossAttentionCache:
-        """What a layer needs: all but the first the sums of past alignments."""
+        """Cache of a layer; all but the first keep sums of past alignments."""
         if below is None:
             return CrossAttentionCache(attention, memory)
         return CoverageCache(self, attention, memory, beams, below)
 
 
 class _CoveragePass:
-    """One pass over all target positions, layer after layer."""
+    """Coverage attention over all target positions at once, called layer by layer."""
 
     def __init__(self, coverage: CoverageAttention, memory: Memory, valid: Tensor) -> None:
         self.coverage = coverage
@@ -106,10 +106,10 @@ class _CoveragePass:
         self.mask = _keys_mask(memory)
         self.below: Tensor | None = None  # alignments (B, N, T, S) of the layer below
         positions = memory.tokens.shape[1] - memory.prefix
-        places = valid[:, :, None].expand(-1, -1, positions)
+        counted = valid[:, :, None].expand(-1, -1, positions)
         if memory.mask is not None:
-            places = places & memory.mask[:, None, memory.prefix :]
-        self.valid = places.flatten(0, 1).unflatten(-1, memory.size)[:, None]
+            counted = counted & memory.mask[:, None, memory.prefix :]
+        self.valid = counted.flatten(0, 1).unflatten(-1, memory.size)[:, None]
 
     def __call__(self, attention: MultiHeadAttention, query: Tensor) -> Tensor:
         keys, values = attention.project_source(self.memory.tokens)
@@ -120,10 +120,10 @@ class _CoveragePass:
         self.below = weights
         return attention.output(weights.to(values.dtype) @ values)
 
-    def _correction(self, below: Tensor, own: Tensor) -> Tensor:
+    def _correction(self, below: Tensor, weights: Tensor) -> Tensor:
         """Alignments (B, N, T, S) of the layer below and of the layer itself to corrections (B, N, T, S)."""
         prefix = self.memory.prefix
-        maps = torch.cat([below, own], 1)[..., prefix:]
+        maps = torch.cat([below, weights], 1)[..., prefix:]
         past = F.pad(maps.cumsum(2)[:, :, :-1], (0, 0, 1, 0)).transpose(1, 2)  # (B, T, 2 * N, h * w)
         correction = self.coverage(past.flatten(0, 1).unflatten(-1, self.memory.size), self.valid)
         return F.pad(correction.flatten(2).unflatten(0, past.shape[:2]).transpose(1, 2), (prefix, 0))
@@ -134,7 +134,7 @@ class _CoveragePass:
 
 
 class CoverageCache(CrossAttentionCache):
-    """The same step by step, with the sums (R, 2 * N, h * w) of past alignments: of the layer below, then of its own."""
+    """Coverage attention step by step: the sums (R, 2 * N, h * w) of past alignments of the layer below, then of its own."""
 
     def __init__(
         self,
@@ -155,15 +155,15 @@ class CoverageCache(CrossAttentionCache):
         dtype = torch.promote_types(memory.tokens.dtype, torch.float)
         self.sums = memory.tokens.new_zeros(rows, 2 * attention.num_heads, height * width, dtype=dtype)
 
-    def weigh(self, scores: Tensor) -> Tensor:
-        """Masked scores (B, N, K, S), less the correction, to probabilities."""
-        own = probabilities(scores)
+    def normalize(self, scores: Tensor) -> Tensor:
+        """Masked scores (B, N, K, S), minus the correction, to attention probabilities."""
+        plain = probabilities(scores)
         correction = self.coverage(self.sums.unflatten(-1, self.size)).flatten(2).unflatten(0, (-1, self.beams))
-        self.sums += torch.cat([self.below.weights, own], 1)[..., self.prefix :].transpose(1, 2).flatten(0, 1)
+        self.sums += torch.cat([self.below.weights, plain], 1)[..., self.prefix :].transpose(1, 2).flatten(0, 1)
         return probabilities(scores - F.pad(correction.transpose(1, 2), (self.prefix, 0)))
 
     def reorder(self, rows: Tensor) -> None:
-        """Row r goes on from the sums of row `rows[r]`."""
+        """Makes row r continue from the sums of row `rows[r]`."""
         self.sums = self.sums.index_select(0, rows)
 
 

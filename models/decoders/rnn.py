@@ -9,32 +9,31 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from models.choices import choose
+from models.checks import lookup
 from models.config import DecoderConfig
 from models.decoders.additive_attention import AdditiveAttention, Keys
-from models.decoders.base import Answer, Decoder, DecoderCache
+from models.decoders.base import Decoder, DecoderCache, DecoderOutput
 from models.decoders.cells import CellStack, State
-from models.decoders.sampled_tokens import OwnTokens, own_choice
+from models.decoders.sampled_tokens import greedy_tokens
 from models.layers.initialization import INITIALIZERS
-from models.memory import Memory
-from models.spec import OutputSpec
+from models.types import Memory, OutputSpec, SampledTokens
 
 
 @dataclass
 class RnnCache(DecoderCache):
-    """The projected memory, which the beams of an image share, and the states of R rows."""
+    """Projected memory, shared by the beams of an image, and the states of R rows."""
 
     keys: Keys
     states: list[State]
     beams: int
 
     def reorder(self, rows: Tensor) -> None:
-        """Row r goes on from the states of row `rows[r]`."""
+        """Makes row r continue from the states of row `rows[r]`."""
         self.states = [tuple(value.index_select(0, rows) for value in state) for state in self.states]
 
 
 class RnnDecoder(Decoder):
-    """Each step: what the last state attends to and the token's embedding go through the cells to the vocabulary."""
+    """Attention RNN: in each step the attended memory and the token's embedding go through the cells to the vocabulary."""
 
     def __init__(self, config: DecoderConfig, memory_dim: int, output_spec: OutputSpec) -> None:
         super().__init__()
@@ -47,14 +46,16 @@ class RnnDecoder(Decoder):
         self.cells = CellStack(rnn, config.embed_dim + memory_dim, config.depth)
         self.output_drop = nn.Dropout(rnn.output_drop_rate)
         self.head = nn.Linear(rnn.hidden_dim, output_spec.num_classes)
-        self.apply(choose(INITIALIZERS, config.init, "model.decoder.init"))
+        self.apply(lookup(INITIALIZERS, config.init, "model.decoder.init"))
 
-    def answer(self, tgt_in: Tensor, memory: Memory, own: OwnTokens | None = None) -> Answer:
-        """`tgt_in` int64 (B, T), some of it replaced by the decoder's own tokens, and the memory to an answer."""
+    def decode_hidden(self, tgt_in: Tensor, memory: Memory, sampled: SampledTokens | None = None) -> DecoderOutput:
+        """`tgt_in` int64 (B, T), some positions replaced by predictions, and the memory to logits and hidden states."""
         memory = memory.for_rows(len(tgt_in))
-        return self._told(tgt_in, memory) if own is None else self._on_its_own(tgt_in, memory, own)
+        if sampled is None:
+            return self._teacher_forced(tgt_in, memory)
+        return self._with_sampled(tgt_in, memory, sampled)
 
-    def _told(self, tgt_in: Tensor, memory: Memory) -> Answer:
+    def _teacher_forced(self, tgt_in: Tensor, memory: Memory) -> DecoderOutput:
         keys = self.attention.project(memory)
         states = self.cells.initial(tgt_in.shape[0], memory.tokens)
         hidden = []
@@ -62,26 +63,26 @@ class RnnDecoder(Decoder):
             states, _ = self._advance(embedded, states, keys, beams=1)
             hidden.append(states[-1][0])
         stacked = torch.stack(hidden, 1)
-        return Answer(self.head(self.output_drop(stacked)), stacked)
+        return DecoderOutput(self.head(self.output_drop(stacked)), stacked)
 
-    def _on_its_own(self, tgt_in: Tensor, memory: Memory, own: OwnTokens) -> Answer:
+    def _with_sampled(self, tgt_in: Tensor, memory: Memory, sampled: SampledTokens) -> DecoderOutput:
         cache = self.start(memory, tgt_in.shape[1])
-        own_turn = own.mask & (tgt_in != self.pad_id)
+        use_sampled = sampled.mask & (tgt_in != self.pad_id)
         tokens, logits, hidden = tgt_in[:, 0], [], []
         for position in range(tgt_in.shape[1]):
-            tokens = torch.where(own_turn[:, position], tokens, tgt_in[:, position])
+            tokens = torch.where(use_sampled[:, position], tokens, tgt_in[:, position])
             logits.append(self.step(tokens, cache))
             hidden.append(cache.states[-1][0])
-            tokens = own_choice(logits[-1][:, None], tgt_in[:, 0], self.pad_id)[:, 0]
-        return Answer(torch.stack(logits, 1), torch.stack(hidden, 1))
+            tokens = greedy_tokens(logits[-1][:, None], tgt_in[:, 0], self.pad_id)[:, 0]
+        return DecoderOutput(torch.stack(logits, 1), torch.stack(hidden, 1))
 
     def start(self, memory: Memory, max_length: int, beams: int = 1) -> RnnCache:
-        """An empty cache of `beams` rows an image; projects the memory once, for all."""
+        """Creates an empty cache of `beams` rows an image; projects the memory once, for all."""
         rows = memory.tokens.shape[0] * beams
         return RnnCache(self.attention.project(memory), self.cells.initial(rows, memory.tokens), beams)
 
     def step(self, tokens: Tensor, cache: DecoderCache, need_weights: bool = False) -> Tensor:
-        """Reads one token per row, int64 (R,), into the cache; logits (R, V) of the next, as `forward` gives them.
+        """Reads one token per row, int64 (R,), into the cache and returns logits (R, V) of the next, equal to `forward`'s.
 
         With `need_weights`, `cache.weights` is the attention (R, S).
         """
@@ -91,7 +92,7 @@ class RnnDecoder(Decoder):
         return self.head(self.output_drop(cache.states[-1][0]))
 
     def _advance(self, embedded: Tensor, states: list[State], keys: Keys, beams: int) -> tuple[list[State], Tensor]:
-        """Embeddings (R, E) and states to the next states and the attention (B, K, S)."""
+        """Advances all cells by one token: embeddings (R, E) and states to the next states and the attention (B, K, S)."""
         query = states[-1][0].unflatten(0, (-1, beams))
         context, weights = self.attention(query, keys)
         x = torch.cat([embedded, context.flatten(0, 1)], 1)

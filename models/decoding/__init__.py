@@ -1,6 +1,6 @@
 """Decoding: from the memory of images to token ids."""
 
 from models.decoding.decode import check_decoding, decode
-from models.decoding.settings import Candidates, Decoding, DecodingMethod, Generation
+from models.decoding.settings import Decoding, DecodingMethod
 
-__all__ = ["Candidates", "Decoding", "DecodingMethod", "Generation", "check_decoding", "decode"]
+__all__ = ["Decoding", "DecodingMethod", "check_decoding", "decode"]

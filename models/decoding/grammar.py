@@ -1,7 +1,7 @@
-"""Which tokens may come next.
+"""Constraints on the next token in decoding.
 
-A grammar follows all rows of a search: `restrict` takes forbidden tokens out of the log-probabilities, which stay those
-of the model (they are not normalised again), `reorder` and `advance` take the rows to what they read next.
+A grammar follows all rows of a search: `restrict` removes forbidden tokens from the log-probabilities, which stay those of
+the model (they are not normalized again); `reorder` and `advance` update the rows after each step.
 
 Legend: R rows (greedy: one an image; beam search: K an image), V vocabulary.
 """
@@ -13,43 +13,43 @@ from torch import Tensor
 
 from models.decoding.settings import Decoding
 from models.errors import ModelConfigError
-from models.spec import OutputSpec
+from models.types import OutputSpec
 
 
 class Grammar(ABC):
-    """What the rows of a search may emit."""
+    """Base class of constraints on the tokens that the rows of a search emit."""
 
     @abstractmethod
     def restrict(self, log_probs: Tensor, remaining: int) -> Tensor:
-        """`log_probs` (R, V) with -inf at what must not be the next token, the first of `remaining` that there is room for."""
+        """Sets `log_probs` (R, V) to -inf at forbidden next tokens; `remaining` tokens fit, the next one included."""
 
     @abstractmethod
     def reorder(self, rows: Tensor) -> None:
-        """Row r goes on from what row `rows[r]` has emitted: int64 (R,)."""
+        """Makes row r continue the text of row `rows[r]`: int64 (R,)."""
 
     @abstractmethod
     def advance(self, tokens: Tensor) -> None:
-        """The rows emit `tokens` int64 (R,)."""
+        """Appends `tokens` int64 (R,) to the rows."""
 
 
-class AnyTokens(Grammar):
-    """No rule."""
+class Unrestricted(Grammar):
+    """Grammar that allows every token."""
 
     def restrict(self, log_probs: Tensor, remaining: int) -> Tensor:
-        """All of it."""
+        """`log_probs` unchanged."""
         return log_probs
 
     def reorder(self, rows: Tensor) -> None:
-        """Nothing to do."""
+        """Does nothing: there is no state."""
 
     def advance(self, tokens: Tensor) -> None:
-        """Nothing to do."""
+        """Does nothing: there is no state."""
 
 
 class OpenGroups:
-    """The groups that are open in each row: `close_ids[i]` closes what `open_ids[i]` opens, innermost first.
+    """Stack of the open groups of each row: `close_ids[i]` closes what `open_ids[i]` opens, innermost first.
 
-    `depth` (R,) counts them. The stack holds the token that ends each; at its bottom lies EOS, which ends the text.
+    `depth` (R,) counts them. The stack holds the closing token of each; at its bottom is EOS, which ends the text.
     """
 
     def __init__(self, spec: OutputSpec, rows: int, depth_limit: int, device: torch.device) -> None:
@@ -67,63 +67,63 @@ class OpenGroups:
         self.change = self.opens.long() - self.closes.long()
 
     def end(self) -> Tensor:
-        """The token (R, 1) that ends the innermost group of each row, EOS where none is open."""
+        """Closing token (R, 1) of the innermost group of each row, EOS where none is open."""
         return self.stack.gather(1, self.depth[:, None])
 
     def reorder(self, rows: Tensor) -> None:
-        """Row r goes on from row `rows[r]`."""
+        """Makes row r continue from row `rows[r]`."""
         self.depth, self.stack = self.depth[rows], self.stack[rows]
 
     def advance(self, tokens: Tensor) -> None:
-        """The rows emit `tokens` (R,)."""
-        # What lies above the top does not count, so that every token may leave there what would end its group.
+        """Appends `tokens` (R,) to the rows."""
+        # Entries above the top do not count, so every token may write the closing token of its group there.
         self.stack.scatter_(1, self.depth[:, None] + 1, self.end_of[tokens][:, None])
-        # Rows that a search has given up may have emitted what is forbidden.
+        # Rows that a search has abandoned may have emitted forbidden tokens.
         self.depth = (self.depth + self.change[tokens]).clamp(0, self.depth_limit)
 
 
-class WholeTexts(Grammar):
-    """Texts that hold neither BOS nor PAD, whose groups are closed, and that end with EOS within the limit."""
+class CompleteTexts(Grammar):
+    """Grammar of texts without BOS and PAD, with all groups closed, that end with EOS within the limit."""
 
     def __init__(self, spec: OutputSpec, rows: int, limit: int, device: torch.device) -> None:
         self.groups = OpenGroups(spec, rows, limit // 2, device)
         inner = ~self.groups.closes
         inner[[spec.bos_id, spec.eos_id, spec.pad_id]] = False
-        # By how many tokens may still come besides those that end what is open: none, one, more.
+        # Indexed by the number of tokens that fit besides those that close open groups: none, one, more.
         self.allowed = torch.stack([torch.zeros_like(inner), inner & ~self.groups.opens, inner])
 
     def restrict(self, log_probs: Tensor, remaining: int) -> Tensor:
-        """-inf at what leads to no whole text."""
+        """Sets `log_probs` to -inf at tokens that cannot lead to a complete text."""
         spare = (remaining - 1 - self.groups.depth).clamp(0, 2)
         allowed = self.allowed[spare].scatter(1, self.groups.end(), True)
         return log_probs.masked_fill(~allowed, -torch.inf)
 
     def reorder(self, rows: Tensor) -> None:
-        """Row r goes on from row `rows[r]`."""
+        """Makes row r continue from row `rows[r]`."""
         self.groups.reorder(rows)
 
     def advance(self, tokens: Tensor) -> None:
-        """The rows emit `tokens` (R,)."""
+        """Appends `tokens` (R,) to the rows."""
         self.groups.advance(tokens)
 
 
 def build_grammar(decoding: Decoding, spec: OutputSpec, rows: int, limit: int, device: torch.device) -> Grammar:
-    """The grammar that the settings ask for; candidates that are judged as texts have to be whole texts."""
+    """Builds the grammar of the settings; candidates that are rescored have to be complete texts."""
     if decoding.balanced:
         check_groups(spec)
-        return WholeTexts(spec, rows, limit, device)
+        return CompleteTexts(spec, rows, limit, device)
     if decoding.two_way or decoding.ctc_weight > 0:
-        return WholeTexts(without_groups(spec), rows, limit, device)
-    return AnyTokens()
+        return CompleteTexts(without_groups(spec), rows, limit, device)
+    return Unrestricted()
 
 
 def without_groups(spec: OutputSpec) -> OutputSpec:
-    """The same vocabulary, which names no groups."""
+    """The same vocabulary without groups."""
     return OutputSpec(spec.num_classes, spec.bos_id, spec.eos_id, spec.pad_id, spec.max_length)
 
 
 def right_to_left(spec: OutputSpec) -> OutputSpec:
-    """The vocabulary as a decoder sees it that reads from right to left: ends begin, and what closes opens."""
+    """The vocabulary as seen by a decoder from right to left: EOS begins a text, and closing tokens open groups."""
     return OutputSpec(
         spec.num_classes,
         spec.eos_id,
@@ -136,12 +136,12 @@ def right_to_left(spec: OutputSpec) -> OutputSpec:
 
 
 def check_groups(spec: OutputSpec) -> None:
-    """Raises ModelConfigError where balanced texts are asked of a vocabulary that does not say what these are."""
+    """Raises ModelConfigError where balanced texts are requested of a vocabulary without pairs of group tokens."""
     if not spec.open_ids or not spec.close_ids:
         raise ModelConfigError("decoding.balanced", "the vocabulary names no groups (OutputSpec.open_ids and close_ids)")
     ids = [*spec.open_ids, *spec.close_ids]
     if len(spec.open_ids) != len(spec.close_ids) or len(set(ids)) < len(ids):
         raise ModelConfigError(
             "decoding.balanced",
-            f"open_ids {spec.open_ids} and close_ids {spec.close_ids} must be pairs, each token in one place only",
+            f"open_ids {spec.open_ids} and close_ids {spec.close_ids} must be pairs, and no token may appear twice",
         )

@@ -9,14 +9,13 @@ from torch import Tensor
 from models.decoders import Decoder
 from models.decoding.grammar import build_grammar
 from models.decoding.maps import to_maps
-from models.decoding.settings import Decoding, Generation, length_limit
-from models.decoding.stopping import all_done
-from models.memory import Memory
-from models.spec import OutputSpec
+from models.decoding.settings import Decoding
+from models.decoding.stopping import all_done, length_limit
+from models.types import Generation, Memory, OutputSpec
 
 
 def greedy_decode(decoder: Decoder, memory: Memory, decoding: Decoding, spec: OutputSpec) -> Generation:
-    """The likeliest token at each step, until every row has emitted EOS or the length limit is reached."""
+    """Emits the most probable token at each step, until every row has emitted EOS or the length limit is reached."""
     limit = length_limit(decoding, spec)
     batch, device = memory.tokens.shape[0], memory.tokens.device
     cache = decoder.start(memory, limit)
@@ -40,7 +39,7 @@ def greedy_decode(decoder: Decoder, memory: Memory, decoding: Decoding, spec: Ou
         finished = finished | (tokens == spec.eos_id)
         lengths += ~finished
         step += 1
-    # An accelerator has gone on for a few steps after the last EOS.
+    # An accelerator has run a few steps beyond the last EOS.
     steps = min(step, int(lengths.max()) + 1) if step else 0
     attention = to_maps(torch.stack(maps[:steps], dim=1), memory) if maps else None
     return Generation(token_ids[:, :steps], lengths, log_probs, attention)

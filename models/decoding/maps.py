@@ -1,4 +1,4 @@
-"""Attention of decoders as maps over the image.
+"""Attention weights of decoders as maps over the image.
 
 Legend: B batch, T emitted positions, S source positions, h w height and width of the feature map.
 """
@@ -7,17 +7,16 @@ import torch
 from torch import Tensor
 
 from models.decoders import Decoder
-from models.memory import Memory
-from models.spec import OutputSpec
+from models.types import Memory, OutputSpec
 
 
 def to_maps(weights: Tensor, memory: Memory) -> Tensor:
-    """Attention to the memory (B, T, S) as maps (B, T, h, w); positions that belong to no place are left out."""
+    """Attention to the memory (B, T, S) as maps (B, T, h, w), without positions outside the feature map."""
     return weights[..., memory.prefix :].unflatten(-1, memory.size)
 
 
 def attention_along(decoder: Decoder, memory: Memory, token_ids: Tensor, spec: OutputSpec) -> Tensor:
-    """The maps (B, T, h, w) with which the decoder reads given texts (B, T), in the form of `Generation`."""
+    """Attention maps (B, T, h, w) of the decoder on given texts (B, T), in the form of `Generation`."""
     batch, steps = token_ids.shape
     cache = decoder.start(memory, steps)
     tokens = torch.cat([token_ids.new_full((batch, 1), spec.bos_id), token_ids[:, :-1]], 1)

@@ -1,12 +1,11 @@
-"""Encoders: features (B, D, h, w) and a mask (B, h, w), True on image, to the memory.
+"""Encoders, from features (B, D, h, w) and a mask (B, h, w), True on the image, to the memory.
 
 Each is built from an EncoderConfig.
 """
 
 from collections.abc import Callable
 
-from models.checks import check_numbers
-from models.choices import choose
+from models.checks import check_numbers, lookup
 from models.config import EncoderConfig, EncoderName
 from models.encoders.base import Encoder
 from models.encoders.bilstm import BiLstmEncoder
@@ -21,9 +20,9 @@ ENCODERS: dict[EncoderName, Callable[[EncoderConfig], Encoder]] = {
 
 
 def build_encoder(config: EncoderConfig) -> Encoder:
-    """The configured encoder."""
+    """Builds the configured encoder."""
     check_numbers(config, "model.encoder")
-    return choose(ENCODERS, config.name, "model.encoder.name")(config)
+    return lookup(ENCODERS, config.name, "model.encoder.name")(config)
 
 
 __all__ = ["ENCODERS", "BiLstmEncoder", "Encoder", "NoEncoder", "TransformerEncoder", "build_encoder"]

@@ -1,4 +1,4 @@
-"""Activations by name."""
+"""Table of activations by config name."""
 
 from collections.abc import Callable
 from functools import partial

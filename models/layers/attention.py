@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from models.choices import choose
+from models.checks import lookup
 from models.config import AttentionOutput, AttentionScale
 from models.errors import ModelConfigError
 
@@ -22,7 +22,7 @@ def check_heads(embed_dim: int, num_heads: int, key: str) -> None:
 
 
 def head_width(embed_dim: int, num_heads: int, head_dim: int | None, key: str) -> int:
-    """The width of one head: `head_dim`, or an equal share of `embed_dim`; raises ModelConfigError naming `key`."""
+    """Width of one head: `head_dim`, or an equal share of `embed_dim`; raises ModelConfigError naming `key`."""
     if head_dim is None:
         check_heads(embed_dim, num_heads, key)
         return embed_dim // num_heads
@@ -43,12 +43,12 @@ SCALES: dict[AttentionScale, Callable[[int, int], float]] = {"head": _head_scale
 
 
 def attention_scale(name: AttentionScale, width: int, num_heads: int, key: str) -> float:
-    """What scores of heads that are `width` wide together are multiplied by; raises ModelConfigError naming `key`."""
-    return choose(SCALES, name, f"{key}.attention_scale")(width, num_heads)
+    """Factor of the scores of heads whose widths add up to `width`; raises ModelConfigError naming `key`."""
+    return lookup(SCALES, name, f"{key}.attention_scale")(width, num_heads)
 
 
 def _gated_linear(inner_dim: int, embed_dim: int) -> nn.Module:
-    """Attention on attention (Huang et al. 2019), with the gate from the attended values alone."""
+    """Attention on attention (Huang et al. 2019), gated by the attended values alone."""
     return nn.Sequential(nn.Linear(inner_dim, 2 * embed_dim), nn.GLU())
 
 
@@ -66,11 +66,11 @@ def merge_heads(x: Tensor) -> Tensor:
 
 
 def probabilities(scores: Tensor) -> Tensor:
-    """Softmax over the last dimension, in float32 where the scores are less exact."""
+    """Softmax over the last dimension, in float32 where the scores have lower precision."""
     return scores.softmax(-1, dtype=torch.promote_types(scores.dtype, torch.float))
 
 
-PRODUCTS_UP_TO = 512 * 512  # scores of a head: beyond, keeping them all costs more than the fused kernel's slow backward pass
+MAX_EXPLICIT_SCORES = 512 * 512  # of a head; beyond, storing them costs more than the fused kernel's slow backward pass
 
 
 def attend(
@@ -82,14 +82,14 @@ def attend(
     drop_rate: float = 0.0,
     scale: float | None = None,
 ) -> Tensor:
-    """What queries (B, N, T, d) gather from keys and values (B, N, S, d): (B, N, T, d). `mask` broadcasts to (B, N, T, S).
+    """Attention of queries (B, N, T, d) to keys and values (B, N, S, d): (B, N, T, d). `mask` broadcasts to (B, N, T, S).
 
-    PyTorch's fused attention, but for CPUs that train in bf16 or fp16: there its backward pass takes three to four times as
-    long as that of the products written out (160 to 480 keys in 4 heads of 32, torch 2.10).
+    Uses PyTorch's fused attention, except for training in bf16 or fp16 on CPUs: there its backward pass takes three to four
+    times as long as that of explicit products (160 to 480 keys in 4 heads of 32, torch 2.10).
     """
     length, sources = queries.shape[-2], keys.shape[-2]
     slow = queries.device.type == "cpu" and queries.dtype in (torch.bfloat16, torch.float16) and torch.is_grad_enabled()
-    if not slow or length * sources > PRODUCTS_UP_TO:
+    if not slow or length * sources > MAX_EXPLICIT_SCORES:
         return F.scaled_dot_product_attention(
             queries, keys, values, attn_mask=mask, dropout_p=drop_rate, is_causal=is_causal, scale=scale
         )
@@ -97,15 +97,15 @@ def attend(
         mask = torch.ones(length, sources, dtype=torch.bool, device=queries.device).tril()
     scores = queries * (queries.shape[-1] ** -0.5 if scale is None else scale) @ keys.transpose(-2, -1)
     if mask is not None:
-        # Added, not filled in: what is added needs no gradient of its own.
+        # Added rather than filled in: the mask then needs no gradient.
         scores = scores + torch.zeros_like(mask, dtype=scores.dtype).masked_fill_(~mask, float("-inf"))
     return F.dropout(scores.softmax(-1), drop_rate) @ values
 
 
 class MultiHeadAttention(nn.Module):
-    """Attention of queries of width `embed_dim` to a source of width `source_dim`.
+    """Multi-head attention of queries of width `embed_dim` to a source of width `source_dim`.
 
-    `forward` is all of it in one; the other methods are its parts, for those who need the probabilities or keep keys and
+    `forward` computes all of it; the other methods are its parts, for callers that need the probabilities or cache keys and
     values.
     """
 
@@ -140,18 +140,23 @@ class MultiHeadAttention(nn.Module):
         return self.output(heads)
 
     def causal(self, x: Tensor) -> Tensor:
-        """Self-attention of (B, T, D) in which a position sees itself and those before it."""
+        """Causal self-attention of (B, T, D): a position attends to itself and to those before it."""
         return self.forward(x, x, is_causal=True)
 
     def project_source(self, source: Tensor) -> tuple[Tensor, Tensor]:
         """Source (B, S, source_dim) to keys and values, each (B, N, S, d)."""
         return split_heads(self.key(source), self.num_heads), split_heads(self.value(source), self.num_heads)
 
+    def head_parameters(self) -> Tensor:
+        """All weights behind the queries, keys and values of each head: (N, parameters of a head)."""
+        maps = (self.query, self.key, self.value)
+        return torch.cat([linear.weight.unflatten(0, (self.num_heads, -1)).flatten(1) for linear in maps], 1)
+
     def scores(self, query: Tensor, keys: Tensor, mask: Tensor | None = None) -> Tensor:
-        """What the softmax of queries (B, T, D) over keys (B, N, S, d) is taken of: (B, N, T, S), -inf where masked."""
+        """Scaled scores of queries (B, T, D) and keys (B, N, S, d) before the softmax: (B, N, T, S), -inf where masked."""
         scores = split_heads(self.query(query), self.num_heads) * self.scale @ keys.transpose(-2, -1)
         return scores if mask is None else scores.masked_fill(~mask, float("-inf"))
 
     def output(self, heads: Tensor) -> Tensor:
-        """What the heads have gathered (B, N, T, d), to (B, T, D)."""
+        """Projects the outputs of the heads (B, N, T, d) to (B, T, D)."""
         return self.drop(self.out(merge_heads(heads)))

@@ -1,4 +1,4 @@
-"""The position-wise half of a transformer layer.
+"""Feed-forward networks of a transformer encoder layer.
 
 Legend: B batch, S positions, D width, F width inside, h w height and width of the feature map (S = h * w).
 """
@@ -8,7 +8,7 @@ from collections.abc import Callable
 from torch import Tensor, nn
 
 from models.config import FeedForwardKind
-from models.layers.padding import keep
+from models.layers.padding import zero_padding
 
 
 class LinearFeedForward(nn.Sequential):
@@ -25,14 +25,14 @@ class LinearFeedForward(nn.Sequential):
 
 
 class LinearMapFeedForward(nn.Module):
-    """`LinearFeedForward` at every position of a feature map."""
+    """`LinearFeedForward` applied at every position of a feature map."""
 
     def __init__(self, embed_dim: int, mlp_dim: int, drop_rate: float, activation: Callable[[], nn.Module]) -> None:
         super().__init__()
         self.layers = LinearFeedForward(embed_dim, mlp_dim, drop_rate, activation)
 
     def forward(self, x: Tensor, size: tuple[int, int], mask: Tensor | None) -> Tensor:
-        """(B, S, D) to (B, S, D); neither the map's size (h, w) nor its mask (B, h, w) matters here."""
+        """(B, S, D) to (B, S, D); the map's size (h, w) and its mask (B, h, w) are not needed."""
         return self.layers(x)
 
 
@@ -47,13 +47,13 @@ class ConvMapFeedForward(nn.Module):
     def forward(self, x: Tensor, size: tuple[int, int], mask: Tensor | None) -> Tensor:
         """(B, S, D), map size (h, w), `mask` (B, h, w) of true positions to (B, S, D)."""
         x = as_map(x, size)
-        return as_positions(self.project(keep(self.expand(keep(x, mask)), mask)))
+        return as_positions(self.project(zero_padding(self.expand(zero_padding(x, mask)), mask)))
 
 
 class SeparableMapFeedForward(nn.Module):
-    """A 3x3 convolution of each channel by itself between two linear maps (SATRN's separable variant).
+    """Depthwise 3x3 convolution between two linear maps (SATRN's separable variant).
 
-    The linear maps are the 1x1 convolutions of the paper: at every position, the same for all.
+    The linear maps are the 1x1 convolutions of the paper.
     """
 
     def __init__(self, embed_dim: int, mlp_dim: int, drop_rate: float, activation: Callable[[], nn.Module]) -> None:
@@ -65,11 +65,11 @@ class SeparableMapFeedForward(nn.Module):
     def forward(self, x: Tensor, size: tuple[int, int], mask: Tensor | None) -> Tensor:
         """(B, S, D), map size (h, w), `mask` (B, h, w) of true positions to (B, S, D)."""
         x = as_map(self.expand(x), size)
-        return self.project(as_positions(self.depthwise(keep(x, mask))))
+        return self.project(as_positions(self.depthwise(zero_padding(x, mask))))
 
 
 def as_map(x: Tensor, size: tuple[int, int]) -> Tensor:
-    """(B, S, D) to (B, D, h, w) without a copy: the channels-last layout, which convolutions take as it is."""
+    """(B, S, D) to (B, D, h, w) without a copy, in the channels-last layout, which convolutions accept."""
     return x.transpose(1, 2).unflatten(2, size)
 
 
@@ -84,5 +84,5 @@ ENCODER_FEED_FORWARDS: dict[FeedForwardKind, Callable[[int, int, float, Callable
     "separable": SeparableMapFeedForward,
 }
 
-# The feed-forward parts that see a position's neighbours, and so need a place for every position.
-OVER_THE_MAP: frozenset[FeedForwardKind] = frozenset({"conv", "separable"})
+# Feed-forward networks that see the neighbors of a position, so every position must be on the feature map.
+SPATIAL_FEED_FORWARDS: frozenset[FeedForwardKind] = frozenset({"conv", "separable"})

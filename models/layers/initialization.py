@@ -1,4 +1,4 @@
-"""Initialisation of the linear maps and embeddings of a transformer; norms keep their own."""
+"""Initialization schemes of linear maps and embeddings; norms keep their default."""
 
 from collections.abc import Callable
 
@@ -8,11 +8,11 @@ from models.config import Initialization
 
 
 def _keep_default(module: nn.Module) -> None:
-    """Torch's own."""
+    """Keeps PyTorch's initialization."""
 
 
 def _kaiming(module: nn.Module) -> None:
-    """For maps with ReLU behind them (He et al. 2015): convolutions, too."""
+    """Kaiming uniform for layers before a ReLU (He et al. 2015), convolutions included."""
     if isinstance(module, nn.Linear | nn.Conv2d):
         nn.init.kaiming_uniform_(module.weight, mode="fan_in", nonlinearity="relu")
         _zero_bias(module)
@@ -20,7 +20,7 @@ def _kaiming(module: nn.Module) -> None:
 
 
 def _normal(module: nn.Module) -> None:
-    """Of deviation 0.02; convolutions keep their own."""
+    """Normal of deviation 0.02; convolutions keep their default."""
     if isinstance(module, nn.Linear | nn.Embedding):
         nn.init.normal_(module.weight, std=0.02)
     if isinstance(module, nn.Linear):
@@ -28,7 +28,7 @@ def _normal(module: nn.Module) -> None:
 
 
 def _xavier(module: nn.Module) -> None:
-    """Glorot and Bengio 2010; convolutions keep their own."""
+    """Xavier uniform (Glorot and Bengio 2010); convolutions keep their default."""
     if isinstance(module, nn.Linear):
         nn.init.xavier_uniform_(module.weight)
         _zero_bias(module)
@@ -42,7 +42,7 @@ def _zero_bias(module: nn.Linear | nn.Conv2d) -> None:
 
 def _unit_embedding(module: nn.Module) -> None:
     if isinstance(module, nn.Embedding):
-        # A transformer decoder multiplies embeddings by sqrt(width), which makes them of variance 1.
+        # A transformer decoder multiplies embeddings by sqrt(width), which gives them variance 1.
         nn.init.normal_(module.weight, std=module.embedding_dim**-0.5)
 
 

@@ -1,4 +1,4 @@
-"""Position encodings of a feature map: fixed sinusoids in one and two dimensions, weighted by the image, or learned.
+"""Position encodings of a feature map: sinusoids in one or two dimensions, adaptively weighted, or learned.
 
 Legend: B batch, D width, h w height and width of the feature map.
 """
@@ -8,7 +8,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
-from models.choices import choose
+from models.checks import lookup
 from models.config import EncoderConfig, PositionKind, PositionProjection
 from models.errors import ModelConfigError
 
@@ -16,7 +16,7 @@ KEY = "model.encoder"
 
 
 def sinusoid(length: int, dim: int, like: Tensor | None = None) -> Tensor:
-    """The table (length, dim) of "Attention Is All You Need" (Vaswani et al. 2017): even columns sine, odd columns cosine.
+    """Sinusoid table (length, dim) of "Attention Is All You Need" (Vaswani et al. 2017): even columns sine, odd columns cosine.
 
     Device and type are those of the tensor `like`.
     """
@@ -39,24 +39,24 @@ POSITION_PROJECTIONS: dict[PositionProjection, Callable[[int], nn.Module]] = {"n
 
 
 def _projection(config: EncoderConfig, dim: int) -> nn.Module:
-    """What a sinusoid table of width `dim` goes through."""
-    return choose(POSITION_PROJECTIONS, config.position_projection, f"{KEY}.position_projection")(dim)
+    """Projection of a sinusoid table of width `dim`."""
+    return lookup(POSITION_PROJECTIONS, config.position_projection, f"{KEY}.position_projection")(dim)
 
 
 class NoPosition(nn.Module):
-    """Features as they are, dropped out."""
+    """No position encoding, only dropout."""
 
     def __init__(self, config: EncoderConfig) -> None:
         super().__init__()
         self.drop = nn.Dropout(config.position_drop_rate)
 
     def forward(self, features: Tensor, mask: Tensor | None = None) -> Tensor:
-        """Features (B, D, h, w) to the same. `mask` is not needed here."""
+        """Features (B, D, h, w) to the same shape; `mask` is not needed."""
         return self.drop(features)
 
 
 class SinusoidPosition1d(nn.Module):
-    """Adds the sinusoids of the columns, the same in all rows."""
+    """Adds sinusoids of the columns, the same in all rows."""
 
     def __init__(self, config: EncoderConfig) -> None:
         super().__init__()
@@ -65,13 +65,13 @@ class SinusoidPosition1d(nn.Module):
         self.drop = nn.Dropout(config.position_drop_rate)
 
     def forward(self, features: Tensor, mask: Tensor | None = None) -> Tensor:
-        """Features (B, D, h, w) to the same with positions. `mask` is not needed here."""
+        """Features (B, D, h, w) to the same with positions; `mask` is not needed."""
         columns = self.columns(sinusoid(features.shape[-1], self.dim, features))
         return self.drop(features + columns.t()[:, None])
 
 
 class SinusoidPosition2d(nn.Module):
-    """Adds row and column sinusoids, each half of the width and through a map of its own (SATRN, Lee et al. 2020)."""
+    """Adds row and column sinusoids, each half of the width and with its own projection (SATRN, Lee et al. 2020)."""
 
     def __init__(self, config: EncoderConfig) -> None:
         super().__init__()
@@ -83,34 +83,34 @@ class SinusoidPosition2d(nn.Module):
         self.drop = nn.Dropout(config.position_drop_rate)
 
     def table(self, height: int, width: int, like: Tensor | None = None) -> Tensor:
-        """The encoding of every position, (D, h, w): the row's half first, then the column's."""
-        # Computed anew in each pass, so that a map may have any size: a fraction of a millisecond.
+        """Encoding of every position, (D, h, w): the row's half first, then the column's."""
+        # Computed in each pass, so that a map may have any size: a fraction of a millisecond.
         rows = self.rows(sinusoid(height, self.half_dim, like)).t()[:, :, None].expand(-1, -1, width)
         columns = self.columns(sinusoid(width, self.half_dim, like)).t()[:, None].expand(-1, height, -1)
         return torch.cat([rows, columns])
 
     def forward(self, features: Tensor, mask: Tensor | None = None) -> Tensor:
-        """Features (B, D, h, w) to the same with positions. `mask` is not needed here."""
+        """Features (B, D, h, w) to the same with positions; `mask` is not needed."""
         height, width = features.shape[-2:]
         return self.drop(features + self.table(height, width, features))
 
 
 class WeightedPosition2d(SinusoidPosition2d):
-    """The encoding weighted per image and channel by what the mean feature says; a subclass has the gates."""
+    """Base class of 2D sinusoids weighted per image and channel by gates of the mean feature."""
 
     def weights(self, mean: Tensor) -> Tensor:
         """Mean features (B, D) to weights (B, D)."""
         raise NotImplementedError
 
     def forward(self, features: Tensor, mask: Tensor | None = None) -> Tensor:
-        """Features (B, D, h, w) to the same with positions; `mask` (B, h, w) leaves padding out of the mean."""
+        """Features (B, D, h, w) to the same with positions; `mask` (B, h, w) excludes padding from the mean."""
         weights = self.weights(_masked_mean(features, mask))[:, :, None, None]
         height, width = features.shape[-2:]
         return self.drop(features + weights * self.table(height, width, features))
 
 
 class AdaptivePosition2d(WeightedPosition2d):
-    """One gate weighs the rows' half, the other the columns' (A2DPE of SATRN); each gives the D/2 weights of its half."""
+    """Adaptive 2D encoding (A2DPE of SATRN): one gate weighs the half of the rows, another that of the columns."""
 
     def __init__(self, config: EncoderConfig) -> None:
         super().__init__(config)
@@ -123,7 +123,7 @@ class AdaptivePosition2d(WeightedPosition2d):
 
 
 class AdaptiveWholePosition2d(WeightedPosition2d):
-    """A2DPE as a source system has it: both gates weigh the whole table."""
+    """Adaptive 2D encoding of a source system: both gates weigh the whole table."""
 
     def __init__(self, config: EncoderConfig) -> None:
         super().__init__(config)
@@ -145,14 +145,14 @@ class LearnedPosition(nn.Module):
         self.drop = nn.Dropout(config.position_drop_rate)
 
     def forward(self, features: Tensor, mask: Tensor | None = None) -> Tensor:
-        """Features (B, D, h, w) to the same with positions. `mask` is not needed here."""
+        """Features (B, D, h, w) to the same with positions; `mask` is not needed."""
         height, width = features.shape[-2:]
-        for size, room, name in zip((height, width), self.table.shape[:2], ("rows", "columns"), strict=True):
-            if size > room:
+        for size, capacity, name in zip((height, width), self.table.shape[:2], ("rows", "columns"), strict=True):
+            if size > capacity:
                 raise ModelConfigError(
                     f"{KEY}.position_{name}",
-                    f"a learned table of {room} {name} is too small for a feature map of {height}x{width} (h x w); make it "
-                    f"{size} or more and train anew, use smaller images, or a sinusoid, which takes any size",
+                    f"a learned table of {capacity} {name} is too small for a feature map of {height}x{width} (h x w); make it "
+                    f"{size} or more and train again, use smaller images, or a sinusoid, which has no limit",
                 )
         return self.drop(features + self.table[:height, :width].permute(2, 0, 1))
 
@@ -180,5 +180,5 @@ POSITIONS: dict[PositionKind, Callable[[EncoderConfig], nn.Module]] = {
 
 
 def build_position(config: EncoderConfig) -> nn.Module:
-    """The configured encoding: features (B, D, h, w) and a mask (B, h, w) or None to features with positions."""
-    return choose(POSITIONS, config.position, f"{KEY}.position")(config)
+    """Builds the configured encoding, from features (B, D, h, w) and a mask (B, h, w) or None to features with positions."""
+    return lookup(POSITIONS, config.position, f"{KEY}.position")(config)

@@ -1,4 +1,4 @@
-"""Leaving autocast for what needs the range of float32."""
+"""Escape from autocast for computations that need the range of float32."""
 
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any
@@ -7,7 +7,7 @@ import torch
 
 
 def no_autocast(device: torch.device) -> AbstractContextManager[Any]:
-    """Inside, nothing is cast to half precision; the meta device knows no autocast to leave."""
+    """Context without casts to half precision; does nothing on devices without autocast, such as meta."""
     if torch.amp.is_autocast_available(device.type):
         return torch.autocast(device.type, enabled=False)
     return nullcontext()

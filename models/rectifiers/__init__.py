@@ -1,4 +1,4 @@
-"""Rectifiers: normalised images (B, C, H, W) and true sizes (B, 2) to images of the same size.
+"""Rectifiers, from normalized images (B, C, H, W) and true sizes (B, 2) to images of the same size.
 
 Each is built from (RectifierConfig, in_channels).
 """
@@ -7,20 +7,19 @@ from collections.abc import Callable
 
 from torch import Tensor, nn
 
-from models.checks import check_numbers
-from models.choices import choose
+from models.checks import check_numbers, lookup
 from models.config import RectifierConfig, RectifierName
 from models.rectifiers.tps import TpsRectifier
 
 
 class NoRectifier(nn.Module):
-    """In the place of a rectifier that is off."""
+    """Placeholder of a rectifier that is off."""
 
     def __init__(self, config: RectifierConfig, in_channels: int) -> None:
         super().__init__()
 
     def forward(self, images: Tensor, sizes: Tensor | None = None) -> Tensor:
-        """The images as they are."""
+        """The images unchanged."""
         return images
 
 
@@ -28,6 +27,6 @@ RECTIFIERS: dict[RectifierName, Callable[[RectifierConfig, int], nn.Module]] = {
 
 
 def build_rectifier(config: RectifierConfig, in_channels: int) -> nn.Module:
-    """The configured rectifier."""
+    """Builds the configured rectifier."""
     check_numbers(config, "model.rectifier")
-    return choose(RECTIFIERS, config.name, "model.rectifier.name")(config, in_channels)
+    return lookup(RECTIFIERS, config.name, "model.rectifier.name")(config, in_channels)

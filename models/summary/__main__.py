@@ -1,7 +1,7 @@
-"""`python -m models.summary CONFIG`: what a recognizer is made of, answers and costs.
+"""Command `python -m models.summary CONFIG`: parameters, output shapes and costs of a recognizer.
 
-CONFIG is a name of configs/model (satrn_final) or a YAML file; `--all` gives a line for each that Inkray ships. Counts are
-for the vocabulary and image size that the configuration names as its `reference`; options change them.
+CONFIG is a name of configs/model (satrn_final) or a YAML file; `--all` prints a line for each configuration that Inkray
+ships. Counts are for the `reference` vocabulary and image size of the configuration; options override them.
 """
 
 import argparse
@@ -21,10 +21,10 @@ MAX_SIZE = 1_000_000
 
 
 def main() -> int:
-    """The command line."""
+    """Runs the command."""
     args = _arguments()
     if args.json:
-        args.json.touch()  # a place that cannot be written to is known before anything is measured
+        args.json.touch()  # fails before measuring if the file is not writable
     records: list[dict[str, Any]] = []
     if args.all:
         print(title(args.measure), flush=True)
@@ -46,11 +46,11 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("config", nargs="?", help="a name of configs/model or a YAML file of a model")
     parser.add_argument("--all", action="store_true", help="every configuration of configs/model, a line each")
     parser.add_argument("--measure", action="store_true", help="with --all: memory and latency too, which takes minutes")
-    parser.add_argument("--json", type=Path, help="write the same figures to this file: a list with an object for each")
+    parser.add_argument("--json", type=Path, help="write the same metrics to this file: a list with an object for each")
     parser.add_argument("--tokens", type=_positive, default=60, help="length of the texts (default %(default)s)")
     parser.add_argument("--train-batch", type=_positive, default=4, help="images of the training step (default %(default)s)")
     for name in ("num-classes", "max-length", "height", "width"):
-        parser.add_argument(f"--{name}", type=_positive, help="in the place of the reference's")
+        parser.add_argument(f"--{name}", type=_positive, help="override the reference's")
     args = parser.parse_args()
     if bool(args.config) == args.all:
         parser.error("give a CONFIG, or --all")
@@ -59,7 +59,7 @@ def _arguments() -> argparse.Namespace:
 
 def _positive(text: str) -> int:
     if not text.isdecimal() or not 1 <= int(text[:12]) <= MAX_SIZE:
-        raise argparse.ArgumentTypeError(f"'{text}' is no whole number from 1 to {MAX_SIZE}")
+        raise argparse.ArgumentTypeError(f"'{text}' is not a whole number from 1 to {MAX_SIZE}")
     return int(text)
 
 

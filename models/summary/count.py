@@ -1,4 +1,4 @@
-"""What can be known of a recognizer without computing: its network is built on the meta device, which has no memory.
+"""Parameter and operation counts of a recognizer, from a network on the meta device.
 
 Legend: C channels, H W height and width in pixels, h w height and width of the feature map, T target positions, S source
 positions, M width of the memory.
@@ -19,7 +19,7 @@ PARTS = ("rectifier", "backbone", "encoder", "decoder", "ctc", "counting", "stru
 
 @dataclass(frozen=True)
 class PartCount:
-    """Of a part: its parameters, the elements of its state dict (running statistics too), its multiply-adds."""
+    """Counts of a part: parameters, elements of its state dict (running statistics included), multiply-adds."""
 
     parameters: int
     state_dict_elements: int
@@ -28,7 +28,7 @@ class PartCount:
 
 @dataclass(frozen=True)
 class Counts:
-    """Of a recognizer: the sizes of its parts and what one image costs.
+    """Counts of a recognizer and its parts, and the cost of one image.
 
     `multiply_adds`: of the teacher-forced pass of one image of `image` (C, H, W) with `tokens` tokens, matrix products and
     convolutions only. `feature_map` (D, h, w), `memory` (S, M), `logits` by head.
@@ -53,9 +53,9 @@ def count(named: NamedConfig, tokens: int) -> Counts:
         ModelConfigError: the configuration cannot be built, or cannot take its reference.
     """
     reference = named.reference
-    logging.getLogger("timm").setLevel(logging.ERROR)  # its remarks on sizes are not the user's
+    logging.getLogger("timm").setLevel(logging.ERROR)  # hides timm's warnings about image sizes
     with torch.device("meta"):
-        # The counter hooks into the graph of what wants a gradient, under no_grad too.
+        # The counter hooks into the graph of parameters with gradients, under no_grad as well.
         model = build_model(named.config, reference.output_spec()).eval().requires_grad_(False)
         images = torch.zeros(1, named.config.in_channels, reference.height, reference.width, dtype=torch.uint8)
         tgt_in = torch.zeros(1, tokens, dtype=torch.long)
@@ -66,7 +66,7 @@ def count(named: NamedConfig, tokens: int) -> Counts:
         output = model(images, tgt_in)
     heads = {"decoder": output.logits, "right to left": output.reverse_logits, "ctc": output.ctc_logits}
     flops = {name.removeprefix("Recognizer."): sum(ops.values()) for name, ops in counter.get_flop_counts().items()}
-    # A decoder answers without being called as a module, which is all that the counter sees: it has what is left.
+    # The counter only sees modules that are called; `decode_hidden` of the decoder is not, so it gets the remainder.
     flops["decoder"] = counter.get_total_flops() - sum(flops.get(name, 0) for name in PARTS if name != "decoder")
     return Counts(
         name=named.name,
@@ -83,12 +83,12 @@ def count(named: NamedConfig, tokens: int) -> Counts:
 
 
 def parameters(module: nn.Module) -> int:
-    """Numbers that are learned."""
+    """Number of trained parameters."""
     return sum(parameter.numel() for parameter in module.parameters())
 
 
 def state_dict_elements(module: nn.Module) -> int:
-    """Numbers in the state dict: parameters, running statistics and their counters."""
+    """Number of elements of the state dict: parameters, running statistics and their counters."""
     return sum(tensor.numel() for tensor in module.state_dict().values())
 
 

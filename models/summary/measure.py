@@ -1,4 +1,4 @@
-"""What a recognizer costs on this machine: the memory of a training step and the time to read images."""
+"""Costs of a recognizer on this machine: memory of a training step and decoding time."""
 
 import copy
 import statistics
@@ -11,20 +11,20 @@ from torch import nn
 from torch.nn import functional as F
 
 from models.decoding import Decoding
-from models.output import Output
 from models.presets import NamedConfig
 from models.recognizer import Recognizer, build_model
 from models.summary.peak_memory import peak_memory
+from models.types import ModelOutput
 
 REPEATS = 3
 
 
 @dataclass(frozen=True)
 class Measurement:
-    """Of a recognizer with random weights on `device`.
+    """Costs of a recognizer with random weights on `device`.
 
-    `train_bytes`: at most alive in a step of AdamW on `train_batch` images with `tokens` tokens each: weights, gradients,
-    moments and activations in float32. `seconds`: to read so many images greedily, `tokens` tokens each.
+    `train_bytes`: peak memory of a step of AdamW on `train_batch` images with `tokens` tokens each: weights, gradients,
+    moments and activations in float32. `seconds`: greedy decoding time by batch size, `tokens` tokens an image.
     """
 
     device: str
@@ -36,7 +36,7 @@ class Measurement:
 
 
 def measure(named: NamedConfig, tokens: int, train_batch: int = 4, batches: tuple[int, ...] = (1, 24)) -> Measurement:
-    """Builds the recognizer and runs it: seconds to minutes.
+    """Builds the recognizer and measures it, which takes seconds to minutes.
 
     Raises:
         ModelConfigError: the configuration cannot be built, or cannot take its reference.
@@ -44,7 +44,7 @@ def measure(named: NamedConfig, tokens: int, train_batch: int = 4, batches: tupl
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     torch.manual_seed(0)
     model = build_model(named.config, named.reference.output_spec()).to(device)
-    seconds = {batch: _seconds_to_read(model.eval(), named, batch, tokens) for batch in batches}
+    seconds = {batch: _decoding_seconds(model.eval(), named, batch, tokens) for batch in batches}
     return Measurement(
         device=torch.cuda.get_device_name(device) if device.type == "cuda" else "CPU",
         threads=torch.get_num_threads(),
@@ -56,7 +56,7 @@ def measure(named: NamedConfig, tokens: int, train_batch: int = 4, batches: tupl
 
 
 def random_images(model: Recognizer, named: NamedConfig, batch: int) -> torch.Tensor:
-    """Noise uint8 (B, C, H, W) of the size that the configuration was made for."""
+    """Noise images uint8 (B, C, H, W) of the reference size of a configuration."""
     shape = (batch, model.in_channels, named.reference.height, named.reference.width)
     return torch.randint(0, 256, shape, dtype=torch.uint8, device=next(model.parameters()).device)
 
@@ -69,8 +69,8 @@ def random_targets(model: Recognizer, batch: int, tokens: int) -> torch.Tensor:
     return ids
 
 
-def never_ending(model: Recognizer) -> Recognizer:
-    """The same network with a decoder that never emits EOS, so that all texts have the length that is asked for."""
+def suppress_eos(model: Recognizer) -> Recognizer:
+    """Makes the heads never emit EOS, so that all texts have the maximum length; returns the model."""
     heads = [getattr(part, "head", None) for part in (model.decoder, model.ctc)]
     with torch.no_grad():
         for head in heads:
@@ -79,15 +79,15 @@ def never_ending(model: Recognizer) -> Recognizer:
     return model
 
 
-def _seconds_to_read(model: Recognizer, named: NamedConfig, batch: int, tokens: int) -> float:
+def _decoding_seconds(model: Recognizer, named: NamedConfig, batch: int, tokens: int) -> float:
     images = random_images(model, named, batch)
     decoding = Decoding(max_length=tokens)
-    endless = never_ending(copy.deepcopy(model))
-    return median_seconds(lambda: endless.generate(images, decoding), images.device, REPEATS)
+    without_eos = suppress_eos(copy.deepcopy(model))
+    return median_seconds(lambda: without_eos.generate(images, decoding), images.device, REPEATS)
 
 
 def median_seconds(run: Callable[[], object], device: torch.device, repeats: int) -> float:
-    """Median wall time of `run` after one run that does not count."""
+    """Median wall time of `run` after one warm-up run."""
     times = []
     for _ in range(repeats + 1):
         _synchronize(device)
@@ -104,7 +104,7 @@ def _synchronize(device: torch.device) -> None:
 
 
 def _train_bytes(model: Recognizer, named: NamedConfig, batch: int, tokens: int) -> int:
-    """Weights and what a step adds to them."""
+    """Bytes of the weights and of what a training step allocates beside them."""
     weights = sum(tensor.nbytes for tensor in (*model.parameters(), *model.buffers()))
     images, ids = random_images(model, named, batch), random_targets(model, batch, tokens)
     optimizer = torch.optim.AdamW(model.parameters())
@@ -116,13 +116,13 @@ def _train_bytes(model: Recognizer, named: NamedConfig, batch: int, tokens: int)
 
     def two_steps() -> None:
         step()
-        step()  # finds the moments in their place, as all later ones do
+        step()  # the moments exist, as in all later steps
 
     return weights + peak_memory(two_steps)
 
 
-def total_loss(output: Output, ids: torch.Tensor) -> torch.Tensor:
-    """Some loss of every head, to have gradients of all parameters."""
+def total_loss(output: ModelOutput, ids: torch.Tensor) -> torch.Tensor:
+    """Arbitrary loss of every head, with gradients of all parameters."""
     heads = [head for head in (output.logits, output.reverse_logits) if head is not None]
     losses = [F.cross_entropy(logits.float().flatten(0, 1), ids.flatten()) for logits in heads]
     if output.ctc_logits is not None:

@@ -1,4 +1,4 @@
-"""How much memory the tensors of a computation take at most, on any device."""
+"""Peak memory of the tensors of a computation, on any device."""
 
 import weakref
 from collections.abc import Callable
@@ -10,9 +10,9 @@ from torch.utils._pytree import tree_leaves
 
 
 class PeakMemory(TorchDispatchMode):
-    """Counts the bytes of all storages that are made inside it and still alive.
+    """Dispatch mode that counts the bytes of all live storages created inside it.
 
-    What the kernels need for themselves is not counted, nor is what the allocator keeps.
+    Workspaces of kernels and memory that the allocator caches are not counted.
     """
 
     def __init__(self) -> None:
@@ -45,7 +45,7 @@ class PeakMemory(TorchDispatchMode):
 
 
 def peak_memory(run: Callable[[], None]) -> int:
-    """Bytes of the tensors that `run` makes, at their most."""
+    """Peak bytes of the tensors that `run` creates."""
     with PeakMemory() as counted:
         run()
     return counted.peak

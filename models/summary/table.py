@@ -1,4 +1,4 @@
-"""The figures of recognizers as text."""
+"""Text tables of the counts and costs of recognizers."""
 
 from models.summary.count import Counts
 from models.summary.measure import Measurement
@@ -7,7 +7,7 @@ NAME_WIDTH = 32
 
 
 def title(measured: bool) -> str:
-    """The heading of the lines."""
+    """Header of the table."""
     columns = (
         f"{'configuration':{NAME_WIDTH}} {'parameters':>12} {'state dict':>12} {'G mult-adds':>12}  {'image':14} {'map':14}"
     )
@@ -15,7 +15,7 @@ def title(measured: bool) -> str:
 
 
 def line(counts: Counts, measured: Measurement | None) -> str:
-    """One configuration."""
+    """Row of one configuration."""
     text = (
         f"{counts.name:{NAME_WIDTH}} {counts.parameters:12,} {counts.state_dict_elements:12,} "
         f"{counts.multiply_adds / 1e9:12.2f}  {_shape(counts.image):14} {_shape(counts.feature_map):14}"
@@ -27,7 +27,7 @@ def line(counts: Counts, measured: Measurement | None) -> str:
 
 
 def details(counts: Counts, measured: Measurement | None) -> str:
-    """One configuration, part by part."""
+    """Table of one configuration, part by part."""
     rows = [f"{'part':14} {'parameters':>14} {'state dict':>14} {'G mult-adds':>12}"]
     for name, part in counts.parts.items():
         rows.append(f"{name:14} {part.parameters:14,} {part.state_dict_elements:14,} {part.multiply_adds / 1e9:12.3f}")
@@ -36,7 +36,7 @@ def details(counts: Counts, measured: Measurement | None) -> str:
         "",
         f"image {_shape(counts.image)} -> feature map {_shape(counts.feature_map)} -> memory {_shape(counts.memory)}",
         *(f"-> {head} logits {_shape(shape)}" for head, shape in counts.logits.items()),
-        f"Multiply-adds are of the teacher-forced pass of one image and {counts.tokens} tokens, biases and norms left out.",
+        f"Multiply-adds are of the teacher-forced pass of one image and {counts.tokens} tokens, without biases and norms.",
     ]
     return "\n".join(rows + (_measured(measured) if measured else []))
 
@@ -46,7 +46,7 @@ def _measured(measured: Measurement) -> list[str]:
     return [
         f"Training step, batch {measured.train_batch}: {measured.train_bytes / 2**30:.2f} GiB "
         "of weights, gradients, moments and activations",
-        f"Reading greedily, {measured.tokens} tokens, on {where}: "
+        f"Greedy decoding, {measured.tokens} tokens, on {where}: "
         + ", ".join(f"batch {batch}: {1e3 * seconds:,.0f} ms" for batch, seconds in measured.seconds.items()),
     ]
 

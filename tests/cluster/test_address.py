@@ -46,7 +46,7 @@ def test_an_address_without_a_cluster_is_named_with_the_reason(form: str, reason
 @pytest.mark.parametrize("form", ["127.0.0.1:{}", "ray://127.0.0.1:{}"])
 def test_what_listens_but_is_no_ray_is_not_waited_for(form: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(address, "TIMEOUT_S", 0.5)
-    with socket.create_server(("127.0.0.1", 0)) as silent, pytest.raises(UserError, match="is no Ray, or hangs"):
+    with socket.create_server(("127.0.0.1", 0)) as silent, pytest.raises(UserError, match="is not Ray, or hangs"):
         require_cluster(form.format(silent.getsockname()[1]))
 
 

@@ -31,7 +31,7 @@ def test_exploring_prints_and_draws(
     monkeypatch.setattr("sys.argv", ["explore", formulas, "--sheet", str(sheet), "--where", "widest", "--count", "9"])
     assert explore.main() == 0
     printed = capsys.readouterr().out
-    for said in ("train: 300 rows in 1 shards", "val: 40 rows", "test: 40 rows", "rejected: 0", "licence: ", f"Sheet {sheet}"):
+    for said in ("train: 300 rows in 1 shards", "val: 40 rows", "test: 40 rows", "rejected: 0", "license: ", f"Sheet {sheet}"):
         assert said in printed
     drawn = decode(sheet.read_bytes(), "rgb")
     assert drawn.shape[1] > 1000 and np.unique(drawn).size > 20

@@ -8,8 +8,8 @@ from torch import Tensor
 
 from models import Decoding, Generation, Recognizer, build_model, reverse_targets
 from models.backbones import BACKBONES
-from models.memory import Memory
 from models.summary.measure import total_loss
+from models.types import Memory
 from tests.support.configurations import SPEC, lively_model, random_images, random_targets
 from tests.support.switches import VARIANTS, literals
 

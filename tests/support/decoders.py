@@ -10,8 +10,7 @@ from torch import Tensor, nn
 
 from models.config import DecoderConfig, RnnConfig
 from models.decoders import Decoder, build_decoder
-from models.memory import Memory
-from models.spec import OutputSpec
+from models.types import Memory, OutputSpec
 
 SPEC = OutputSpec(num_classes=11, bos_id=0, eos_id=1, pad_id=2, max_length=9)
 SIZE = (3, 5)

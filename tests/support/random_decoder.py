@@ -7,8 +7,7 @@ import torch
 from torch import Tensor
 
 from models.decoders import Decoder, DecoderCache
-from models.memory import Memory
-from models.spec import OutputSpec
+from models.types import Memory, OutputSpec
 
 WIDTH = 6
 SMALL = OutputSpec(num_classes=5, bos_id=0, eos_id=1, pad_id=2, max_length=4)  # two letters

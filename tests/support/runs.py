@@ -7,7 +7,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 from data_pipeline.storage.base import Storage
-from trainers.config.train import TrainConfig, load_config
+from trainers.config.load import load_config
+from trainers.config.train import TrainConfig
 from trainers.run.launch_ray import run_training
 from trainers.run.log import RunResult
 from trainers.run.preflight import new_run

@@ -8,6 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 from data_pipeline.dataset.manifest import Dataset
+from data_pipeline.dataset.token_targets import TokenTargets
 from data_pipeline.dataset.tokenizer import Tokenizer
 from data_pipeline.stream import Batch, Position, StreamConfig, TrainStream
 
@@ -16,10 +17,20 @@ SEED = 3
 BATCH = 32
 
 
+def targets_of(dataset: Dataset, config: StreamConfig = CONFIG) -> TokenTargets:
+    return TokenTargets(Tokenizer(dataset.manifest.charset), config.max_tokens)
+
+
 def train_stream(dataset: Dataset, rank: int = 0, world_size: int = 1, config: StreamConfig = CONFIG) -> TrainStream:
-    tokenizer = Tokenizer(dataset.manifest.charset)
     return TrainStream(
-        dataset, "train", tokenizer, config, seed=SEED, global_batch_size=BATCH, rank=rank, world_size=world_size
+        dataset,
+        "train",
+        targets_of(dataset, config),
+        config,
+        seed=SEED,
+        global_batch_size=BATCH,
+        rank=rank,
+        world_size=world_size,
     )
 
 

@@ -17,7 +17,7 @@ from models import Decoding
 from tests.support.runs import KINDS, losses, small_config, train
 from tests.trainers.checkpoint.test_checkpoint import write
 from trainers.checkpoint.format import CONFIG, LoadedCheckpoint, load_checkpoint
-from trainers.config.train import to_yaml
+from trainers.config.load import to_yaml
 from trainers.prediction.evaluation import Judged, judge_checkpoint
 from trainers.prediction.predictor import Predictor
 from trainers.run import finalize as finish
@@ -62,7 +62,7 @@ def test_attention_is_one_map_of_the_image_for_each_token(kind: str, tmp_path: P
     image = np.random.default_rng(0).integers(0, 256, (64, 150), dtype=np.uint8)  # in a batch of 160 columns
     example = attention_of(predictor, image)
     assert len(example.tokens) == len(example.maps) and set(example.tokens) <= {"a", "b"}
-    cells = predictor.loaded.model.backbone.cells(predictor.to_tensors([image])[1])[0]
+    cells = predictor.loaded.model.backbone.feature_sizes(predictor.to_tensors([image])[1])[0]
     assert list(example.maps.shape[1:]) == cells.tolist()
     prefix = predictor.loaded.config.model.encoder.class_token  # it takes its share of the attention
     for token in example.maps:
@@ -147,10 +147,10 @@ def test_pretrained_weights_that_are_not_there_stop_a_fresh_run_alone(
 
     monkeypatch.setattr(timm, "create_model", offline)
     config = small_config(formulas, tmp_path, *KINDS["satrn_final"], "model.backbone.timm.pretrained=true")
-    with pytest.raises(UserError, match=r"model\.backbone\.timm\.pretrained.*not to be had.*set it to false"):
+    with pytest.raises(UserError, match=r"model\.backbone\.timm\.pretrained.*cannot load the weights.*set it to false"):
         check_run(config)
     run = open_storage(str(tmp_path / "run"))
-    with pytest.raises(UserError, match="not to be had"):
+    with pytest.raises(UserError, match="cannot load the weights"):
         train(config, run)
     assert asked == ["test_resnet"] * 2
     check_run(config, fresh=False)

@@ -8,7 +8,8 @@ from typing import Any, NamedTuple
 import pytest
 
 from models.presets import load_named
-from trainers.config.train import TrainConfig, load_config
+from trainers.config.load import load_config
+from trainers.config.train import TrainConfig
 
 FOLDER = Path("configs/train")
 OURS = {"formulas", "crohme", "crohme_comer"}  # not of a source
@@ -22,8 +23,8 @@ class Recipe(NamedTuple):
     batch: int
     epochs: int
     schedule: str
-    forcing: tuple[str, float | None]  # its mode, and its ratio where that matters
-    pad: str
+    sampling: tuple[str, float | None]  # its mode, and its ratio where that matters
+    ignore_padding: bool
     max_grad_norm: float = 2.0
     seed: int | None = 1234
 
@@ -32,22 +33,22 @@ FREE = ("per_batch", 0.5)
 TRUTH = ("always", None)
 STEPS = ("per_step", 0.8)
 RECIPES = {
-    "satrn_baseline": Recipe("adam", 5e-4, 36, 50, "circular", FREE, "ignored"),
-    "satrn_efficient": Recipe("adam", 5e-4, 36, 50, "circular", FREE, "ignored"),
-    "satrn_rezero": Recipe("adam", 5e-4, 36, 50, "circular", FREE, "ignored"),
-    "satrn_3": Recipe("adam", 5e-4, 36, 50, "circular", FREE, "counted"),
-    "satrn_4": Recipe("adam", 5e-4, 36, 50, "circular", FREE, "counted"),
-    "satrn_adamp": Recipe("adamp", 5e-4, 36, 50, "circular", FREE, "counted"),
-    "satrn_final": Recipe("adam", 5e-4, 36, 50, "circular", FREE, "counted"),
-    "satrn_extension": Recipe("adam", 5e-4, 36, 50, "circular", FREE, "counted"),
-    "satrn_v6": Recipe("adam", 4e-4, 36, 50, "circular", FREE, "counted"),
-    "aster": Recipe("adam", 5e-4, 96, 50, "circular", FREE, "ignored"),
-    "aster_blstm": Recipe("adam", 5e-4, 96, 50, "circular", FREE, "counted"),
-    "vit": Recipe("adam", 5e-3, 72, 60, "circular", TRUTH, "ignored"),
-    "swin": Recipe("adam", 2e-3, 64, 60, "circular", TRUTH, "ignored"),
-    "seq2seq": Recipe("adam", 5e-4, 32, 1000, "constant", STEPS, "ignored", 0.0, None),
-    "seq2seq_light": Recipe("adam", 5e-4, 32, 1000, "constant", STEPS, "ignored", 0.0, None),
-    "ctc": Recipe("adam", 5e-4, 32, 1000, "constant", TRUTH, "ignored", 0.0, None),
+    "satrn_baseline": Recipe("adam", 5e-4, 36, 50, "cyclic", FREE, True),
+    "satrn_efficient": Recipe("adam", 5e-4, 36, 50, "cyclic", FREE, True),
+    "satrn_rezero": Recipe("adam", 5e-4, 36, 50, "cyclic", FREE, True),
+    "satrn_3": Recipe("adam", 5e-4, 36, 50, "cyclic", FREE, False),
+    "satrn_4": Recipe("adam", 5e-4, 36, 50, "cyclic", FREE, False),
+    "satrn_adamp": Recipe("adamp", 5e-4, 36, 50, "cyclic", FREE, False),
+    "satrn_final": Recipe("adam", 5e-4, 36, 50, "cyclic", FREE, False),
+    "satrn_extension": Recipe("adam", 5e-4, 36, 50, "cyclic", FREE, False),
+    "satrn_v6": Recipe("adam", 4e-4, 36, 50, "cyclic", FREE, False),
+    "aster": Recipe("adam", 5e-4, 96, 50, "cyclic", FREE, True),
+    "aster_blstm": Recipe("adam", 5e-4, 96, 50, "cyclic", FREE, False),
+    "vit": Recipe("adam", 5e-3, 72, 60, "cyclic", TRUTH, True),
+    "swin": Recipe("adam", 2e-3, 64, 60, "cyclic", TRUTH, True),
+    "seq2seq": Recipe("adam", 5e-4, 32, 1000, "constant", STEPS, True, 0.0, None),
+    "seq2seq_light": Recipe("adam", 5e-4, 32, 1000, "constant", STEPS, True, 0.0, None),
+    "ctc": Recipe("adam", 5e-4, 32, 1000, "constant", TRUTH, True, 0.0, None),
 }
 LINES = ("seq2seq", "seq2seq_light", "ctc")
 
@@ -55,15 +56,15 @@ LINES = ("seq2seq", "seq2seq_light", "ctc")
 def recipe(config: TrainConfig) -> Recipe:
     """The same of a configuration. Read by name, so that a key that is gone is this test's failure."""
     values: Any = config
-    forcing, optim = values.forcing, values.optim
+    sampling, optim = values.scheduled_sampling, values.optim
     return Recipe(
         optim.name,
         optim.lr,
         values.global_batch_size,
         values.epochs,
         optim.schedule.name,
-        (forcing.mode, None if forcing.mode == "always" else forcing.ratio),
-        values.loss.pad,
+        (sampling.mode, None if sampling.mode == "always" else sampling.ratio),
+        values.loss.ignore_padding,
         optim.max_grad_norm,
         values.seed,
     )
@@ -93,7 +94,7 @@ def test_a_recipe_is_what_its_source_states(name: str) -> None:
     assert config.model == load_named(name).config
     assert (config.loss.name, config.loss.label_smoothing) == ("cross_entropy", 0.0)
     assert config.optim.weight_decay == 0.0 and config.optim.betas[1] == 0.999
-    assert (config.stream.augmentation, config.scaling.precision) == ("none", "fp32")
+    assert (config.stream.augmentation, config.compute.precision) == ("none", "fp32")
 
 
 @pytest.mark.parametrize("name", RECIPES)

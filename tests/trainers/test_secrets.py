@@ -13,7 +13,7 @@ import pytest
 from cluster.errors import UserError
 from tests.support.runs import SMALL
 from trainers.checkpoint.format import read_config
-from trainers.config.train import load_config, merge_overrides, to_yaml
+from trainers.config.load import load_config, merge_overrides, to_yaml
 from trainers.run.preflight import new_run
 from trainers.studies.arms import arm_config, arms_of, load_study
 
@@ -117,7 +117,7 @@ def test_training_studies_and_predictions_hold_no_secret(environment: dict[str, 
     bad = f"  b: ['data.dataset={SECRET_URIS[1]}']\n"
     study.write_text(study.read_text().replace("name: s", "name: t") + bad)
     for words in (
-        ["trainers.train", *small, "optim.lr=1e30", "guard.on_bad_step=stop"],
+        ["trainers.train", *small, "optim.lr=1e30", "loss_guard.on_bad_step=stop"],
         ["trainers.predict", str(folder), SECRET_URIS[0], str(out)],
         ["trainers.tune", str(study)],
     ):

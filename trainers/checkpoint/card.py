@@ -8,7 +8,7 @@ from data_pipeline.dataset.manifest import Manifest
 def short_card(name: str, manifest: Manifest, metrics: dict[str, float]) -> str:
     """Markdown: what the checkpoint is, what it was trained on, how to use it."""
     figures = "\n".join(f"- {key}: {value:.4g}" for key, value in sorted(metrics.items())) or "- not evaluated"
-    licence = manifest.licence or "not stated"
+    licence = manifest.license or "not stated"
     return (
         f"# {name}\n\nA recognizer trained with Inkray on dataset `{manifest.name}` ({manifest.digest[:19]}).\n"
         f"Licence of the data: {licence}.\n\n{figures}\n\n"

@@ -2,54 +2,55 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field
 from fnmatch import fnmatchcase
 from typing import Any
 
+import torch
 from safetensors import SafetensorError
 from safetensors.torch import load
-from torch import Tensor
+from torch import Tensor, nn
 
 from cluster.errors import UserError
-from data_pipeline.dataset.tokenizer import Tokenizer
-from data_pipeline.storage.base import Storage
-from models import Recognizer
-from trainers.checkpoint.format import WEIGHTS, CheckpointError, find_checkpoint, read_description, without_pretrained
-from trainers.checkpoint.vocabulary_transfer import carry_rows, shared_ids, vocabulary_axes
+from data_pipeline.storage.base import Storage, storage_errors
+from trainers.checkpoint.format import WEIGHTS, CheckpointError
+from trainers.checkpoint.load import Checkpoint
+from trainers.checkpoint.vocabulary_transfer import carry_rows, shared_rows
 from trainers.config.init import InitConfig
-from trainers.tasks.sequence import SequenceTask
+from trainers.tasks import Task
 
-REPORT = "initialised.json"  # in the run's folder
+REPORT = "warm_start.json"  # in the run's folder
 SHOWN = 4  # names in a line of the log; the file has all
 
 
 @dataclass
-class Initialised:
-    """What became of every tensor of a network: `loaded` whole, `by_token` in part, or not, with the reason of each.
+class WarmStartReport:
+    """What became of every tensor of a network: `loaded` whole, `by_name` in part, or not, with the reason of each.
 
-    `carried` counts the tokens whose rows came from the checkpoint, the three special ones among them; `new` are those
-    that it does not know.
+    `carried` counts the outputs (tokens, say, the three special ones among them) whose rows came from the checkpoint; `new` are
+    those that it does not have.
     """
 
     checkpoint: str
     loaded: list[str] = field(default_factory=list)
-    by_token: list[str] = field(default_factory=list)
+    by_name: list[str] = field(default_factory=list)
     not_loaded: dict[str, str] = field(default_factory=dict)
     carried: int = 0
     new: list[str] = field(default_factory=list)
 
     def to_json(self) -> dict[str, Any]:
-        """As it stands in `initialised.json`."""
+        """As it stands in `warm_start.json`."""
         return asdict(self)
 
     def lines(self) -> list[str]:
         """For the log."""
-        total = len(self.loaded) + len(self.by_token) + len(self.not_loaded)
-        lines = [f"Initialised from '{self.checkpoint}': {len(self.loaded)} of {total} tensors as they are"]
-        if self.by_token:
+        total = len(self.loaded) + len(self.by_name) + len(self.not_loaded)
+        lines = [f"Warm start from '{self.checkpoint}': {len(self.loaded)} of {total} tensors as they are"]
+        if self.by_name:
             lines.append(
-                f"  by token: {_some(self.by_token)}: {self.carried} tokens carried over, "
+                f"  by name: {_some(self.by_name)}: {self.carried} outputs carried over, "
                 f"{len(self.new)} new{': ' + _some(self.new, ' ') if self.new else ''}"
             )
         for reason in dict.fromkeys(self.not_loaded.values()):
@@ -57,40 +58,38 @@ class Initialised:
         return lines
 
 
-def initialise(network: Recognizer, tokenizer: Tokenizer, config: InitConfig) -> Initialised:
-    """Give `network`, which reads the vocabulary of `tokenizer`, the weights that `config` names; the rest stays fresh.
+def warm_start(network: nn.Module, task: Task, config: InitConfig, source: Checkpoint) -> WarmStartReport:
+    """Give `network`, whose outputs are those of `task`, the weights of `source` that `config` names; the rest stays fresh.
 
-    Tensors that have a row for each token take over the rows of the tokens that both vocabularies have, wherever they
-    stand. `network` may lie on the meta device: then this only finds out whether it can be done.
+    Tensors that have a row for each output (each token of a vocabulary) take over the rows of the outputs that both have, by
+    name. On a network on the meta device this only finds out whether it can be done, from the header of the weights.
 
     Raises:
-        UserError: there is no such checkpoint, it is damaged or of another kind, a pattern matches no name, or nothing
-            would be loaded.
+        UserError: the checkpoint is damaged or of another kind, a pattern matches no name, or nothing would be loaded.
     """
-    storage = find_checkpoint(config.checkpoint)
-    theirs, old, data = read_description(storage)
-    weights = _read_weights(storage)
     state = network.state_dict()
+    on_meta = any(tensor.is_meta for tensor in state.values())
+    weights = _read_shapes(source.storage) if on_meta else _read_weights(source.storage)
     _require_matches(config, [*state, *weights])
-    axes = vocabulary_axes(without_pretrained(theirs.model), SequenceTask(old).output_spec(data.max_length))
-    ids, sizes = shared_ids(old, tokenizer), (len(old), len(tokenizer))
-    result = Initialised(storage.uri)
+    old, new, axes = source.task.output_names, task.output_names, source.task.output_axes()
+    ids, sizes = shared_rows(old, new), (len(old), len(new))
+    result = WarmStartReport(source.uri)
     for name, target in state.items():
-        source, axis = weights.get(name), axes.get(name)
-        reason = _reason_against(name, source, target, axis, sizes, config)
-        if reason or source is None:
+        tensor, axis = weights.get(name), axes.get(name)
+        reason = _reason_against(name, tensor, target, axis, sizes, config)
+        if reason or tensor is None:
             result.not_loaded[name] = reason
-        elif axis is None or (old.charset == tokenizer.charset and source.shape == target.shape):
-            target.copy_(source)
+        elif axis is None or (old == new and tensor.shape == target.shape):
+            target.copy_(tensor)
             result.loaded.append(name)
         else:
-            carry_rows(source, target, axis, ids, sizes)
-            result.by_token.append(name)
-    if not result.loaded and not result.by_token:
-        raise UserError(f"Nothing of '{storage.uri}' fits this network. {_nothing(result)}")
-    if result.by_token:
+            carry_rows(tensor, target, axis, ids, sizes)
+            result.by_name.append(name)
+    if not result.loaded and not result.by_name:
+        raise UserError(f"Nothing of '{source.uri}' fits this network. {_nothing(result)}")
+    if result.by_name:
         result.carried = len(ids)
-        result.new = [token for token in tokenizer.charset if token not in set(old.charset)]
+        result.new = [name for name in new if name not in set(old)]
     return result
 
 
@@ -100,6 +99,18 @@ def _read_weights(storage: Storage) -> dict[str, Tensor]:
         return load(data)
     except SafetensorError as error:
         raise CheckpointError(f"Checkpoint '{storage.uri}' is damaged: {WEIGHTS}: {error}") from None
+
+
+def _read_shapes(storage: Storage) -> dict[str, Tensor]:
+    """The tensors of a checkpoint without their values, from the header of the file: its length in 8 bytes, then JSON."""
+    file = storage.child(WEIGHTS)
+    with storage_errors(file), file.filesystem.open_input_file(file.path) as stream:
+        try:
+            header = json.loads(stream.read(int.from_bytes(stream.read(8), "little")))
+            shapes = {name: tuple(entry["shape"]) for name, entry in header.items() if name != "__metadata__"}
+            return {name: torch.empty(shape, device="meta") for name, shape in shapes.items()}
+        except (ValueError, TypeError, KeyError, AttributeError, RuntimeError, OverflowError) as error:
+            raise CheckpointError(f"Checkpoint '{storage.uri}' is damaged: {WEIGHTS}: {error}") from None
 
 
 def _require_matches(config: InitConfig, names: Iterable[str]) -> None:
@@ -131,7 +142,7 @@ def _shape(tensor: Tensor) -> str:
     return "x".join(map(str, tensor.shape)) or "scalar"
 
 
-def _nothing(result: Initialised) -> str:
+def _nothing(result: WarmStartReport) -> str:
     reasons = list(dict.fromkeys(result.not_loaded.values()))
     return f"Its weights are {'; '.join(reasons[:3])}{' ...' if len(reasons) > 3 else ''}."
 

@@ -1,6 +1,4 @@
-"""Checkpoints are written beside the training, one after the other; the newest whole one is never touched before the next
-is.
-"""
+"""Checkpoints written beside the training, one after the other; the newest complete one stays until the next is complete."""
 
 from __future__ import annotations
 
@@ -11,50 +9,30 @@ import uuid
 from collections.abc import Callable
 
 from data_pipeline.storage.base import Storage, StorageError
-from trainers.checkpoint.format import (
-    PREFIX,
-    WHOLE,
-    CheckpointError,
-    Snapshot,
-    TrainerState,
-    age_order,
-    criterion_of,
-    load_trainer_state,
-    whole_checkpoints,
-    whole_marks,
-)
+from trainers.checkpoint.format import COMPLETE, PREFIX, Snapshot
+from trainers.checkpoint.select import age_order, complete_checkpoints
 from trainers.config.checkpoint import CheckpointConfig
+from trainers.config.criterion import Criterion
 
 FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.5, 30.0
-
-
-def newest_whole(run: Storage, tell: Callable[[str], None]) -> tuple[str, TrainerState] | None:
-    """The newest checkpoint of a run that is whole and undamaged, or None; `tell` hears of those that are damaged.
-
-    Raises:
-        StorageError: the storage cannot be asked.
-        CheckpointError: there are checkpoints, and all of them are damaged.
-    """
-    names = list(whole_marks(run))[::-1]
-    for name in names:
-        try:
-            return name, load_trainer_state(run.child(name))
-        except CheckpointError as error:
-            tell(f"{error} The one before it is taken.")
-    if names:
-        raise CheckpointError(f"All {len(names)} checkpoints of '{run.uri}' are damaged. Start a new run.")
-    return None
 
 
 class CheckpointWriter:
     """Writes snapshots in a thread. One that cannot be written is tried again, until a newer one takes its place.
 
-    `tell(event, text)` hears, in that thread, of what was written ("checkpoint", its name) and of what failed ("warning").
+    `on_written` is called with the name of each that was written, `warn` with what failed, both in that thread.
     """
 
-    def __init__(self, run: Storage, config: CheckpointConfig, tell: Callable[[str, str], None]) -> None:
-        self._run, self._config, self._tell = run, config, tell
-        self._criterion = criterion_of(config)
+    def __init__(
+        self,
+        run: Storage,
+        config: CheckpointConfig,
+        criterion: Criterion,
+        on_written: Callable[[str], None],
+        warn: Callable[[str], None],
+    ) -> None:
+        self._run, self._config, self._criterion = run, config, criterion
+        self._on_written, self._warn = on_written, warn
         # What waits: the last that was validated, and what came after it. One takes the place of another of its kind only.
         self._waiting: list[Snapshot] = []
         self._error: Exception | None = None
@@ -109,7 +87,7 @@ class CheckpointWriter:
             except Exception as error:  # whatever it is: this thread lives as long as the run
                 self._error, done = error, False
                 if not failures:
-                    self._tell("warning", f"{error} The checkpoint is tried again; training goes on, the one before it stays.")
+                    self._warn(f"{error} The checkpoint is tried again; training goes on, the one before it stays.")
                 failures += 1
             with self._changed:
                 self._busy = False
@@ -124,7 +102,7 @@ class CheckpointWriter:
         return any(self._validated(waiting) or not self._validated(snapshot) for waiting in self._waiting)
 
     def _validated(self, snapshot: Snapshot) -> bool:
-        return self._criterion.goodness(snapshot.metrics) > -math.inf
+        return self._criterion.rank(snapshot.metrics) > -math.inf
 
     def _write(self, snapshot: Snapshot) -> None:
         # Unique: what a lost worker left behind, or still writes, is another directory.
@@ -134,17 +112,17 @@ class CheckpointWriter:
         except BaseException:
             self._remove(name)
             raise
-        self._tell("checkpoint", name)
+        self._on_written(name)
         try:
             self._prune(name)
         except Exception as error:
-            self._tell("warning", f"{error} Old checkpoints stay where they are.")
+            self._warn(f"{error} Old checkpoints stay where they are.")
 
     def _prune(self, written: str) -> None:
         """Remove all but the best and the one just `written`, which is whole; what was never finished before it goes, too."""
-        goodness = whole_checkpoints(self._run, self._criterion)
-        validated = [name for name in goodness if goodness[name] > -math.inf]
-        best = sorted(validated, key=lambda name: (goodness[name], age_order(name)), reverse=True)
+        ranks = complete_checkpoints(self._run, self._criterion)
+        validated = [name for name in ranks if ranks[name] > -math.inf]
+        best = sorted(validated, key=lambda name: (ranks[name], age_order(name)), reverse=True)
         kept = {written, *best[: self._config.keep]}
         for name in self._run.names():
             if name.startswith(PREFIX) and name not in kept and age_order(name) < age_order(written):
@@ -153,7 +131,7 @@ class CheckpointWriter:
     def _remove(self, name: str) -> None:
         try:
             # First what says that it is whole: an interrupted removal must not look like a checkpoint.
-            self._run.child(name, WHOLE).delete()
+            self._run.child(name, COMPLETE).delete()
             self._run.child(name).delete()
         except StorageError:
             pass  # the next time

@@ -13,6 +13,7 @@ from cluster.errors import UserError
 Direction = Literal["max", "min"]
 Mode = Literal["auto", "max", "min"]  # auto: the direction that the metric has
 Directions = Mapping[str, Direction]
+AUTO = "auto"  # in the place of a metric: the task's own
 
 
 @dataclass(frozen=True)
@@ -30,8 +31,8 @@ class Criterion:
         """
         return cls(metric, directions.get(metric.rpartition("/")[2], "min" if mode == "min" else "max"))
 
-    def goodness(self, metrics: Mapping[str, float]) -> float:
-        """How good `metrics` are, more being better: -infinity where the metric is missing, NaN or infinite."""
+    def rank(self, metrics: Mapping[str, float]) -> float:
+        """A number that is higher for better `metrics`: -infinity where the metric is missing, NaN or infinite."""
         value = metrics.get(self.metric)
         if value is None or not math.isfinite(value):
             return -math.inf

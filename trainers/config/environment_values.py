@@ -21,11 +21,11 @@ from cluster.redaction import is_secret_variable, printable
 _ATTRIBUTE = "_expressions"  # of a configuration: {path: (expression, the value that it had)}
 _LOOKUP = re.compile(r"\$\{\s*oc\.env\s*:\s*([^},\s]+)\s*\}")  # of a variable, without a default
 _ANY_LOOKUP = re.compile(r"\$\{\s*oc\.env\s*:")
-_asked: list[str] = []  # names of variables, since it was emptied
+_looked_up: list[str] = []  # names of variables, since it was emptied
 
 
 def _env(*arguments: Any) -> Any:
-    _asked.append(str(arguments[0]))
+    _looked_up.append(str(arguments[0]))
     return oc.env(*arguments)
 
 
@@ -41,9 +41,9 @@ def remember_expressions(merged: DictConfig, config: Any) -> None:
     """
     found: dict[str, tuple[str, Any]] = {}
     for path, expression in _interpolated(OmegaConf.to_container(merged)):
-        _asked.clear()
+        _looked_up.clear()
         value = OmegaConf.select(merged, path)
-        names = list(_asked)
+        names = list(_looked_up)
         if secret := next((name for name in names if is_secret_variable(name)), None):
             raise UserError(
                 f"'{path}' takes the environment variable '{printable(secret)}', which holds a secret: a configuration is "
@@ -75,6 +75,13 @@ def with_expressions(config: Any) -> DictConfig:
         if OmegaConf.select(values, path) == value:  # else it was changed since
             OmegaConf.update(values, path, expression)
     return values
+
+
+def stored_values(config: Any) -> dict[str, Any]:
+    """All values of `config` as they may be stored and shown: those from the environment as expressions."""
+    values = OmegaConf.to_container(with_expressions(config))
+    assert isinstance(values, dict)
+    return {str(key): value for key, value in values.items()}
 
 
 def stored_value(config: Any, path: str) -> Any:

@@ -1,27 +1,33 @@
-"""Settings of a start from a checkpoint."""
+"""The section `init`: a start from the weights of a checkpoint."""
+
+from __future__ import annotations
 
 from dataclasses import dataclass, field
+
+from trainers.config.rules import broken
 
 
 @dataclass
 class InitConfig:
-    """Which weights a fresh run takes from a checkpoint. A run that is resumed goes on from its own.
+    """Which weights a new run takes from a checkpoint (warm start). A run that is resumed continues from its own.
 
     Patterns are those of a shell (`backbone.*`), over the names of the network's state.
     """
 
     checkpoint: str = ""  # a checkpoint, or a run: its best; empty: none
-    include: list[str] = field(default_factory=lambda: ["*"])
-    exclude: list[str] = field(default_factory=list)
+    include: list[str] = field(default_factory=lambda: ["*"])  # patterns of the names that are taken
+    exclude: list[str] = field(default_factory=list)  # patterns of names that are not, although `include` has them
 
-
-def problems(config: InitConfig) -> list[str]:
-    """What is wrong with the values of `config`, by key; nothing, if all is well."""
-    wrong = []
-    if not config.include:
-        wrong.append("init.include=[]: name at least one pattern, as in init.include=[backbone.*]")
-    if not all(pattern.strip() for pattern in [*config.include, *config.exclude]):
-        wrong.append("init.include and init.exclude: an empty pattern matches nothing")
-    if not config.checkpoint and (config.include != ["*"] or config.exclude):
-        wrong.append("init.checkpoint is empty, but init.include or init.exclude is set: name the checkpoint to start from")
-    return wrong
+    def validate(self) -> list[str]:
+        """What is wrong with the values, by key."""
+        return broken(
+            (bool(self.include), "init.include=[]: name at least one pattern, as in init.include=[backbone.*]"),
+            (
+                all(pattern.strip() for pattern in [*self.include, *self.exclude]),
+                "init.include and init.exclude: an empty pattern matches nothing",
+            ),
+            (
+                bool(self.checkpoint) or (self.include == ["*"] and not self.exclude),
+                "init.checkpoint is empty, but init.include or init.exclude is set: name the checkpoint to start from",
+            ),
+        )

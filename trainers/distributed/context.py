@@ -1,4 +1,4 @@
-"""Where a worker works."""
+"""Where a training worker runs."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ import torch
 
 
 @dataclass(frozen=True)
-class Place:
-    """Rank `rank` of `world_size`, on `device` of a machine on which `processes` train; how the stream is carried out there."""
+class WorkerContext:
+    """Rank `rank` of `world_size`, on `device` of a machine that `local_world_size` workers share; how its stream executes."""
 
     rank: int
     world_size: int
     device: torch.device
-    processes: int = 1
+    local_world_size: int = 1
     execution: str = "threads"

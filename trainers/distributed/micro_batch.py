@@ -12,9 +12,10 @@ import torch
 
 from cluster.errors import UserError
 from data_pipeline.storage.base import Storage
-from trainers.config.scaling import ScalingConfig
+from trainers.config.compute import ComputeConfig
+from trainers.config.failure import FailureConfig
 
-FILE = "micro_batch_size"  # of a run's folder: what is left of scaling.micro_batch_size after the memory was full
+FILE = "micro_batch_size"  # of a run's folder: what is left of compute.micro_batch_size after the memory was full
 
 
 class MemoryFull(RuntimeError):
@@ -26,27 +27,28 @@ class MicroBatch:
     """The micro-batch of a run: configured, or halved since because memory was full, which its folder remembers."""
 
     run: Storage
-    scaling: ScalingConfig
+    compute: ComputeConfig
+    failure: FailureConfig
     rows: int  # of a worker's part of a global batch
 
     @property
     def size(self) -> int:
         """Images at once."""
         file = self.run.child(FILE)
-        size = self.scaling.micro_batch_size or self.rows
-        return min(size, int(file.read_bytes())) if self.scaling.on_out_of_memory == "halve" and file.exists() else size
+        size = self.compute.micro_batch_size or self.rows
+        return min(size, int(file.read_bytes())) if self.failure.on_out_of_memory == "halve" and file.exists() else size
 
     def full(self, size: int, shape: tuple[int, ...], device: torch.device, needed: str) -> Exception:
         """What to raise when memory was full with `size` images at once of a batch of `shape`: the way out, or a restart."""
         half = size // 2
-        if self.scaling.on_out_of_memory == "halve" and half >= 1:
+        if self.failure.on_out_of_memory == "halve" and half >= 1:
             self.run.child(FILE).write_bytes(str(half).encode())
             return MemoryFull(f"memory was full with {size} images at once; going on with {half}")
         name = torch.cuda.get_device_name(device) if device.type == "cuda" else "this machine"
-        smaller = f"Set scaling.micro_batch_size={half}, " if half >= 1 else "Choose smaller images, "
+        smaller = f"Set compute.micro_batch_size={half}, " if half >= 1 else "Choose smaller images, "
         return UserError(
             f"The memory of {name} is full: {size} images at once of {shape[-2]}x{shape[-1]} pixels ({needed}). {smaller}"
-            "scaling.gradient_checkpointing=true or stream.batch_pixels; scaling.on_out_of_memory=halve finds it by itself."
+            "compute.gradient_checkpointing=true or stream.batch_pixels; failure.on_out_of_memory=halve finds it by itself."
         )
 
 

@@ -10,7 +10,7 @@ from torch import nn
 from torch.utils.checkpoint import checkpoint
 
 from models.decoders.refinement import CoverageAttention
-from trainers.config.scaling import Precision
+from trainers.config.compute import Precision
 
 
 def resolve_precision(precision: Precision, device: torch.device) -> torch.dtype:
@@ -22,7 +22,7 @@ def resolve_precision(precision: Precision, device: torch.device) -> torch.dtype
     return {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}[precision]
 
 
-def recompute_activations(network: nn.Module) -> int:
+def enable_gradient_checkpointing(network: nn.Module) -> int:
     """Have the backbone and every layer of encoder and decoder compute its activations again in the backward pass
     (Chen et al. 2016); gradients stay the same. Returns how many parts do so.
 
@@ -53,7 +53,7 @@ class _Recomputed:
         return checkpoint(self.forward, *args, use_reentrant=False, **kwargs)
 
 
-def compiled(network: nn.Module, device: torch.device) -> str:
+def try_compile(network: nn.Module, device: torch.device) -> str:
     """Compile the training pass of `network` in place; returns why that cannot be done here, or nothing.
 
     That it compiles at all is found out on a small function: Triton no longer serves old GPUs (V100, sm_70), and a CPU needs a
@@ -64,7 +64,7 @@ def compiled(network: nn.Module, device: torch.device) -> str:
             torch.compile(lambda x: torch.relu(x) * 2 + 1)(torch.ones(8, device=device))
     except Exception as error:
         reason = str(error).strip().splitlines()
-        return f"scaling.compile is left out: this device cannot ({reason[0][:200] if reason else type(error).__name__})."
+        return f"compute.compile is left out: this device cannot ({reason[0][:200] if reason else type(error).__name__})."
     torch._dynamo.config.suppress_errors = True  # a part that cannot be compiled runs as it is, and torch says so
     network.compile()
     return ""

@@ -1,4 +1,4 @@
-"""Events of the ranks that have no log, brought to rank 0 without Ray: through the key-value store of torch.distributed.
+"""Events of other ranks on their way to rank 0 without Ray: through the key-value store of torch.distributed.
 
 The store lives in torchrun's own process, or in rank 0: to set a key in it waits for no other rank and takes part in no
 collective. Rank 0 looks now and then, and once more when all ranks are done or when it ends for another reason.
@@ -30,14 +30,14 @@ class RankEvents:
         self._taken = [0] * world_size
         self._seen, self._looked = 0, 0.0
 
-    def push(self, event: dict[str, Any]) -> None:
+    def push(self, event: Any) -> None:
         """Leave an event for rank 0. Where the store is gone, so is the run: then it is lost."""
         with contextlib.suppress(RuntimeError):  # what torch raises for a store that has been closed is one
             self._store.set(f"{self._rank}/{self._sent}", base64.b64encode(pickle.dumps(event)).decode())
             self._sent += 1
             self._store.add("sent", 1)
 
-    def take(self, at_once: bool = False) -> list[dict[str, Any]]:
+    def take(self, at_once: bool = False) -> list[Any]:
         """On rank 0: the events that have come since the last call, in the order of each rank; asks now and then only."""
         if not at_once and time.monotonic() - self._looked < PAUSE_S:
             return []
@@ -61,7 +61,7 @@ class RankEvents:
         with contextlib.suppress(RuntimeError):
             self._store.set(f"done/{self._rank}", "")
 
-    def rest(self, wait_s: float) -> list[dict[str, Any]]:
+    def rest(self, wait_s: float) -> list[Any]:
         """On rank 0: all events that are still to come, of ranks that are done within `wait_s`."""
         keys, deadline = [f"done/{rank}" for rank in range(1, self._world_size)], time.monotonic() + wait_s
         with contextlib.suppress(RuntimeError):

@@ -3,30 +3,10 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 from typing import Any
 
-from trainers.config.criterion import Criterion, Mode
-
-
-@dataclass
-class EarlyStoppingConfig:
-    """After how many validations without a better figure a run ends."""
-
-    patience: int = 0  # validations, which are epochs unless validate_every says otherwise; 0: never
-    metric: str = "val/score"  # of the validation; of its sources, too: val/printed/wer
-    mode: Mode = "auto"  # the metric's own direction
-    min_delta: float = 0.0  # how much better counts as better
-
-
-def problems(config: EarlyStoppingConfig) -> list[str]:
-    """What is wrong with the values, each in one line."""
-    rules = [
-        (config.patience >= 0, f"early_stopping.patience={config.patience}: not negative"),
-        (config.min_delta >= 0, f"early_stopping.min_delta={config.min_delta:g}: not negative"),
-        (bool(config.metric), "early_stopping.metric is empty: name a figure, such as val/score"),
-    ]
-    return [message for good, message in rules if not good]
+from trainers.config.criterion import Criterion
+from trainers.config.early_stopping import EarlyStoppingConfig
 
 
 class EarlyStopping:
@@ -40,7 +20,7 @@ class EarlyStopping:
         """Take the metrics of a validation; those without the metric say nothing, and NaN is no improvement."""
         if self._criterion.metric not in metrics:
             return
-        value = self._criterion.goodness(metrics)
+        value = self._criterion.rank(metrics)
         if value > self.best + self._config.min_delta:
             self.best, self.epochs_since = value, 0
         else:

@@ -3,58 +3,66 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import torch
 
 from data_pipeline.stream import Batch, EvaluationStream
-from models import Decoding, Recognizer
-from trainers.distributed.collectives import gathered
-from trainers.engine.prefetch import fed
-from trainers.engine.reporter import Line
+from trainers.distributed.collectives import all_gather_objects
+from trainers.engine.prefetch import prefetch_to_device
+from trainers.engine.reporter import Reporter
+from trainers.tasks import Task
 from trainers.tasks.device_batch import DeviceBatch
-from trainers.tasks.metrics.sequence import GroupedSums
-from trainers.tasks.sequence import SequenceTask
+from trainers.tasks.metrics.base import GroupedMetrics
 
 
 def evaluate(
-    model: Recognizer,
-    task: SequenceTask,
+    model: Any,
+    task: Task,
     stream: EvaluationStream,
     device: torch.device,
-    line: Line,
-    decoding: Decoding | None = None,
+    reporter: Reporter,
     groups: Sequence[str] = (),
-    look: Callable[[Batch, DeviceBatch], None] | None = None,
-    on_images: Callable[[int], object] = lambda count: None,
-) -> tuple[GroupedSums, dict[str, str]]:
-    """Judge this rank's part of `stream`, greedily unless `decoding` says otherwise, and add up all ranks'; `line` is told.
+    on_first_batch: Callable[[Batch, DeviceBatch], None] | None = None,
+) -> tuple[GroupedMetrics, dict[str, str]]:
+    """Evaluate this rank's part of `stream`, and add up all ranks'.
 
-    Every rank gets the same sums, those of `groups` apart, and its own images' errors. `look` is shown the first batch,
-    and `on_images` hears how many images each had.
+    Every rank gets the same metrics, those of `groups` apart, and its own images' errors.
 
     Raises:
-        RuntimeError: the rows that were judged or rejected are not all rows of the split.
+        RuntimeError: the rows that were evaluated or rejected are not all rows of the split.
     """
-    sums = GroupedSums(groups)
+    task = task.for_validation()
+    metrics = GroupedMetrics(task.new_metrics, groups)
     training = model.training
     model.eval()
-    line.mark("evaluation")
+    reporter.enter_phase("evaluation")
     errors: dict[str, str] = {}
-    for batch, tensors in fed(stream.batches(), device, stream.stop):
-        if look:
-            look(batch, tensors)
-            look = None
-        task.judge(model, batch, tensors, sums, decoding)
+    for batch, tensors in prefetch_to_device(stream.batches(), device, stream.stop):
+        if on_first_batch:
+            on_first_batch(batch, tensors)
+            on_first_batch = None
+        evaluate_batch(model, task, batch, tensors, metrics)
         errors |= batch.errors
-        on_images(len(batch.ids))
-        line.breathe()
+        reporter.heartbeat()
     model.train(training)
-    line.mark("adding up the evaluation")
-    parts: list[GroupedSums] = gathered(sums)
-    sums = GroupedSums(groups)
+    reporter.enter_phase("adding up the evaluation")
+    parts: list[GroupedMetrics] = all_gather_objects(metrics)
+    metrics = GroupedMetrics(task.new_metrics, groups)
     for part in parts:
-        sums += part
-    seen = sums.total.count + sums.total.rejected
-    if seen != stream.rows:
-        raise RuntimeError(f"evaluation saw {seen} rows of {stream.rows}")
-    return sums, errors
+        metrics += part
+    if metrics.seen != stream.rows:
+        raise RuntimeError(f"evaluation saw {metrics.seen} rows of {stream.rows}")
+    return metrics, errors
+
+
+@torch.inference_mode()
+def evaluate_batch(model: Any, task: Task, batch: Batch, tensors: DeviceBatch, metrics: GroupedMetrics) -> None:
+    """Predict a batch and count its metrics; `model` is in evaluation mode."""
+    metrics.add_loss(float(task.loss_sum(model, tensors)), int(task.target_count(tensors)))
+    predictions = task.predict(model, tensors.images, tensors.sizes)
+    for index, (sample_id, source) in enumerate(zip(batch.ids, batch.sources, strict=True)):
+        if sample_id in batch.errors:
+            metrics.reject(source)
+        else:
+            metrics.add(predictions[index], {name: batch.columns[name][index] for name in task.columns}, source)

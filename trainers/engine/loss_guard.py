@@ -1,63 +1,42 @@
-"""Steps that would spoil a run: a loss that is no number, or that has exploded."""
+"""Loss guard: finds steps that would spoil a run, with a loss that is NaN or has exploded."""
 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 import torch
 import torch.distributed as dist
 from torch import Tensor
 
-from trainers.distributed.ddp import several_ranks
+from trainers.config.loss_guard import LossGuardConfig
+from trainers.distributed.ddp import is_distributed
 
 MAX_OVERFLOWS = 50  # in a row; a scale of 2 ** 16 is below 1 after 17
 
 
-@dataclass
-class GuardConfig:
-    """What counts as a bad step, and what is done about it."""
+class LossGuard:
+    """Finds bad steps, the same ones on every rank, without reading from the device.
 
-    on_bad_step: Literal["stop", "skip"] = "stop"  # skip: the batch changes nothing, its ids are saved, training goes on
-    max_loss_ratio: float = 3.0  # a loss so many times that of the untrained network has exploded; 0: NaN and inf alone are bad
-    max_skipped: int = 20  # bad steps in a row that end the run all the same
-
-
-def problems(config: GuardConfig) -> list[str]:
-    """What is wrong with the values, each in one line."""
-    rules = [
-        (
-            config.max_loss_ratio == 0 or config.max_loss_ratio > 1,
-            f"guard.max_loss_ratio={config.max_loss_ratio:g}: above 1, or 0",
-        ),
-        (config.max_skipped >= 1, f"guard.max_skipped={config.max_skipped}: at least 1"),
-    ]
-    return [message for good, message in rules if not good]
-
-
-class Guard:
-    """Judges steps, the same way on every rank, without a look of the host at the device.
-
-    The untrained network's loss is that of the run's first step, and at least a uniform guess's, ln(`num_classes`) a token: a
-    run that starts from good weights does not stumble over its first hard batch.
+    The untrained network's loss is that of the run's first step, and at least that of a random guess, `untrained_loss` a
+    target: a run that starts from good weights does not stumble over its first hard batch.
     """
 
-    def __init__(self, config: GuardConfig, num_classes: int, device: torch.device) -> None:
+    def __init__(self, config: LossGuardConfig, untrained_loss: float, device: torch.device) -> None:
         self.config = config
-        self._guess = math.log(max(num_classes, 2))
+        self._guess = untrained_loss
         self._reference = torch.full((), math.nan, device=device)
-        self._overflows = torch.zeros((), device=device)  # steps in a row whose gradients were no numbers
+        self._overflows = torch.zeros((), device=device)  # steps in a row whose gradients were NaN or infinite
 
-    def judge(self, loss_sum: Tensor, tokens: Tensor, grad_norm: Tensor, scaled: bool) -> Tensor:
-        """Whether a step is bad: bool scalar. `loss_sum` is this rank's, `tokens` and `grad_norm` are those of all ranks.
+    def is_bad(self, loss_sum: Tensor, target_count: Tensor, grad_norm: Tensor, scaled: bool) -> Tensor:
+        """Whether a step is bad: bool scalar. `loss_sum` is this rank's, `target_count` and `grad_norm` are those of all.
 
-        Gradients that overflow under a loss scale (`scaled`) are the scaler's affair, unless it never finds one that does.
+        Gradients that overflow under a loss scale (`scaled`) are left to the scaler, unless it finds no scale without them.
         """
         loss = loss_sum.detach().float().clone()
-        if several_ranks():
+        if is_distributed():
             dist.all_reduce(loss)
-        loss = loss / tokens
+        loss = loss / target_count
         first = torch.where(torch.isfinite(loss), loss.clamp(min=self._guess), self._reference)
         self._reference = torch.where(torch.isnan(self._reference), first, self._reference)
         bad = ~torch.isfinite(loss)
@@ -72,5 +51,5 @@ class Guard:
         return {"reference": float(self._reference)}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go on from a `state_dict`."""
+        """Resume from a `state_dict`."""
         self._reference.fill_(state["reference"])

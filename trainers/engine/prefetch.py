@@ -18,7 +18,7 @@ STOP_TIMEOUT_S = 10
 _END = object()
 
 
-def fed(
+def prefetch_to_device(
     batches: Generator[Batch, None, None], device: torch.device, stop_reading: Callable[[], None] = lambda: None
 ) -> Generator[tuple[Batch, DeviceBatch], None, None]:
     """`batches` with their tensors on `device`. Whoever stops early closes the generator, and with it `batches`.

@@ -1,31 +1,33 @@
-"""The line between a worker and whoever watches the run: events go there, wishes come back."""
+"""Interface between a training worker and the driver: emits events, receives stop and checkpoint requests."""
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple, Protocol
+from typing import NamedTuple, Protocol
+
+from trainers.engine.events import Event
 
 
-class Wishes(NamedTuple):
-    """What the one who watches wants: that the run stops after this step; that a checkpoint is written now."""
+class ControlRequests(NamedTuple):
+    """Requests of the driver: stop after this step; write a checkpoint now."""
 
     stop: bool = False
     checkpoint: bool = False
 
 
-class Line(Protocol):
-    """A worker's end."""
+class Reporter(Protocol):
+    """A worker's end of the interface; none of its methods waits for the driver, save `flush`."""
 
-    def push(self, kind: str, **content: Any) -> None:
-        """Send an event; never waits."""
+    def emit(self, event: Event) -> None:
+        """Send an event."""
 
-    def mark(self, doing: str) -> None:
-        """Say what is done now. All ranks pass the same marks, so the one that hangs is the one that has passed the fewest."""
+    def enter_phase(self, phase: str) -> None:
+        """Report what the worker does now. All ranks enter the same phases, so a rank that hangs is behind the others."""
 
-    def breathe(self) -> None:
-        """Say that what was marked last goes on."""
+    def heartbeat(self) -> None:
+        """Report that the phase makes progress."""
 
-    def poll(self) -> Wishes:
-        """What is wanted, as far as is known; never waits. A wish for a checkpoint is told once."""
+    def requests(self) -> ControlRequests:
+        """The driver's requests, as far as they are known. A request for a checkpoint is returned once."""
 
     def flush(self) -> None:
-        """Wait until what was pushed has arrived."""
+        """Wait until all events have arrived."""

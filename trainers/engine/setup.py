@@ -1,198 +1,172 @@
-"""The parts of a worker: dataset, streams, network and step, as the run begins or as its last checkpoint left them."""
+"""Setup of a worker: network, step and early stopping, as the run begins or as its last checkpoint left them."""
 
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
+from torch import nn
 
 from cluster.cores import cores_each
-from data_pipeline.dataset.manifest import Dataset, open_dataset
-from data_pipeline.dataset.tokenizer import Tokenizer
 from data_pipeline.storage.base import Storage
-from data_pipeline.stream import EvaluationStream, Position, StreamConfig, TrainStream
-from trainers.checkpoint.format import VOCAB, DataInfo, TrainerState, build_recognizer, criterion_of, load_trainer_state
-from trainers.checkpoint.warm_start import REPORT as INITIALISED
-from trainers.checkpoint.warm_start import initialise
-from trainers.checkpoint.writer import newest_whole
+from data_pipeline.stream import Position, TrainStream
+from trainers.checkpoint.trainer_state import TrainerState, latest_complete, load_trainer_state
+from trainers.checkpoint.warm_start import REPORT, warm_start
 from trainers.config.train import TrainConfig
-from trainers.distributed.collectives import from_rank_zero
-from trainers.distributed.context import Place
-from trainers.distributed.ddp import with_synchronized_norms, wrapped
+from trainers.distributed.collectives import broadcast_from_rank0
+from trainers.distributed.context import WorkerContext
+from trainers.distributed.ddp import with_synchronized_norms, wrap_ddp
 from trainers.distributed.micro_batch import MicroBatch
-from trainers.distributed.precision import compiled, recompute_activations
+from trainers.distributed.precision import enable_gradient_checkpointing, try_compile
 from trainers.engine.early_stopping import EarlyStopping
+from trainers.engine.events import Note, Resumed, Warned
 from trainers.engine.find_micro_batch import find_micro_batch
-from trainers.engine.reporter import Line
+from trainers.engine.reporter import Reporter
+from trainers.engine.run_spec import RunSpec
 from trainers.engine.step import StepConfig, TrainStep
 from trainers.optim import scaled_lr
-from trainers.run.resume_notes import schedule_change
-from trainers.tasks.check_metrics import groups_of
-from trainers.tasks.sequence import SequenceTask
+from trainers.optim.schedule import lr_ratio
+from trainers.tasks.criterion import criterion_of
+
+MIN_LR_CHANGE = 0.01  # share; a learning rate that changes by less is not worth a warning
 
 
 @dataclass
-class Source:
-    """Where the batches of a rank come from."""
+class TrainState:
+    """What training changes: the network and its step, early stopping, the position in the data, the last metrics.
 
-    config: TrainConfig
-    place: Place
-    dataset: Dataset
-    tokenizer: Tokenizer
+    `metrics` are those of the validation at the end of the last epoch, if there was one.
+    """
 
-    @property
-    def stream_config(self) -> StreamConfig:
-        """As configured, carried out as this place does it."""
-        return replace(self.config.stream, execution=self.place.execution)  # type: ignore[arg-type]
-
-    def training(self) -> TrainStream:
-        """A stream over the train split."""
-        return TrainStream(
-            self.dataset,
-            self.config.data.train_split,
-            self.tokenizer,
-            self.stream_config,
-            seed=self.config.seed,
-            global_batch_size=self.config.global_batch_size,
-            rank=self.place.rank,
-            world_size=self.place.world_size,
-            processes=self.place.processes,
-        )
-
-    def evaluation(self, split: str) -> EvaluationStream | None:
-        """A stream over `split`; None where it has no name."""
-        if not split:
-            return None
-        return EvaluationStream(
-            self.dataset,
-            split,
-            self.tokenizer,
-            self.stream_config,
-            batch_size=self.config.batch_size_per_worker,
-            rank=self.place.rank,
-            world_size=self.place.world_size,
-            processes=self.place.processes,
-        )
-
-
-@dataclass
-class Parts:
-    """What a worker works with. `position` is that of the checkpoint that it goes on from."""
-
-    source: Source
-    task: SequenceTask
-    data: DataInfo
-    stream: TrainStream
-    validation: EvaluationStream | None
-    groups: tuple[str, ...]  # of the validation
-    total_steps: int
-    network: Any
+    network: nn.Module  # not wrapped for DDP
     step: TrainStep
-    micro_batch: MicroBatch
-    patience: EarlyStopping
+    early_stopping: EarlyStopping
+    total_steps: int
     position: Position = field(default_factory=Position)
+    metrics: dict[str, float] = field(default_factory=dict)
+
+    def state_dict(self, epochs: int) -> dict[str, Any]:
+        """All that a checkpoint needs to resume from, besides the position and the weights that it exports."""
+        planned = {"steps": self.total_steps, "epochs": epochs}
+        return self.step.state_dict() | {"patience": self.early_stopping.state_dict(), "planned": planned}
 
 
-def assemble(config: TrainConfig, line: Line, run: Storage, place: Place) -> Parts:
-    """Make the parts; all ranks do so together.
+def setup(
+    spec: RunSpec, stream: TrainStream, micro_batch: MicroBatch, reporter: Reporter, run: Storage, context: WorkerContext
+) -> TrainState:
+    """The state that a run begins with, or that it resumes from; all ranks call it together.
 
     Raises:
         UserError: a mistake in configuration, data or checkpoints.
     """
-    if place.device.type == "cpu":
-        torch.set_num_threads(config.scaling.threads_per_worker or cores_each(place.processes))
-    dataset = open_dataset(config.data.dataset)
-    tokenizer = Tokenizer(dataset.manifest.charset)
-    source = Source(config, place, dataset, tokenizer)
-    task, data = SequenceTask(tokenizer, config.loss, config.decoding), DataInfo.of(dataset.manifest, config.stream.max_tokens)
-    stream = source.training()
-    validation = source.evaluation(config.data.val_split)  # now: what does not fit the memory is not found out after an epoch
-    groups = from_rank_zero(_groups(config, dataset) if place.rank == 0 else None)
+    config = spec.config
+    if context.device.type == "cpu":
+        torch.set_num_threads(config.compute.threads_per_worker or cores_each(context.local_world_size))
+    saved = _latest_checkpoint(reporter, run, context)
+    network = _build_network(spec, reporter, run, context, saved)
     total_steps = stream.total_steps(config.epochs)
-    saved = _newest_checkpoint(config, line, run, place, tokenizer)
-    network = _build_network(config, line, run, place, task, data, saved)
-    micro_batch = MicroBatch(run, config.scaling, -(-config.global_batch_size // place.world_size))
-    step_config = StepConfig(config.scaling.precision, micro_batch.size, config.forcing, config.averaging, config.guard)
     step = TrainStep(
         network,
-        task,
+        spec.task,
         config.optim,
         total_steps,
-        place.device,
-        step_config,
+        context.device,
+        StepConfig(config.compute.precision, micro_batch.size, config.weight_averaging, config.loss_guard),
         seed=config.seed,
-        rank=place.rank,
+        rank=context.rank,
         epochs=config.epochs,
         lr=scaled_lr(config.optim, config.global_batch_size),
-        wrap=lambda network: wrapped(network, config.scaling.ddp, place.device),
-        mark=line.mark,
+        wrap=lambda network: wrap_ddp(network, config.compute.ddp, context.device),
+        enter_phase=reporter.enter_phase,
     )
-    patience = EarlyStopping(config.early_stopping, criterion_of(config.early_stopping))
-    parts = Parts(source, task, data, stream, validation, groups, total_steps, network, step, micro_batch, patience)
+    stopping = EarlyStopping(config.early_stopping, criterion_of(config.early_stopping, spec.task))
+    state = TrainState(network, step, stopping, total_steps)
     if saved is not None:
-        step.load_state_dict(saved.step)
-        patience.load_state_dict(saved.step["patience"])
-        parts.position = saved.position
-        changed = schedule_change(config, step, saved.step)
-        if changed and place.rank == 0:
-            line.push("warning", text=changed)
-    if config.scaling.compile:
-        reason = from_rank_zero(compiled(network, place.device))
-        if reason and place.rank == 0:
-            line.push("warning", text=reason)
-    if config.scaling.find_micro_batch:
-        step.micro_batch_size = find_micro_batch(
-            step, stream.plan, dataset, config.data.train_split, micro_batch, config.stream.max_tokens
-        )
-        if place.rank == 0:
-            line.push("note", text=f"{step.micro_batch_size} images at once, the most that were found to fit the memory")
-    return parts
+        _restore(state, saved, config, reporter, context)
+    _use_device_well(spec, state, stream, micro_batch, reporter, context)
+    return state
 
 
-def _groups(config: TrainConfig, dataset: Dataset) -> tuple[str, ...]:
-    split = config.data.val_split
-    return groups_of(dataset, split, config.tracking.max_sources) if split else ()
-
-
-def _newest_checkpoint(
-    config: TrainConfig, line: Line, run: Storage, place: Place, tokenizer: Tokenizer
-) -> TrainerState | None:
-    """What rank 0 found is what all ranks take: another one may be written, or removed, while they look."""
-    found = newest_whole(run, lambda text: line.push("warning", text=text)) if place.rank == 0 else None
-    name = from_rank_zero(found[0] if found else None)
+def _latest_checkpoint(reporter: Reporter, run: Storage, context: WorkerContext) -> TrainerState | None:
+    """The checkpoint that rank 0 finds, on all ranks: another one may be written, or removed, while they look."""
+    found = latest_complete(run, lambda text: reporter.emit(Warned(text))) if context.rank == 0 else None
+    name = broadcast_from_rank0(found[0] if found else None)
     if name is None:
         return None
-    saved = Tokenizer.from_json(run.child(name, VOCAB).read_bytes())
-    saved.require_same(tokenizer, "the checkpoint", f"dataset '{config.data.dataset}'")
     state = found[1] if found else load_trainer_state(run.child(name))
-    if place.rank == 0:
-        line.push("resumed", checkpoint=name, epoch=state.position.epoch, step=state.step["steps"])
+    if context.rank == 0:
+        reporter.emit(Resumed(name, state.position.epoch, state.step["steps"]))
     return state
 
 
 def _build_network(
-    config: TrainConfig,
-    line: Line,
-    run: Storage,
-    place: Place,
-    task: SequenceTask,
-    data: DataInfo,
-    saved: TrainerState | None,
-) -> Any:
-    """The network on its device, with the weights that the run begins or goes on with."""
+    spec: RunSpec, reporter: Reporter, run: Storage, context: WorkerContext, saved: TrainerState | None
+) -> nn.Module:
+    """The network on its device, with the weights that the run begins with or resumes from."""
+    config = spec.config
     torch.manual_seed(config.seed)  # every rank starts from the same weights
-    network: Any = build_recognizer(config, task, data, pretrained=saved is None)
+    network = spec.task.build_model(pretrained=saved is None)
     if saved is not None:
         network.load_state_dict(saved.weights)
-    elif config.init.checkpoint:
-        report = initialise(network, task.tokenizer, config.init)
-        if place.rank == 0:
+    elif spec.warm_start is not None:
+        report = warm_start(network, spec.task, config.init, spec.warm_start)
+        if context.rank == 0:
             for text in report.lines():
-                line.push("note", text=text)
-            run.child(INITIALISED).write_bytes(json.dumps(report.to_json(), indent=1).encode())
-    network = with_synchronized_norms(network.to(place.device), config.scaling, place.device)
-    if config.scaling.gradient_checkpointing:
-        recompute_activations(network)
+                reporter.emit(Note(text))
+            run.child(REPORT).write_bytes(json.dumps(report.to_json(), indent=1).encode())
+    network = with_synchronized_norms(network.to(context.device), config.compute, context.device)
+    if config.compute.gradient_checkpointing:
+        enable_gradient_checkpointing(network)
     return network
+
+
+def _restore(state: TrainState, saved: TrainerState, config: TrainConfig, reporter: Reporter, context: WorkerContext) -> None:
+    state.step.load_state_dict(saved.step)
+    state.early_stopping.load_state_dict(saved.step["patience"])
+    state.position = saved.position
+    change = lr_change(config, state.step, saved.step)
+    if change and context.rank == 0:
+        reporter.emit(Warned(change))
+
+
+def _use_device_well(
+    spec: RunSpec,
+    state: TrainState,
+    stream: TrainStream,
+    micro_batch: MicroBatch,
+    reporter: Reporter,
+    context: WorkerContext,
+) -> None:
+    """Compile the network and find the micro-batch, where the configuration asks for it."""
+    config = spec.config
+    if config.compute.compile:
+        reason = broadcast_from_rank0(try_compile(state.network, context.device))
+        if reason and context.rank == 0:
+            reporter.emit(Warned(reason))
+    if config.compute.find_micro_batch:
+        step = state.step
+        step.micro_batch_size = find_micro_batch(step, stream.plan, spec.dataset, config.data.train_split, micro_batch)
+        if context.rank == 0:
+            reporter.emit(Note(f"micro-batches of {step.micro_batch_size} images, the largest found to fit the memory"))
+
+
+def lr_change(config: TrainConfig, step: TrainStep, saved: dict[str, Any]) -> str:
+    """The warning for a run that is resumed with another number of steps than planned, so that its learning rate jumps.
+
+    The schedule is a function of the step's share of the whole run: after a finished one_cycle, more epochs begin far up on its
+    slope again. Empty where the rate stays.
+    """
+    planned = saved.get("planned", {"steps": step.total_steps, "epochs": config.epochs})
+    schedule, peak = config.optim.schedule, step.schedule.peak
+    was = peak * lr_ratio(schedule, step.steps, planned["steps"], planned["epochs"])
+    now = peak * lr_ratio(schedule, step.steps, step.total_steps, config.epochs)
+    if abs(now - was) <= MIN_LR_CHANGE * max(was, now):
+        return ""
+    return (
+        f"the run has {step.total_steps} steps now, not {planned['steps']} as planned before: at step {step.steps} the "
+        f"learning rate goes from {was:.2e} to {now:.2e}, since optim.schedule ({schedule.name}) is stretched over all steps. "
+        "All else that follows from the whole (scheduled_sampling.schedule, weight_averaging.start) moves with it. To train "
+        "further from its weights along a schedule of its own, start a new run with init.checkpoint."
+    )

@@ -1,4 +1,4 @@
-"""What a training worker uses of its machine."""
+"""Use of the machine by a training worker: processor, memory, GPU."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ import torch
 MB = 2**20
 
 
-class SystemFigures:
-    """Figures of this process and its machine, each over the time since they were read last."""
+class SystemMetrics:
+    """Metrics of this process and its machine, each over the time since the last reading."""
 
     def __init__(self, device: torch.device) -> None:
         self._device, self._process = device, psutil.Process()
@@ -22,14 +22,14 @@ class SystemFigures:
 
         Nothing waits for the GPU.
         """
-        figures = {
+        metrics = {
             "system/cpu_percent": psutil.cpu_percent(),
             "system/memory_mb": self._process.memory_info().rss / MB,
         }
         if self._device.type == "cuda":
-            figures["system/gpu_memory_mb"] = torch.cuda.max_memory_allocated(self._device) / MB
+            metrics["system/gpu_memory_mb"] = torch.cuda.max_memory_allocated(self._device) / MB
             torch.cuda.reset_peak_memory_stats(self._device)
-        return figures | self._utilization()
+        return metrics | self._utilization()
 
     def _utilization(self) -> dict[str, float]:
         if not self._has_utilization:

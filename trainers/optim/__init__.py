@@ -1,6 +1,6 @@
 """What moves the weights: optimizer and parameter groups, the rate's schedule, and what is frozen for how long."""
 
-from trainers.optim.config import OptimConfig, ScheduleConfig, problems
+from trainers.config.optim import OptimConfig, ScheduleConfig
 from trainers.optim.freezing import Freezing
 from trainers.optim.groups import describe_groups
 from trainers.optim.lr_scaling import scaled_lr
@@ -14,6 +14,5 @@ __all__ = [
     "ScheduleConfig",
     "build_optimizer",
     "describe_groups",
-    "problems",
     "scaled_lr",
 ]

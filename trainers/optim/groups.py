@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from trainers.optim.config import OptimConfig
+from trainers.config.optim import OptimConfig
 
 PARTS = ("backbone", "encoder", "decoder")  # from the image to the text
 NUMBERED = re.compile(r"(.*?\D)(\d+)(?=\.|$)")  # "backbone.stages.", "2" of backbone.stages.2.blocks.0

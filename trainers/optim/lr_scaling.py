@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 
-from trainers.optim.config import LrScaling, OptimConfig
+from trainers.config.optim import LrScaling, OptimConfig
 
 
 def _same(ratio: float) -> float:

@@ -7,8 +7,8 @@ from typing import Any
 import torch
 from torch import nn
 
-from trainers.optim.catalogue import PLAIN, arguments, optimizer_class
-from trainers.optim.config import OptimConfig
+from trainers.config.optim import OptimConfig
+from trainers.config.optimizers import PLAIN, arguments, optimizer_class
 from trainers.optim.groups import parameter_groups
 
 # On GPUs. On CPUs a run that resumed with fused kernels did not equal the one in one go to the bit (torch 2.10). SGD's kernel

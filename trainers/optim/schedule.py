@@ -1,4 +1,4 @@
-"""The rate, and the momentum that goes with it, as functions of the number of a step: nothing to store, nothing to lose."""
+"""Learning rate and momentum as functions of the number of a step: nothing to store, nothing to lose."""
 
 from __future__ import annotations
 
@@ -8,21 +8,21 @@ from typing import Any
 
 import torch
 
-from trainers.optim.config import ScheduleConfig, ScheduleName
+from trainers.config.optim import ScheduleConfig, ScheduleName
 
 LEAST = 1e-3  # of the peak: where one_cycle ends
-DIVIDER = 10.0  # circular begins at the peak / 10 ...
+DIVIDER = 10.0  # cyclic begins at the peak / 10 ...
 RISE = 0.45  # ... rises for this share of the steps, falls for as many, and dies out in the last 10 %
-BETA1 = (0.95, 0.85)  # of circular: at its ends and at the peak
+BETA1 = (0.95, 0.85)  # of cyclic: at its ends and at the peak
 
 
-def rate(config: ScheduleConfig, step: int, total_steps: int, epochs: int) -> float:
-    """The rate of step number `step`, from 0, as a share of the peak; beyond `total_steps` that of the end.
+def lr_ratio(config: ScheduleConfig, step: int, total_steps: int, epochs: int) -> float:
+    """The learning rate of step number `step`, from 0, as a share of the peak; beyond `total_steps` that of the end.
 
     Epochs count as equally long. A warm-up is linear and reaches the peak with its last step.
     """
     step, total, epoch = _place(config, step, total_steps, epochs)
-    warmup = 0 if config.name == "circular" or config.warmup == 0 else max(1, round(config.warmup * total))
+    warmup = 0 if config.name == "cyclic" or config.warmup_ratio == 0 else max(1, round(config.warmup_ratio * total))
     if step < warmup:
         return (step + 1) / warmup
     left = max(1, total - warmup)
@@ -32,7 +32,7 @@ def rate(config: ScheduleConfig, step: int, total_steps: int, epochs: int) -> fl
 def momentum(config: ScheduleConfig, step: int, total_steps: int, epochs: int) -> float | None:
     """Adam's beta1, or the momentum of others, at step number `step`; None where the schedule leaves it alone."""
     step, total, _ = _place(config, step, total_steps, epochs)
-    return _circular_beta1(step, total) if config.name == "circular" else None
+    return _cyclic_beta1(step, total) if config.name == "cyclic" else None
 
 
 def _place(config: ScheduleConfig, step: int, total_steps: int, epochs: int) -> tuple[int, int, int]:
@@ -46,13 +46,13 @@ def _constant(config: ScheduleConfig, step: int, total: int, epoch: int) -> floa
 
 
 def _cosine(config: ScheduleConfig, step: int, total: int, epoch: int) -> float:
-    """Half a wave down to the floor (Loshchilov and Hutter 2017, without restarts)."""
-    return config.floor + (1 - config.floor) * 0.5 * (1 + math.cos(math.pi * (step / total)))
+    """Half a wave down to `min_lr_ratio` (Loshchilov and Hutter 2017, without restarts)."""
+    return config.min_lr_ratio + (1 - config.min_lr_ratio) * 0.5 * (1 + math.cos(math.pi * (step / total)))
 
 
 def _one_cycle(config: ScheduleConfig, step: int, total: int, epoch: int) -> float:
     """The same behind a warm-up, down to 1e-3 at the least (after Smith 2018)."""
-    floor = max(config.floor, LEAST)
+    floor = max(config.min_lr_ratio, LEAST)
     return floor + (1 - floor) * 0.5 * (1 + math.cos(math.pi * (step / total)))
 
 
@@ -60,7 +60,7 @@ def _step(config: ScheduleConfig, step: int, total: int, epoch: int) -> float:
     return config.gamma ** (epoch // config.step_epochs)
 
 
-def _circular(config: ScheduleConfig, step: int, total: int, epoch: int) -> float:
+def _cyclic(config: ScheduleConfig, step: int, total: int, epoch: int) -> float:
     """Up and down again between a tenth and all of the peak, then down to a thousandth; straight lines."""
     rise = int(RISE * total)
     if step <= 2 * rise:
@@ -68,7 +68,7 @@ def _circular(config: ScheduleConfig, step: int, total: int, epoch: int) -> floa
     return (1 - 0.99 * (step - 2 * rise) / (total - 2 * rise)) / DIVIDER
 
 
-def _circular_beta1(step: int, total: int) -> float:
+def _cyclic_beta1(step: int, total: int) -> float:
     outside, peak = BETA1
     return outside + (peak - outside) * _height(step, int(RISE * total))
 
@@ -83,12 +83,12 @@ _SHAPES: dict[ScheduleName, Callable[[ScheduleConfig, int, int, int], float]] = 
     "cosine": _cosine,
     "constant": _constant,
     "step": _step,
-    "circular": _circular,
+    "cyclic": _cyclic,
 }
 
 
 class Schedule:
-    """Writes the rate of a step into an optimizer, each group's share of it, whose peak is the optimizer's own rate.
+    """Writes the learning rate of a step into an optimizer, each group's share of it; the peak is the optimizer's own.
 
     `lr`: the rate last written, before the groups' shares.
     """
@@ -102,7 +102,7 @@ class Schedule:
     def set(self, step: int, held: float | None = None) -> None:
         """Make ready for step number `step`, from 0. `held`: a share of the peak in place of the schedule's."""
         where = self._config, step, self._total_steps, self._epochs
-        self.lr = self.peak * (rate(*where) if held is None else held)
+        self.lr = self.peak * (lr_ratio(*where) if held is None else held)
         beta1 = momentum(*where)
         for group in self._optimizer.param_groups:
             group["lr"] = self.lr * group.get("lr_scale", 1.0)

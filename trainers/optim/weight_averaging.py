@@ -5,43 +5,17 @@ from __future__ import annotations
 import copy
 import itertools
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
-from typing import Any, Literal, TypeVar
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.optim.swa_utils import get_swa_multi_avg_fn
 
+from trainers.config.weight_averaging import AveragingName, WeightAveragingConfig
 from trainers.optim.freezing import frozen_statistics
 
-AveragingName = Literal["none", "ema", "swa"]
 Batch = TypeVar("Batch")
-
-
-@dataclass
-class AveragingConfig:
-    """Which average is validated and stored."""
-
-    name: AveragingName = "none"  # ema: exponential, over steps; swa: plain, over the last part (Izmailov et al. 2018)
-    decay: float = 0.999  # ema: what is left of the average after a step
-    warmup: bool = True  # ema: less is left in early steps: 1 - step ** (-2/3), if that is smaller
-    start: float = 0.75  # swa: share of the run after which weights are averaged
-    every_steps: int = 0  # swa: average after so many steps; 0: at the ends of epochs
-    lr_scale: float = 0.0  # swa: share of the peak at which the rate is held meanwhile; 0: the schedule goes on
-    statistics_batches: int = 64  # swa: batches from which the averaged weights' BatchNorm statistics are gathered
-
-
-def problems(config: AveragingConfig) -> list[str]:
-    """What is wrong with the values of `config`, by key; nothing, if all is well."""
-    rules = [
-        (0 <= config.decay < 1, f"decay={config.decay}: from 0 to below 1"),
-        (0 <= config.start < 1, f"start={config.start}: a share, from 0 to below 1"),
-        (config.every_steps >= 0, f"every_steps={config.every_steps}: not negative"),
-        (config.lr_scale >= 0, f"lr_scale={config.lr_scale}: not negative"),
-        (config.statistics_batches >= 1, f"statistics_batches={config.statistics_batches}: at least 1"),
-    ]
-    return [f"averaging.{message}" for good, message in rules if not good]
 
 
 class Averaging:
@@ -50,7 +24,7 @@ class Averaging:
     `network`, here as there, is the one to validate and to store.
     """
 
-    def __init__(self, network: nn.Module, config: AveragingConfig, total_steps: int) -> None:
+    def __init__(self, network: nn.Module, config: WeightAveragingConfig, total_steps: int) -> None:
         self.trained, self.config = network, config
         self.start = round(config.start * total_steps)
 
@@ -64,7 +38,7 @@ class Averaging:
         """Whether `gather_statistics` has something to do before `network` is of use."""
         return False
 
-    def held_rate(self, step: int) -> float | None:
+    def lr_override(self, step: int) -> float | None:
         """The share of the peak at which the rate of step number `step`, from 0, is held, None where it is the schedule's."""
         return None
 
@@ -95,7 +69,7 @@ class ExponentialAverage(Averaging):
     It begins with the weights after the first step.
     """
 
-    def __init__(self, network: nn.Module, config: AveragingConfig, total_steps: int) -> None:
+    def __init__(self, network: nn.Module, config: WeightAveragingConfig, total_steps: int) -> None:
         super().__init__(network, config, total_steps)
         from timm.utils import ModelEmaV3  # here, not above: it takes two seconds
 
@@ -127,7 +101,7 @@ class ExponentialAverage(Averaging):
 class StochasticAverage(Averaging):
     """The mean of the weights at points of the last part of a run (stochastic weight averaging, Izmailov et al. 2018)."""
 
-    def __init__(self, network: nn.Module, config: AveragingConfig, total_steps: int) -> None:
+    def __init__(self, network: nn.Module, config: WeightAveragingConfig, total_steps: int) -> None:
         super().__init__(network, config, total_steps)
         self._average = copy.deepcopy(network)
         _make_ready(self._average, network)
@@ -144,7 +118,7 @@ class StochasticAverage(Averaging):
         """Whether there are averaged weights and layers whose statistics are not theirs."""
         return self._count > 0 and bool(self._layers())
 
-    def held_rate(self, step: int) -> float | None:
+    def lr_override(self, step: int) -> float | None:
         """From the beginning of the last part the configured share, if there is one."""
         return self.config.lr_scale if self.config.lr_scale and step >= self.start else None
 
@@ -221,7 +195,7 @@ class StochasticAverage(Averaging):
 AVERAGES: dict[AveragingName, type[Averaging]] = {"none": Averaging, "ema": ExponentialAverage, "swa": StochasticAverage}
 
 
-def build_averaging(network: nn.Module, config: AveragingConfig, total_steps: int) -> Averaging:
+def build_averaging(network: nn.Module, config: WeightAveragingConfig, total_steps: int) -> Averaging:
     """The configured average of `network`, which is on its device and not wrapped for DDP, over a run of `total_steps`."""
     return AVERAGES[config.name](network, config, total_steps)
 

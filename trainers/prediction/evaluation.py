@@ -1,105 +1,104 @@
-"""A checkpoint judged on a split: every row once, through a pool of predictors."""
+"""Evaluation of a checkpoint on a split: every row once, on Ray or in this process."""
 
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
-import pyarrow as pa
-import pyarrow.parquet as pq
-import ray.data
-
+from cluster.errors import UserError
 from cluster.progress import progress
-from data_pipeline.dataset.manifest import Dataset, Split
-from data_pipeline.dataset.shards import read_row_group, read_split, require_whole
-from data_pipeline.dataset.tokenizer import Tokenizer
-from data_pipeline.storage.base import storage_errors
-from models import Decoding
-from trainers.checkpoint.format import LoadedCheckpoint
-from trainers.prediction.pool import predict_with_pool
-from trainers.tasks.metrics.sequence import GroupedSums, reported_groups
+from data_pipeline.dataset.manifest import Dataset
+from data_pipeline.dataset.shards import read_split
+from trainers.checkpoint.load import Checkpoint
+from trainers.tasks import Task
+from trainers.tasks.metrics.base import GroupedMetrics, reported_groups
 
-MAX_READING_TASKS = 1000  # row groups share tasks beyond that
+# Checkpoint, dataset, split and batch size to rows with predictions, in any order.
+PredictSplit = Callable[[Checkpoint, Dataset, str, int], Iterator[dict[str, Any]]]
+BATCH_SIZE = 64
 
 
 @dataclass(frozen=True)
-class Judged:
-    """Figures of a split, and the row of each prediction (id, source, text, prediction, error), sorted by id."""
+class EvaluationResult:
+    """Metrics of a split, and the row of each prediction (id, source, truth, prediction, error), sorted by id."""
 
-    sums: GroupedSums
+    metrics: GroupedMetrics
     rows: list[dict[str, Any]]
 
 
-def judge_checkpoint(
-    loaded: LoadedCheckpoint,
+def evaluate_checkpoint(
+    checkpoint: Checkpoint,
     dataset: Dataset,
     split: str,
-    batch_size: int = 64,
-    allow_unknown_tokens: bool = False,
-    decoding: Decoding | None = None,
-) -> Judged:
-    """Predict every row of `split` of `dataset`, decoded as the checkpoint is configured or by `decoding`, and compare.
+    predict_split: PredictSplit,
+    batch_size: int = BATCH_SIZE,
+    allow_unknown: bool = False,
+) -> EvaluationResult:
+    """Predict every row of `split` of `dataset` as the checkpoint is configured, and compare.
 
     Raises:
         DatasetError: there is no such split, or it is empty.
-        VocabularyMismatch: the dataset has tokens that the checkpoint does not know.
+        UserError: the dataset is of another task, or has outputs (tokens) that the checkpoint does not know.
         RuntimeError: the rows that came back are not the rows of the split, each once.
     """
-    if not allow_unknown_tokens:
-        theirs = Tokenizer(dataset.manifest.charset)
-        loaded.task.tokenizer.require_covers(theirs, "the checkpoint", f"dataset '{dataset.storage.uri}'")
-    part = dataset.manifest.filled_split(split)
-    rows = part.rows
-    images = read_rows(dataset, part, ["id", "image", "text", "source"])
+    task = checkpoint.task
+    rows = dataset.manifest.filled_split(split).rows
+    require_covers(checkpoint, dataset, allow_unknown)
     predicted: list[dict[str, Any]] = []
     with progress(rows, "images", f"evaluate {split}") as bar:
-        for row in predict_with_pool(images, loaded.uri, batch_size, decoding).iter_rows():
+        for row in predict_split(checkpoint, dataset, split, batch_size):
             predicted.append(row)
             bar.update()
     if len(predicted) != rows or len({row["id"] for row in predicted}) != rows:
         raise RuntimeError(f"{len(predicted)} predictions for {rows} rows")
     predicted.sort(key=lambda row: row["id"])
     sources = Counter(row["source"] for row in predicted)
-    sums = GroupedSums(reported_groups(sources, loaded.config.tracking.max_sources))
+    metrics = GroupedMetrics(task.new_metrics, reported_groups(sources, checkpoint.config.tracking.max_sources))
     for row in predicted:
         if row["error"]:
-            sums.reject(row["source"])
+            metrics.reject(row["source"])
         else:
-            sums.add(row["prediction"], row["text"], row["source"])
-    return Judged(sums, predicted)
+            metrics.add(row, row, row["source"])
+    return EvaluationResult(metrics, predicted)
 
 
-def read_rows(dataset: Dataset, split: Split, columns: list[str]) -> ray.data.Dataset:
-    """The rows of a split as a Ray Data dataset, read by row groups in parallel, and checked."""
-    storage, groups = dataset.storage, split.row_groups()
-    hashes = {shard.file: shard.sha256 for shard in split.shards}
+def require_covers(checkpoint: Checkpoint, dataset: Dataset, allow_unknown: bool = False) -> None:
+    """Check that a checkpoint can be evaluated on a dataset.
 
-    def read(batch: dict[str, Any]) -> Any:
-        tables = []
-        for place in batch["row_group"]:
-            group = groups[place]
-            shard = storage.child(group.file)
-            if not group.check:
-                require_whole(shard, hashes[group.file])
-            with storage_errors(shard), storage.filesystem.open_input_file(shard.path) as file:
-                tables.append(read_row_group(pq.ParquetFile(file), shard, group, columns))
-        return pa.concat_tables(tables)
-
-    items = [{"row_group": place} for place in range(len(groups))]
-    blocks = min(len(items), MAX_READING_TASKS)
-    return ray.data.from_items(items, override_num_blocks=blocks).map_batches(read, batch_size=None, num_cpus=0.5)
-
-
-def commonest_answer(dataset: Dataset, train: str, test: str) -> tuple[str, GroupedSums]:
-    """The text that occurs most in split `train`, and the figures of always answering it on split `test`.
-
-    What a recognizer has to beat to have read anything.
+    Raises:
+        UserError: it is of another task, or has outputs that the checkpoint does not know and that are not allowed.
     """
-    counts = Counter(read_split(dataset, train, ["text"]).column("text").to_pylist())
+    task, manifest = checkpoint.task, dataset.manifest
+    if manifest.task != task.name:
+        raise UserError(
+            f"Checkpoint '{checkpoint.uri}' is of task '{task.name}', dataset '{dataset.storage.uri}' of '{manifest.task}'."
+        )
+    if not allow_unknown:
+        other = type(task).from_dataset(manifest, checkpoint.config)
+        task.require_covers(other, "the checkpoint", f"dataset '{dataset.storage.uri}'")
+
+
+def majority_baseline(task: Task, dataset: Dataset, train: str, test: str) -> tuple[str, GroupedMetrics]:
+    """The answer that occurs most in split `train`, as a text, and the metrics of always giving it on split `test`.
+
+    What a model has to beat to have read anything.
+    """
+    counts = Counter(tuple(row.values()) for row in _targets(task, dataset, train))
     # Ties go to the alphabet, not to the order of the shards.
-    answer = min(counts, key=lambda text: (-counts[text], text))
-    sums = GroupedSums(())
-    for text in read_split(dataset, test, ["text"]).column("text").to_pylist():
-        sums.add(answer, text)
-    return answer, sums
+    commonest = min(counts, key=lambda values: (-counts[values], values))
+    answer = task.perfect_prediction(dict(zip(task.columns, commonest, strict=True)))
+    metrics = GroupedMetrics(task.new_metrics, ())
+    for target in _targets(task, dataset, test):
+        metrics.add(answer, target)
+    return task.text_of(answer), metrics
+
+
+def _targets(task: Task, dataset: Dataset, split: str) -> Iterator[dict[str, Any]]:
+    table = read_split(dataset, split, list(task.columns))
+    columns = [table.column(name).to_pylist() for name in task.columns]
+    for values in zip(*columns, strict=True):
+        yield {
+            name: tuple(value) if isinstance(value, list) else value for name, value in zip(task.columns, values, strict=True)
+        }

@@ -9,22 +9,22 @@ from typing import Any, get_args
 from cluster.errors import UserError
 from data_pipeline.preparation.images import ImagePolicy, Scale
 from data_pipeline.preparation.ink import Invert
-from trainers.checkpoint.format import find_checkpoint, read_description
+from trainers.checkpoint.load import Checkpoint
 
 PREFIX = "image."
 _CHOICES = {"invert": get_args(Invert), "scale": get_args(Scale)}
 
 
-def image_policy_of(checkpoint: str, overrides: Sequence[str], prepared: bool) -> ImagePolicy:
-    """The image policy of the checkpoint, or of the best of the run, at a URI, with `image.*` overrides.
+def image_policy_of(checkpoint: Checkpoint, overrides: Sequence[str], prepared: bool) -> ImagePolicy:
+    """The image policy of a checkpoint, with `image.*` overrides.
 
     Images of a dataset are `prepared`: nothing is done to them unless it is asked for. Files are treated as the inputs of the
     checkpoint's dataset were when it was prepared, and where those were never inverted, light ink on dark paper is (auto).
 
     Raises:
-        UserError: no checkpoint there, an unknown key, a bad value, or a size of the ink that the checkpoint does not know.
+        UserError: an unknown key, a bad value, or a size of the ink that the checkpoint does not know.
     """
-    policy = read_description(find_checkpoint(checkpoint))[2].image
+    policy = checkpoint.data.image
     invert = "auto" if policy.invert == "never" else policy.invert
     values: dict[str, Any] = {"invert": "never" if prepared else invert, "scale": "none" if prepared else policy.scale}
     for override in overrides:

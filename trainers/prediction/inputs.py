@@ -17,7 +17,6 @@ import ray.data
 from cluster.errors import UserError
 from data_pipeline.dataset.manifest import MANIFEST, Dataset, open_dataset
 from data_pipeline.storage.base import Storage, fsspec_of, open_storage, storage_errors
-from trainers.prediction.evaluation import read_rows
 from trainers.prediction.files import (
     LeftOut,
     Listing,
@@ -32,6 +31,7 @@ from trainers.prediction.folder import list_folder
 from trainers.prediction.kinds import HEAD_BYTES, looks_like_image, named_as_image
 from trainers.prediction.lists import is_text, read_list
 from trainers.prediction.names import id_of
+from trainers.prediction.pool import read_rows
 
 DEFAULT_SPLIT = "test"
 

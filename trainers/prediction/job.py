@@ -15,19 +15,18 @@ from __future__ import annotations
 
 import hashlib
 import json
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any
 
 from cluster.errors import UserError
 from cluster.redaction import redact, redacted
 from data_pipeline.preparation.images import ImagePolicy
 from data_pipeline.storage.base import Storage
-from models import Decoding
-from trainers.checkpoint.format import CONFIG, DATA, VOCAB, WEIGHTS, WHOLE, CheckpointError
+from trainers.checkpoint.load import Checkpoint
 from trainers.prediction.parts import is_part
 
 JOB = "job.json"
-FORMAT = 2
+FORMAT = 3
 _DIFFERENCES = {
     "format": "made by another version of Inkray",
     "checkpoint": "of another checkpoint",
@@ -36,21 +35,6 @@ _DIFFERENCES = {
     "inputs": "of other images",
     "rows_per_part": "in parts of another size",
 }
-
-
-def checkpoint_digest(checkpoint: Storage) -> str:
-    """SHA-256 of what predictions of `checkpoint` depend on; of its weights by the SHA-256 that it was written with.
-
-    Raises:
-        CheckpointError: it is incomplete or damaged.
-        StorageError: it cannot be read.
-    """
-    try:
-        weights = json.loads(checkpoint.child(WHOLE).read_bytes())["files"][WEIGHTS]["sha256"]
-    except (ValueError, KeyError, TypeError):
-        raise CheckpointError(f"Checkpoint '{checkpoint.uri}' is damaged: its {WHOLE} cannot be read.") from None
-    rest = [hashlib.sha256(checkpoint.child(name).read_bytes()).hexdigest() for name in (CONFIG, VOCAB, DATA)]
-    return _sha256([weights, *rest])
 
 
 def _sha256(content: Any) -> str:
@@ -64,14 +48,14 @@ class Job:
     content: dict[str, Any]
 
     @classmethod
-    def of(cls, checkpoint: Storage, image: ImagePolicy, decoding: Decoding, inputs: dict[str, str], rows_per_part: int) -> Job:
-        """Of a checkpoint, on inputs that are identified so, brought to the policy `image` and decoded so."""
+    def of(cls, checkpoint: Checkpoint, image: ImagePolicy, inputs: dict[str, str], rows_per_part: int) -> Job:
+        """The job of a checkpoint on inputs that are identified so, brought to the policy `image`."""
         return cls(
             {
                 "format": FORMAT,
-                "checkpoint": {"digest": checkpoint_digest(checkpoint), "uri": checkpoint.uri},
+                "checkpoint": {"digest": checkpoint.digest, "uri": checkpoint.uri},
                 "image": image.to_json(),
-                "decoding": asdict(decoding),
+                "decoding": checkpoint.options,
                 "inputs": inputs,
                 "rows_per_part": rows_per_part,
             }

@@ -1,8 +1,8 @@
 """The parts of a prediction: which rows are there already, which are wanted, and each part written whole.
 
-A part is `predictions-00000.parquet`, with columns id, prediction, error, warning; its metadata say which job it belongs to and
-which state of each file was read. Wanted are the inputs of parts that are missing, those that have changed since they were
-read, and those whose row has an error.
+A part is `predictions-00000.parquet`, with columns id, those of the task's prediction, error, warning; its metadata say which
+job it belongs to and which state of each file was read. Wanted are the inputs of parts that are missing, those that
+have changed since they were read, and those whose row has an error.
 """
 
 from __future__ import annotations
@@ -21,7 +21,6 @@ from data_pipeline.storage.base import Storage
 from trainers.prediction.files import in_threads
 from trainers.prediction.names import page_id
 
-SCHEMA = pa.schema([(name, pa.string()) for name in ("id", "prediction", "error", "warning")])
 _PART = re.compile(r"predictions-\d+\.parquet\Z")
 _METADATA = b"inkray"
 
@@ -39,19 +38,30 @@ def is_part(name: str) -> bool:
 class Part(NamedTuple):
     """The rows of a part by input, the state of each that was read."""
 
-    rows: dict[str, list[dict[str, str]]]
+    rows: dict[str, list[dict[str, Any]]]
     stamps: dict[str, str]
 
 
 class Parts:
-    """Of the job with `digest`, on inputs with these ids (and, of files, states), below `out`."""
+    """Parts of the job with `digest`, on inputs with these ids (and, of files, states), below `out`."""
 
-    def __init__(self, out: Storage, digest: str, ids: Sequence[str], stamps: dict[str, str], rows_per_part: int) -> None:
+    def __init__(
+        self,
+        out: Storage,
+        digest: str,
+        prediction: pa.Schema,
+        ids: Sequence[str],
+        stamps: dict[str, str],
+        rows_per_part: int,
+    ) -> None:
         self._out, self._digest, self._stamps = out, digest, stamps
+        text = pa.string()
+        self._schema = pa.schema([("id", text), *((field.name, field.type) for field in prediction), ("error", text)])
+        self._schema = self._schema.append(pa.field("warning", text))
         self._ids = [list(ids[first : first + rows_per_part]) for first in range(0, len(ids), rows_per_part)]
         self._part_of: dict[str, int] = {}  # of what is wanted
         self._missing: dict[int, int] = {}
-        self._waiting: dict[int, dict[str, list[dict[str, str]]]] = {}
+        self._waiting: dict[int, dict[str, list[dict[str, Any]]]] = {}
         self.rows = self.errors = self.warnings = 0
         self.retried = self.changed = 0  # inputs of parts that are there which are read again
 
@@ -61,11 +71,11 @@ class Parts:
         Raises:
             UserError: a part is not one of this job.
         """
-        there = {name for name in self._out.names() if is_part(name)}
-        foreign = there - {part_name(number) for number in range(len(self._ids))}
+        present = {name for name in self._out.names() if is_part(name)}
+        foreign = present - {part_name(number) for number in range(len(self._ids))}
         if foreign:
             raise self._foreign(min(foreign))
-        numbers = [number for number in range(len(self._ids)) if part_name(number) in there]
+        numbers = [number for number in range(len(self._ids)) if part_name(number) in present]
         known = dict(zip(numbers, in_threads(self._read, numbers), strict=True))
         for number, ids in enumerate(self._ids):
             wanted = self._stale(known.pop(number), ids) if number in known else ids
@@ -92,7 +102,7 @@ class Parts:
             known = json.loads(table.schema.metadata[_METADATA])
             if known["job"] != self._digest:
                 raise self._foreign(name)
-            flat = iter(table.select(SCHEMA.names).to_pylist())
+            flat = iter(table.select(self._schema.names).to_pylist())
             rows = {key: [next(flat) for _ in range(known["pages"].get(key, 1))] for key in self._ids[number]}
             if next(flat, None) is not None or any(pages[0]["id"] != key for key, pages in rows.items()):
                 raise self._foreign(name)
@@ -118,9 +128,8 @@ class Parts:
             raise RuntimeError(f"a prediction of '{name}' was not asked for, or came twice")
         number, page, pages = self._part_of[name], int(row.get("page", 1)), int(row.get("pages", 1))
         rows = self._waiting.setdefault(number, {}).setdefault(name, [])
-        rows.append(
-            {column: str(row.get(column, "")) for column in SCHEMA.names} | {"id": page_id(name, page), "page": str(page)}
-        )
+        values = {column: row.get(column, "") for column in self._schema.names}
+        rows.append(values | {"id": page_id(name, page), "page": page})
         if len(rows) < pages:
             return False
         del self._part_of[name]
@@ -129,7 +138,7 @@ class Parts:
             self._write(number, self._waiting.pop(number))
         return True
 
-    def _write(self, number: int, new: dict[str, list[dict[str, str]]]) -> None:
+    def _write(self, number: int, new: dict[str, list[dict[str, Any]]]) -> None:
         ids = self._ids[number]
         rows = new if len(new) == len(ids) else self._read(number).rows | new
         for name in new:
@@ -138,13 +147,13 @@ class Parts:
         stamps = {name: self._stamps[name] for name in ids if name in self._stamps}
         pages = {name: len(rows[name]) for name in ids if len(rows[name]) > 1}
         metadata = {_METADATA: json.dumps({"job": self._digest, "stamps": stamps, "pages": pages}).encode()}
-        columns = {column: [row[column] for row in flat] for column in SCHEMA.names}
+        columns = {column: [row[column] for row in flat] for column in self._schema.names}
         buffer = io.BytesIO()
-        pq.write_table(pa.table(columns, schema=SCHEMA.with_metadata(metadata)), buffer)
+        pq.write_table(pa.table(columns, schema=self._schema.with_metadata(metadata)), buffer)
         self._out.child(part_name(number)).write_bytes(buffer.getvalue())
         self._count(rows)
 
-    def _count(self, rows: dict[str, list[dict[str, str]]]) -> None:
+    def _count(self, rows: dict[str, list[dict[str, Any]]]) -> None:
         for row in (row for pages in rows.values() for row in pages):
             self.rows += 1
             self.errors += row["error"] != ""

@@ -1,51 +1,67 @@
-"""A pool of predictors over a Ray Data dataset of encoded images."""
+"""A pool of predictors: actors of Ray Data that read encoded images."""
 
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
+from typing import Any
 
+import pyarrow as pa
 import ray
 import ray.data
 
+from data_pipeline.dataset.manifest import Dataset, Split
+from data_pipeline.dataset.row_groups import iter_row_groups
 from data_pipeline.preparation.images import ImagePolicy
-from models import Decoding
+from trainers.checkpoint.load import Checkpoint
 from trainers.prediction.predictor import Predictor
 
 # Of an actor. Something else than reading asks for: Ray Data fuses steps that ask for the same, and then counts a batch in what
 # reading takes in, names of row groups: a split of fewer than `batch_size` of them would go to one actor, in one piece.
 PREDICTOR_CPUS = 0.4
+MAX_READING_TASKS = 1000  # row groups share tasks beyond that
 
 
 def predict_with_pool(
     images: ray.data.Dataset,
-    checkpoint: str,
+    checkpoint: Checkpoint,
     batch_size: int,
-    decoding: Decoding | None = None,
     actors: int | None = None,
     image: ImagePolicy | None = None,
-    digest: str = "",
 ) -> ray.data.Dataset:
     """Rows with `image` (encoded bytes) become rows with what `Predictor` gives; order is not kept, so carry an id.
 
-    The checkpoint decodes as it is configured unless `decoding` says otherwise, and prepares images if `image` says how.
-    One actor for each GPU; on CPUs two, which share the cores, or one where there are only two cores. `actors` says otherwise.
-    With a `digest` an actor refuses a checkpoint that has another.
+    Images are those of a dataset unless `image` says how they are to be prepared. One actor for each GPU; on CPUs two, which
+    share the cores, or one where there are only two cores. `actors` says otherwise.
     """
-    there = ray.cluster_resources()
-    gpus = int(there.get("GPU", 0))
-    size = actors or (gpus if gpus else max(1, min(2, int(there.get("CPU", 1)) - 1)))
+    available = ray.cluster_resources()
+    gpus = int(available.get("GPU", 0))
+    size = actors or (gpus if gpus else max(1, min(2, int(available.get("CPU", 1)) - 1)))
     threads = max(1, (os.cpu_count() or 1) // size) if not gpus else None
     return images.map_batches(
         Predictor,
-        fn_constructor_kwargs={
-            "checkpoint": checkpoint,
-            "threads": threads,
-            "decoding": decoding,
-            "image": image,
-            "digest": digest,
-        },
+        fn_constructor_kwargs={"checkpoint": checkpoint, "threads": threads, "image": image},
         batch_size=batch_size,
-        num_cpus=PREDICTOR_CPUS,
-        num_gpus=1 if gpus else 0,
         compute=ray.data.ActorPoolStrategy(size=size),
+        num_gpus=1 if gpus else 0,
+        num_cpus=0 if gpus else PREDICTOR_CPUS,
     )
+
+
+def predict_split_on_ray(checkpoint: Checkpoint, dataset: Dataset, split: str, batch_size: int) -> Iterator[dict[str, Any]]:
+    """Rows of a split (id, source, the task's columns) with their predictions, in any order, through a pool."""
+    columns = ["id", "image", "source", *checkpoint.task.columns]
+    images = read_rows(dataset, dataset.manifest.split(split), columns)
+    yield from predict_with_pool(images, checkpoint, batch_size).iter_rows()
+
+
+def read_rows(dataset: Dataset, split: Split, columns: list[str]) -> ray.data.Dataset:
+    """The rows of a split as a Ray Data dataset, read by row groups in parallel, and checked."""
+    storage = dataset.storage
+
+    def read(batch: dict[str, Any]) -> Any:
+        return pa.concat_tables(iter_row_groups(storage, split, columns, batch["row_group"]))
+
+    items = [{"row_group": index} for index in range(len(split.row_groups()))]
+    blocks = min(len(items), MAX_READING_TASKS)
+    return ray.data.from_items(items, override_num_blocks=blocks).map_batches(read, batch_size=None, num_cpus=0.5)

@@ -1,28 +1,22 @@
-"""The metrics of a split as a table of text, which `train` and `evaluate` print."""
+"""Metrics of a split, and of its sources apart, as a table of text."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Sequence
 
 from cluster.redaction import printable
+from trainers.tasks.metrics.base import GroupedMetrics
 from trainers.tasks.presentation import MetricColumn
 
-if TYPE_CHECKING:
-    from trainers.tasks.metrics.sequence import GroupedSums
+
+def split_metrics(split: str, metrics: GroupedMetrics) -> dict[str, dict[str, float]]:
+    """The metrics of a split, and of its sources apart where there are several."""
+    return {split: metrics.whole()} | {f"{split}, {name}": part for name, part in metrics.parts().items()}
 
 
-def split_metrics(split: str, sums: GroupedSums) -> dict[str, dict[str, float]]:
-    """The metrics of a split, and of its sources apart where there are several, by name of the table's row."""
-    metrics = {split: sums.total.averages()}
-    if len(sums.groups) > 1:
-        metrics |= {f"{split}, {name}": part.averages() for name, part in sorted(sums.groups.items())}
-    return metrics
-
-
-def metrics_table(metrics: Mapping[str, Mapping[str, float]], columns: Sequence[MetricColumn]) -> str:
-    """The columns of each row of `metrics` as a table of text; a value that is missing is `nan`."""
+def metrics_table(metrics: dict[str, dict[str, float]], columns: Sequence[MetricColumn]) -> str:
+    """The headline metrics of each row as a table of text."""
     names = [printable(name) for name in metrics]  # sources are named after folders, which may hold anything
     texts = [["", *names]]
     for column in columns:

@@ -2,93 +2,109 @@
 
 from __future__ import annotations
 
+import json
 import platform
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
 import numpy as np
 
 from cluster.redaction import redact
 from cluster.scratch import scratch_folder
-from data_pipeline.dataset.manifest import Dataset, open_dataset
+from data_pipeline.dataset.row_groups import iter_row_groups
 from data_pipeline.storage.base import Storage
-from models import Decoding
-from trainers.checkpoint.format import CARD, LoadedCheckpoint, find_checkpoint, load_checkpoint
+from trainers.checkpoint.format import CARD
+from trainers.checkpoint.load import Checkpoint, open_checkpoint
 from trainers.config.environment_values import stored_value
-from trainers.config.train import TrainConfig, to_yaml
-from trainers.prediction.evaluation import Judged, commonest_answer, judge_checkpoint, read_rows
+from trainers.config.load import to_yaml
+from trainers.engine.run_spec import RunSpec
+from trainers.prediction.evaluation import (
+    BATCH_SIZE,
+    EvaluationResult,
+    PredictSplit,
+    evaluate_checkpoint,
+    majority_baseline,
+)
 from trainers.prediction.predictor import Predictor
-from trainers.report.metrics_table import split_metrics
+from trainers.report.metrics_table import metrics_table, split_metrics
 from trainers.report.model_card import model_card
 from trainers.report.record import RunReport
 from trainers.report.write import write_report
 from trainers.run.log import RunResult
-from trainers.tasks.metrics.sequence import DETAILS, HEADLINES
-from trainers.tasks.presentation import AttentionExample, Example
-from trainers.tasks.sample_reading import attention_example, longest_correct
+from trainers.tasks.presentation import AttentionExample, Example, longest_correct
 
-REPORT = "report"
+REPORT, EVALUATION = "report", "evaluation.json"  # of the run's folder
 
 
-def finish_run(config: TrainConfig, run: Storage, result: RunResult) -> dict[str, dict[str, float]]:
-    """Judge the best checkpoint of `run` on the test split and write `report/`. Returns the figures by name."""
-    dataset = open_dataset(config.data.dataset)
-    loaded = load_checkpoint(run.uri)
-    split = config.data.test_split or config.data.val_split or config.data.train_split
-    judged = judge_checkpoint(loaded, dataset, split, decoding=config.decoding)
-    figures = split_metrics(split, judged.sums)
-    answer, baseline = commonest_answer(dataset, config.data.train_split, split)
-    figures[f"{split}, always answering '{answer}'"] = baseline.total.averages()
-    if config.report.enabled:
-        _write(config, run, result, dataset, loaded, judged, split, figures)
-    return figures
+def finalize(spec: RunSpec, run: Storage, result: RunResult, predict_split: PredictSplit) -> str:
+    """Evaluate the best checkpoint of `run` on the test split, and write its report; returns what there is to print."""
+    data = spec.config.data
+    checkpoint = open_checkpoint(run.uri)
+    split = data.test_split or data.val_split or data.train_split
+    evaluation = evaluate_checkpoint(checkpoint, spec.dataset, split, predict_split, BATCH_SIZE)
+    metrics = split_metrics(split, evaluation.metrics)
+    answer, baseline = majority_baseline(checkpoint.task, spec.dataset, data.train_split, split)
+    metrics[f"{split}, always answering '{answer}'"] = baseline.whole()
+    record = {"checkpoint": checkpoint.uri, "metrics": metrics}
+    run.child(EVALUATION).write_bytes(redact(json.dumps(record, indent=1)).encode())
+    lines = [metrics_table(metrics, checkpoint.task.headlines)]
+    if spec.config.report.enabled:
+        _write_report(spec, run, result, checkpoint, evaluation, split, metrics)
+        lines.append(f"Report {run.uri}/{REPORT}/index.html")
+    return "\n".join(lines)
 
 
-def _write(
-    config: TrainConfig,
+def _write_report(
+    spec: RunSpec,
     run: Storage,
     result: RunResult,
-    dataset: Dataset,
-    loaded: LoadedCheckpoint,
-    judged: Judged,
+    checkpoint: Checkpoint,
+    evaluation: EvaluationResult,
     split: str,
-    figures: dict[str, dict[str, float]],
+    metrics: dict[str, dict[str, float]],
 ) -> None:
-    examples, attention = _examples(config.report.examples, dataset, loaded, judged, split)
-    manifest = dataset.manifest
+    examples, attention = _examples(spec, checkpoint, evaluation, split)
+    manifest, task = spec.dataset.manifest, checkpoint.task
     report = RunReport(
         title=run.name,
-        config_yaml=to_yaml(config),
+        config_yaml=to_yaml(spec.config),
         history=result.history,
-        headlines=HEADLINES,
-        details=DETAILS,
+        metrics=metrics,
+        headlines=task.headlines,
+        details=task.details,
         split=split,
-        metrics=figures,
         examples=examples,
         attention=attention,
+        sections=task.report_sections([(row, row) for row in evaluation.rows if not row["error"]]),
         dataset={
             "name": manifest.name,
-            "uri": stored_value(config, "data.dataset"),
+            "uri": stored_value(spec.config, "data.dataset"),
             "digest": manifest.digest,
-            "license": manifest.licence,
-            "tokens": len(manifest.charset),
-            "images": f"{manifest.image.width}x{manifest.image.height} {manifest.image.colour}",
+            "license": manifest.license,
+            "task": manifest.task,
+            "outputs": task.describe(),
+            "images": f"{manifest.image.width}x{manifest.image.height} {manifest.image.color}",
             **{f"rows of {name}": part.rows for name, part in manifest.splits.items()},
             "rejected": manifest.rejected,
         },
-        checkpoint=loaded.uri,
-        sources={name: part.averages() for name, part in sorted(judged.sums.groups.items())},
+        checkpoint=checkpoint.uri,
+        sources=evaluation.metrics.parts(),
         environment=environment(result),
     )
     with scratch_folder("report") as scratch:
         write_report(scratch, report)
         run.child(REPORT).copy_from(scratch)
-    find_checkpoint(run.uri).child(CARD).write_bytes(redact(model_card(report)).encode())
+    checkpoint.storage.child(CARD).write_bytes(redact(model_card(report)).encode())
 
 
 def environment(result: RunResult) -> dict[str, Any]:
     """What a run was computed with, and for how long: `device` and `duration` stand below the title of the report's page."""
-    versions = {name: version(name) for name in ("torch", "ray", "pyarrow", "timm")}
+    versions = {}
+    for name in ("torch", "ray", "pyarrow", "timm"):
+        try:
+            versions[name] = version(name)
+        except PackageNotFoundError:  # training without Ray needs no Ray
+            continue
     return {
         "device": result.device,
         "duration": f"{result.seconds / 60:.1f} minutes",
@@ -99,30 +115,36 @@ def environment(result: RunResult) -> dict[str, Any]:
 
 
 def _examples(
-    count: int, dataset: Dataset, loaded: LoadedCheckpoint, judged: Judged, split: str
+    spec: RunSpec, checkpoint: Checkpoint, evaluation: EvaluationResult, split: str
 ) -> tuple[list[Example], AttentionExample | None]:
-    """`count` rows of the split spread evenly over it, and the attention over the longest of them that was read right."""
-    step = max(1, len(judged.rows) // max(count, 1))
+    """Rows of the split spread evenly over it, and the attention over the longest of them that is correct."""
+    count, rows, task = spec.config.report.examples, evaluation.rows, checkpoint.task
+    step = max(1, len(rows) // max(count, 1))
     # An odd stride: sources that alternate would else show one half only.
-    chosen = {row["id"]: row for row in judged.rows[:: step | 1][:count] if not row["error"]}
-    predictor = Predictor(loaded.uri)
-    images = {}
-    for row in read_rows(dataset, dataset.manifest.split(split), ["id", "image"]).iter_rows():
-        if row["id"] in chosen:
-            images[row["id"]] = predictor.prepare(row["image"]).pixels
+    chosen = {row["id"]: row for row in rows[:: step | 1][:count] if not row["error"]}
+    predictor = Predictor(checkpoint)
+    images = {name: predictor.prepare(data).pixels for name, data in _encoded(spec, split, set(chosen)).items()}
     examples = [
-        Example(name, images[name], row["text"], row["prediction"], row["source"])
+        Example(name, images[name], task.text_of(task.perfect_prediction(row)), task.text_of(row), row["source"])
         for name, row in chosen.items()
-        if name in images
     ]
     if not examples:
         return examples, None
     return examples, attention_of(predictor, examples[longest_correct(examples)].image)
 
 
-def attention_of(predictor: Predictor, image: np.ndarray) -> AttentionExample:
-    """Decode one prepared image and keep where each token looked."""
-    pixels, sizes = predictor.to_tensors([image])
-    model, task = predictor.loaded.model, predictor.loaded.task
-    generation = task.generate(model, pixels, sizes, Decoding(return_attention=True))
-    return attention_example(generation, 0, image, model.backbone.cells(sizes)[0].tolist(), task.tokenizer)
+def _encoded(spec: RunSpec, split: str, ids: set[str]) -> dict[str, bytes]:
+    """The encoded images of some rows of a split."""
+    found: dict[str, bytes] = {}
+    for table in iter_row_groups(spec.dataset.storage, spec.dataset.manifest.split(split), ["id", "image"]):
+        names = table.column("id").to_pylist()
+        found |= {name: table.column("image")[row].as_py() for row, name in enumerate(names) if name in ids}
+        if len(found) == len(ids):
+            break
+    return found
+
+
+def attention_of(predictor: Predictor, image: np.ndarray) -> AttentionExample | None:
+    """Predict one prepared image with where the network looked, if it tells."""
+    ((_, attention),) = predictor.task.predict_with_attention(predictor.model, *predictor.to_tensors([image]))
+    return None if attention is None else AttentionExample(image, attention.labels, attention.maps)

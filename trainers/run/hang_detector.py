@@ -1,4 +1,4 @@
-"""Ranks that hang: found by their marks, named, ended; Ray then starts the workers anew from the last checkpoint."""
+"""Hang detection: ranks that make no progress are found by their phases and killed; Ray then restarts the workers."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from pathlib import Path
 import ray
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-from trainers.run.monitor import Beat
+from trainers.run.monitor import Heartbeat
 
 
-class HangWatch:
-    """Looks at the beats of all ranks. When none has gone on for `timeout_s`, those that have passed the fewest marks hang:
-    the others wait for them in a collective.
+class HangDetector:
+    """Compares the heartbeats of all ranks. When none has made progress for `timeout_s`, those that have entered the fewest
+    phases hang: the others wait for them in a collective.
     """
 
     def __init__(self, timeout_s: float, clock: Callable[[], float] = time.monotonic) -> None:
@@ -25,28 +25,28 @@ class HangWatch:
         self.restart()
 
     def restart(self) -> None:
-        """The workers start anew: what was seen of the ones before is forgotten."""
+        """Forget the workers of before: new ones start."""
         self._seen: dict[int, tuple[int, int, int]] = {}
         self._moved = self._clock()
 
-    def hanging(self, beats: dict[int, Beat]) -> list[Beat]:
-        """The ranks that hang now; none while any rank goes on. The clock then starts again, for what is done about it."""
-        seen = {rank: (beat.pid, beat.count, beat.breaths) for rank, beat in beats.items()}
+    def hanging(self, heartbeats: dict[int, Heartbeat]) -> list[Heartbeat]:
+        """The ranks that hang now; none while any rank makes progress. The clock then restarts, to leave time to react."""
+        seen = {rank: (beat.pid, beat.phases, beat.beats) for rank, beat in heartbeats.items()}
         if seen != self._seen:
             self._seen, self._moved = seen, self._clock()
-        if not beats or not self._timeout_s or self._clock() - self._moved <= self._timeout_s:
+        if not heartbeats or not self._timeout_s or self._clock() - self._moved <= self._timeout_s:
             return []
         self._moved = self._clock()
-        least = min(beat.count for beat in beats.values())
-        return [beat for beat in beats.values() if beat.count == least]
+        fewest = min(beat.phases for beat in heartbeats.values())
+        return [beat for beat in heartbeats.values() if beat.phases == fewest]
 
 
-def end_worker(beat: Beat) -> bool:
-    """Kill the process of a rank, on whichever machine it is; whether it was there. One that is stopped or stuck dies, too."""
-    node = NodeAffinitySchedulingStrategy(beat.node_id, soft=False)
+def kill_worker(heartbeat: Heartbeat) -> bool:
+    """Kill the process of a rank, on whichever machine it is; whether it was there."""
+    node = NodeAffinitySchedulingStrategy(heartbeat.node_id, soft=False)
     kill = ray.remote(num_cpus=0, max_retries=0)(_kill).options(scheduling_strategy=node)
     try:
-        return bool(ray.get(kill.remote(beat.pid), timeout=60))
+        return bool(ray.get(kill.remote(heartbeat.pid), timeout=60))
     except ray.exceptions.RayError:
         return False  # the machine is gone, and the worker with it
 

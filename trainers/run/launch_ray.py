@@ -1,12 +1,12 @@
-"""A training run on Ray: the one way in for `trainers.train` and for the arms of a study."""
+"""Launching a run on Ray: Ray Train starts the workers, this process watches over them."""
 
 from __future__ import annotations
 
 import contextlib
 import threading
 import time
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Iterator
+from typing import Any, TypeVar
 
 import ray
 import ray.train
@@ -14,46 +14,92 @@ from ray.train import FailureConfig, RunConfig, ScalingConfig
 from ray.train.torch import TorchConfig, TorchTrainer
 
 from cluster.errors import user_error_in
+from cluster.ray_internals import draining_nodes
 from cluster.resources import WorkerResources, plan_workers
+from cluster.session import ray_session, require_session
 from cluster.signals import counted_signals
 from data_pipeline.dataset.manifest import Dataset
 from data_pipeline.storage.base import Storage
 from data_pipeline.storage.claim import Claim
+from trainers.checkpoint.load import Checkpoint
 from trainers.config.train import TrainConfig
-from trainers.run.hang_detector import HangWatch, end_worker
+from trainers.engine.events import Failed, Started
+from trainers.engine.run_spec import RunSpec
+from trainers.prediction.pool import predict_split_on_ray
+from trainers.run.begin import Begun
+from trainers.run.directory import keep_config
+from trainers.run.hang_detector import HangDetector, kill_worker
 from trainers.run.log import RunLog, RunResult
-from trainers.run.monitor import Beat, start_monitor
-from trainers.run.preflight import begin_run
-from trainers.run.ray_worker import train_loop_per_worker
-from trainers.run.resume import keep_config
+from trainers.run.monitor import Heartbeat, start_monitor
+from trainers.run.ray_worker import WorkerSettings, train_loop_per_worker
 from trainers.tracking import Console
 
 POLL_S = 0.5
 DRAINING_POLL_S = 2.0
-HALVINGS = 10  # restarts that scaling.on_out_of_memory=halve may take beyond scaling.max_failures
+HALVINGS = 10  # restarts that failure.on_out_of_memory=halve may take beyond failure.max_failures
+
+T = TypeVar("T")
 
 
-def run_training(
-    config: TrainConfig,
+class RayLauncher:
+    """Starts runs in the Ray cluster that this process connects to."""
+
+    command = "python -m trainers.train"
+
+    def __init__(self) -> None:
+        self.overrides: list[str] = []
+
+    def predict_split(self, checkpoint: Checkpoint, dataset: Dataset, split: str, batch_size: int) -> Iterator[dict[str, Any]]:
+        """Predict a split in a pool of actors."""
+        return predict_split_on_ray(checkpoint, dataset, split, batch_size)
+
+    def connected(self, config: TrainConfig) -> contextlib.AbstractContextManager[None]:
+        """Nothing to do: Ray places the workers."""
+        return contextlib.nullcontext()
+
+    def on_main(self, work: Callable[[], T]) -> T:
+        """Do `work`: this process is the only one."""
+        return work()
+
+    def require(self) -> None:
+        """Check that there is a cluster, before a run's folder is made."""
+        require_session()
+
+    @contextlib.contextmanager
+    def session(self) -> Iterator[None]:
+        """A Ray session."""
+        with ray_session():
+            yield
+
+    def launch(self, begun: Begun) -> RunResult | None:
+        """Train; returns the outcome."""
+        return launch_ray(begun.spec, begun.run, claim=begun.claim, kept=begun.kept)
+
+
+def launch_ray(
+    spec: RunSpec,
     run: Storage,
     console: Console | None = None,
     on_row: Callable[[dict[str, float]], None] | None = None,
     concurrent_runs: int = 1,
-    own: Claim | None = None,
+    claim: Claim | None = None,
+    kept: TrainConfig | None = None,
 ) -> RunResult:
-    """Train in the connected Ray cluster to the last epoch, or until interrupted; go on if `run` has checkpoints.
+    """Train in the connected Ray cluster to the last epoch, or until interrupted; resume if `run` has checkpoints.
 
-    `on_row` is called with every row of figures, in this process. `own` is this process's claim of the folder `run`, which
-    callers hold until they are done with it. The folder's configuration becomes `config` once nothing speaks against it.
+    `on_row` is called with every row of metrics, in this process. `claim` is this process's claim of the folder `run`, which
+    callers hold until they are done with it. The folder's configuration becomes `kept`, or the one of `spec`, once nothing
+    speaks against it.
 
     Raises:
         UserError: a mistake in the configuration, the data or the cluster's size.
-        ray.train.TrainingFailedError: workers failed more often than `scaling.max_failures` allows.
+        ray.train.TrainingFailedError: workers failed more often than `failure.max_failures` allows.
     """
     console = console or Console()
-    dataset = begin_run(config, run, lambda text: console.line(f"warning: {text}"))
-    _warn_of_local_paths(console, run, dataset)
-    scaling = config.scaling
+    for note in spec.notes:
+        console.line(f"warning: {note}")
+    _warn_of_local_paths(console, run, spec.dataset)
+    scaling = spec.config.scaling
     workers = plan_workers(
         scaling.num_train_workers,
         scaling.use_gpu,
@@ -62,14 +108,14 @@ def run_training(
         concurrent_runs,
         scaling.min_train_workers,
     )
-    keep_config(run, config)
-    log = RunLog(config, run, dataset, console, on_row)
-    if own is not None and own.taken_over:
-        log.warn(own.taken_over)
+    keep_config(run, kept or spec.config)
+    log = RunLog(spec, run, console, on_row)
+    if claim is not None and claim.taken_over:
+        log.warn(claim.taken_over)
     monitor = start_monitor()
     try:
-        trainer = _trainer(config, run, workers, monitor, concurrent_runs)
-        _Watch(trainer, monitor, log, scaling.hang_timeout_s, own).run()
+        trainer = _trainer(spec, run, workers, monitor, concurrent_runs)
+        _Watch(trainer, monitor, log, spec.config.failure.hang_timeout_s, claim).run()
     finally:
         log.close()
     return log.result()
@@ -82,17 +128,18 @@ def _warn_of_local_paths(console: Console, run: Storage, dataset: Dataset) -> No
             console.line(f"warning: '{storage.uri}' must be one folder shared by all {nodes} machines of the cluster.")
 
 
-def _trainer(config: TrainConfig, run: Storage, workers: WorkerResources, monitor: Any, concurrent_runs: int) -> TorchTrainer:
+def _trainer(spec: RunSpec, run: Storage, workers: WorkerResources, monitor: Any, concurrent_runs: int) -> TorchTrainer:
+    config = spec.config
     parent = run.path.rpartition("/")[0]
-    least = config.scaling.min_train_workers
-    halvings = HALVINGS if config.scaling.on_out_of_memory == "halve" else 0
+    min_workers = config.scaling.min_train_workers
+    halvings = HALVINGS if config.failure.on_out_of_memory == "halve" else 0
     # Checkpoints are our own affair (`trainers.checkpoint.writer`): Ray starts the workers anew, they find the newest.
     return TorchTrainer(
         train_loop_per_worker,
-        train_loop_config={"config": config, "monitor": monitor, "run": run, "concurrent_runs": concurrent_runs},
+        train_loop_config={"settings": WorkerSettings(spec, monitor, run, concurrent_runs)},
         torch_config=TorchConfig(backend="nccl" if workers.use_gpu else "gloo"),
         scaling_config=ScalingConfig(
-            num_workers=(least, workers.num_workers) if least else workers.num_workers,
+            num_workers=(min_workers, workers.num_workers) if min_workers else workers.num_workers,
             use_gpu=workers.use_gpu,
             resources_per_worker=workers.to_ray(),
             elastic_resize_monitor_interval_s=config.scaling.resize_interval_s,
@@ -101,22 +148,22 @@ def _trainer(config: TrainConfig, run: Storage, workers: WorkerResources, monito
             name=run.name,
             storage_path=parent,
             storage_filesystem=run.filesystem,
-            failure_config=FailureConfig(max_failures=config.scaling.max_failures + halvings),
+            failure_config=FailureConfig(max_failures=config.failure.max_failures + halvings),
         ),
     )
 
 
 class _Watch:
-    """Runs a trainer in a thread and looks after it here, where Ctrl-C arrives: events, wishes, hangs, machines that go."""
+    """Runs a trainer in a thread and watches it here, where Ctrl-C arrives: events, requests, hangs, machines that go."""
 
     def __init__(
-        self, trainer: TorchTrainer, monitor: Any, log: RunLog, hang_timeout_s: float, own: Claim | None = None
+        self, trainer: TorchTrainer, monitor: Any, log: RunLog, hang_timeout_s: float, claim: Claim | None = None
     ) -> None:
-        self._trainer, self._monitor, self._log, self._own = trainer, monitor, log, own
-        self._hangs = HangWatch(hang_timeout_s)
+        self._trainer, self._monitor, self._log, self._claim = trainer, monitor, log, claim
+        self._hangs = HangDetector(hang_timeout_s)
         self._hang_timeout_s = hang_timeout_s
         self._failure: BaseException | None = None
-        self._asked_to_stop = False
+        self._stop_requested = False
         self._draining: set[str] = set()
         self._looked = 0.0
 
@@ -129,14 +176,14 @@ class _Watch:
             while alive:
                 thread.join(POLL_S)
                 alive = thread.is_alive()
-                beats = self._handle_events()
-                if self._own is not None:
-                    self._own.check()
+                heartbeats = self._handle_events()
+                if self._claim is not None:
+                    self._claim.check()
                 if alive:
-                    self._end_hanging(beats)
-                    self._look_for_draining(beats)
+                    self._kill_hanging(heartbeats)
+                    self._look_for_draining(heartbeats)
                 if signals:
-                    self._ask_to_stop()
+                    self._request_stop()
                 if len(signals) > 1:
                     raise KeyboardInterrupt
         if self._failure is not None:
@@ -148,45 +195,43 @@ class _Watch:
         except BaseException as error:
             self._failure = error
 
-    def _ask_to_stop(self) -> None:
-        self._monitor.stop.remote()  # again and again: a monitor that was restarted has forgotten it
-        if not self._asked_to_stop:
+    def _request_stop(self) -> None:
+        self._monitor.stop.remote()  # repeatedly: a monitor that was restarted has forgotten it
+        if not self._stop_requested:
             self._log.console.line("Stopping: a checkpoint is being written. Ctrl-C again to end at once.")
-        self._asked_to_stop = True
+        self._stop_requested = True
 
-    def _handle_events(self) -> dict[int, Beat]:
+    def _handle_events(self) -> dict[int, Heartbeat]:
         try:
-            events, beats = ray.get(self._monitor.drain.remote(), timeout=10)
+            events, heartbeats = ray.get(self._monitor.drain.remote(), timeout=10)
         except ray.exceptions.RayError:
             return {}  # it is being restarted; what it held are lines of the log
-        for event in sorted(events, key=lambda event: event["kind"] == "fatal"):  # the last word of a run comes last
-            if event["kind"] == "started":
+        for event in sorted(events, key=lambda event: isinstance(event, Failed)):  # what ends the run comes last
+            if isinstance(event, Started):
                 self._hangs.restart()
-                self._monitor.started.remote(event["world_size"])
-                beats = {rank: beat for rank, beat in beats.items() if rank < event["world_size"]}
+                self._monitor.started.remote(event.world_size)
+                heartbeats = {rank: beat for rank, beat in heartbeats.items() if rank < event.world_size}
             self._log.handle(event)
         self._log.save_rejected()
-        return beats
+        return heartbeats
 
-    def _end_hanging(self, beats: dict[int, Beat]) -> None:
-        for beat in self._hangs.hanging(beats):
-            if end_worker(beat):
+    def _kill_hanging(self, heartbeats: dict[int, Heartbeat]) -> None:
+        for beat in self._hangs.hanging(heartbeats):
+            if kill_worker(beat):
                 self._log.warn(
-                    f"rank {beat.rank} (process {beat.pid} on {beat.host}) hangs: {beat.doing}, no progress for "
-                    f"{self._hang_timeout_s:g} s (scaling.hang_timeout_s). It is ended; the workers start again from the last "
+                    f"rank {beat.rank} (process {beat.pid} on {beat.host}) hangs: {beat.phase}, no progress for "
+                    f"{self._hang_timeout_s:g} s (failure.hang_timeout_s). It is killed; the workers restart from the last "
                     "checkpoint."
                 )
 
-    def _look_for_draining(self, beats: dict[int, Beat]) -> None:
+    def _look_for_draining(self, heartbeats: dict[int, Heartbeat]) -> None:
         """A machine that the cloud takes back is announced by its draining: a checkpoint is written while there is time."""
         if time.monotonic() - self._looked < DRAINING_POLL_S:
             return
         self._looked = time.monotonic()
-        draining: set[str] = set()
-        with contextlib.suppress(Exception):  # Ray's own watch asks the same way; there is no public one
-            draining = set(ray._private.state.state.get_draining_nodes())
+        draining = draining_nodes()
         for node_id in draining - self._draining:
-            hosts = {beat.host for beat in beats.values() if beat.node_id == node_id}
+            hosts = {beat.host for beat in heartbeats.values() if beat.node_id == node_id}
             if hosts:
                 self._log.warn(f"machine {hosts.pop()} is about to be taken away: a checkpoint is written now.")
                 self._monitor.checkpoint.remote()

@@ -1,4 +1,4 @@
-"""The line between the workers of a run on Ray and the command that started it, through an actor."""
+"""Reporter between the workers of a run on Ray and the driver that started it, through an actor."""
 
 from __future__ import annotations
 
@@ -12,46 +12,47 @@ from typing import Any
 
 import ray
 
-from trainers.engine.reporter import Wishes
+from trainers.engine.events import Event
+from trainers.engine.reporter import ControlRequests
 
-BEAT_S = 1.0
+HEARTBEAT_S = 1.0
 
 
 @dataclass(frozen=True)
-class Beat:
-    """A sign of life of a rank: how many marks it has passed, what it does, where. `breaths` counts the signs in between."""
+class Heartbeat:
+    """A sign of life of a rank: how many phases it has entered, which one it is in and its progress there, where it runs."""
 
     rank: int
-    count: int
-    breaths: int
-    doing: str
+    phases: int
+    beats: int
+    phase: str
     pid: int
     node_id: str
     host: str
 
 
 class Monitor:
-    """Holds events until the command fetches them. It keeps no other state, so losing it loses some log lines at most."""
+    """Actor that holds events until the driver fetches them. It keeps no other state: losing it loses a few log lines."""
 
     def __init__(self) -> None:
-        self._events: list[dict[str, Any]] = []
-        self._beats: dict[int, Beat] = {}
+        self._events: list[Event] = []
+        self._heartbeats: dict[int, Heartbeat] = {}
         self._stop, self._checkpoints = False, 0
 
-    def tell(self, events: list[dict[str, Any]], beat: Beat) -> tuple[bool, int]:
-        """Take what a worker has to say; the answer: whether the run is to stop, how many checkpoints were wished for."""
+    def report(self, events: list[Event], heartbeat: Heartbeat) -> tuple[bool, int]:
+        """Take a worker's events; returns whether the run is to stop, and how many checkpoints were requested."""
         self._events += events
-        self._beats[beat.rank] = beat
+        self._heartbeats[heartbeat.rank] = heartbeat
         return self._stop, self._checkpoints
 
     def started(self, world_size: int) -> None:
-        """A group of so many workers begins: beats of ranks that it does not have are forgotten."""
-        self._beats = {rank: beat for rank, beat in self._beats.items() if rank < world_size}
+        """A group of so many workers begins: heartbeats of ranks that it does not have are forgotten."""
+        self._heartbeats = {rank: beat for rank, beat in self._heartbeats.items() if rank < world_size}
 
-    def drain(self) -> tuple[list[dict[str, Any]], dict[int, Beat]]:
-        """Hand over the events since the last call, and the last beat of each rank."""
+    def drain(self) -> tuple[list[Event], dict[int, Heartbeat]]:
+        """Return the events since the last call, and the last heartbeat of each rank."""
         events, self._events = self._events, []
-        return events, self._beats
+        return events, self._heartbeats
 
     def stop(self) -> None:
         """Ask the workers to write a checkpoint and end."""
@@ -63,65 +64,65 @@ class Monitor:
 
 
 def start_monitor() -> Any:
-    """A monitor as an actor; it takes no CPU, and starts anew if it is lost."""
+    """A monitor as an actor; it takes no CPU, and restarts if it is lost."""
     return ray.remote(num_cpus=0, max_restarts=-1)(Monitor).remote()
 
 
-class MonitorLine:
-    """A worker's end. A thread sends: training never waits for the actor, and a rank that is stuck still has a pulse."""
+class ActorReporter:
+    """Reporter of a worker on Ray. A thread sends: training never waits for the actor, and a rank that hangs still reports."""
 
     def __init__(self, monitor: Any, rank: int) -> None:
         self._monitor = monitor
         node_id = ray.get_runtime_context().get_node_id()
-        self._beat = Beat(rank, 0, 0, "starting", os.getpid(), node_id, socket.gethostname())
-        self._events: queue.SimpleQueue[dict[str, Any]] = queue.SimpleQueue()
+        self._heartbeat = Heartbeat(rank, 0, 0, "starting", os.getpid(), node_id, socket.gethostname())
+        self._events: queue.SimpleQueue[Event] = queue.SimpleQueue()
         self._wake, self._lock = threading.Event(), threading.Lock()
-        self._sent = self._pushed = 0
-        self._stop, self._wished, self._served = False, 0, 0
-        threading.Thread(target=self._work, name="inkray-line", daemon=True).start()
+        self._sent = self._emitted = 0
+        self._stop, self._requested, self._served = False, 0, 0
+        threading.Thread(target=self._work, name="inkray-reporter", daemon=True).start()
 
-    def push(self, kind: str, **content: Any) -> None:
+    def emit(self, event: Event) -> None:
         """Send an event."""
-        with self._lock:  # checkpoints are told of by a thread of their own
-            self._pushed += 1
-            self._events.put({"kind": kind, **content})
+        with self._lock:  # the thread that writes checkpoints emits, too
+            self._emitted += 1
+            self._events.put(event)
         self._wake.set()
 
-    def mark(self, doing: str) -> None:
-        """Say what is done now."""
-        self._beat = replace(self._beat, count=self._beat.count + 1, doing=doing)
+    def enter_phase(self, phase: str) -> None:
+        """Report what the worker does now."""
+        self._heartbeat = replace(self._heartbeat, phases=self._heartbeat.phases + 1, phase=phase)
 
-    def breathe(self) -> None:
-        """Say that it goes on."""
-        self._beat = replace(self._beat, breaths=self._beat.breaths + 1)
+    def heartbeat(self) -> None:
+        """Report progress in the phase."""
+        self._heartbeat = replace(self._heartbeat, beats=self._heartbeat.beats + 1)
 
-    def poll(self) -> Wishes:
-        """What is wanted, as far as is known."""
-        wished = self._wished
-        wishes = Wishes(self._stop, wished > self._served)
-        self._served = wished
-        return wishes
+    def requests(self) -> ControlRequests:
+        """The driver's requests, as far as they are known."""
+        requested = self._requested
+        requests = ControlRequests(self._stop, requested > self._served)
+        self._served = requested
+        return requests
 
     def flush(self, timeout_s: float = 10) -> None:
-        """Wait until what was pushed has arrived."""
+        """Wait until all events have arrived."""
         deadline = time.monotonic() + timeout_s
         self._wake.set()
-        while self._sent < self._pushed and time.monotonic() < deadline:
+        while self._sent < self._emitted and time.monotonic() < deadline:
             time.sleep(0.01)
 
     def _work(self) -> None:
-        known = None  # checkpoints that were wished for before this worker began are no wish to it
-        events: list[dict[str, Any]] = []  # not known to have arrived
+        known = None  # checkpoints that were requested before this worker began are no request to it
+        events: list[Event] = []  # not known to have arrived
         while True:
-            self._wake.wait(BEAT_S)
+            self._wake.wait(HEARTBEAT_S)
             self._wake.clear()
             while not self._events.empty():
                 events.append(self._events.get())
             try:
-                self._stop, wished = ray.get(self._monitor.tell.remote(events, self._beat), timeout=60)
+                self._stop, requested = ray.get(self._monitor.report.remote(events, self._heartbeat), timeout=60)
             except ray.exceptions.RayError:
-                continue  # the monitor is being restarted: it has forgotten; all is told again
+                continue  # the monitor is being restarted and has forgotten them: all are sent again
             self._sent += len(events)
             events = []
-            known = wished if known is None else min(known, wished)
-            self._wished = wished - known
+            known = requested if known is None else min(known, requested)
+            self._requested = requested - known

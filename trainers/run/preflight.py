@@ -1,78 +1,126 @@
-"""What can be known to be wrong with a run before a worker starts, and its folder."""
+"""Preflight: all that can be wrong with a run and can be known before a worker starts, checked once."""
 
 from __future__ import annotations
 
-import datetime
-import uuid
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Sequence
 
 import torch
 
 from cluster.errors import UserError
 from data_pipeline.dataset.manifest import Dataset, open_dataset
-from data_pipeline.dataset.tokenizer import Tokenizer
-from data_pipeline.storage.base import Storage, open_storage
+from data_pipeline.dataset.shards import read_split
+from data_pipeline.storage.base import Storage
 from data_pipeline.stream.cache import open_cache
-from models import ModelConfigError
-from trainers.checkpoint.format import CONFIG, PREFIX, DataInfo, build_recognizer, without_pretrained
-from trainers.checkpoint.warm_start import initialise
-from trainers.config.train import TrainConfig, to_yaml
-from trainers.distributed.context import Place
-from trainers.engine.setup import Source
+from trainers.checkpoint.load import open_checkpoint
+from trainers.checkpoint.select import completion_marks
+from trainers.checkpoint.warm_start import warm_start
+from trainers.config.criterion import AUTO, Criterion, Directions, Mode, require_metric
+from trainers.config.train import TrainConfig
+from trainers.distributed.context import WorkerContext
+from trainers.engine.run_spec import DataSources, RunSpec
 from trainers.optim import Freezing
-from trainers.run.resume import open_run, require_same_data
-from trainers.run.resume_notes import resume_notes
-from trainers.tasks.check_metrics import check_metrics
-from trainers.tasks.ctc_room import texts_without_room
-from trainers.tasks.sequence import SequenceTask
+from trainers.run.directory import open_run
+from trainers.run.resume import require_same_data, resume_notes
+from trainers.tasks import TASKS, Task
+from trainers.tasks.metrics.base import reported_groups, reported_metrics
 
 
-def new_run(config: TrainConfig) -> Storage:
-    """The folder of a fresh run below `config.runs_dir`, its configuration in it: what cannot be written says so now."""
-    stamp = datetime.datetime.now().strftime("%Y%m%d-%H%M%S")
-    run = open_storage(config.runs_dir).child(f"{config.name}-{stamp}-{uuid.uuid4().hex[:4]}")
-    run.child(CONFIG).write_bytes(to_yaml(config).encode())
-    return run
+def preflight(config: TrainConfig, run: Storage | None = None) -> RunSpec:
+    """Check a run, and hand on what was read for it; `run` is the folder of one that is resumed.
 
-
-def check_run(config: TrainConfig, fresh: bool = True) -> Dataset:
-    """Everything about a run that can be wrong and can be known before a worker starts.
-
-    A `fresh` run has no checkpoint yet: the pretrained weights that it begins with must be there.
+    That folder still has the configuration of before. Nothing in it changes: `directory.keep_config` does that afterwards.
 
     Raises:
-        UserError: dataset, splits, vocabulary, network or weights, by name.
+        UserError: dataset, splits, vocabulary, network or weights, by name; or the run cannot be resumed so.
     """
     dataset = open_dataset(config.data.dataset)
     _require_splits(config, dataset)
-    check_metrics(config, dataset)
-    place = Place(0, config.scaling.num_train_workers, torch.device("cpu"))
-    tokenizer = Tokenizer(dataset.manifest.charset)
-    source = Source(config, place, dataset, tokenizer)
-    source.training()  # a window and a batch fit into stream.memory_mb
-    source.evaluation(config.data.val_split)
-    policy = dataset.manifest.image
+    task = _task_of(dataset, config)
+    fresh = run is None or not completion_marks(run)
+    notes: list[str] = []
+    if run is not None and not fresh:
+        require_same_data(run, dataset, task, config)
+        notes += resume_notes(run, open_run(run.uri, missing_variables=True)[1], config, task)
+    groups = _groups(dataset, config)
+    if config.data.val_split:  # without a validation there is no choice
+        reported = reported_metrics(task.directions, "val", groups)
+        for section, part in (("checkpoint", config.checkpoint), ("early_stopping", config.early_stopping)):
+            _require_reported(section, part.metric, part.mode, reported, config)
+    source = open_checkpoint(config.init.checkpoint) if fresh and config.init.checkpoint else None
+    spec = RunSpec(config, dataset, task, groups, source)
+    _check_streams(spec)
+    notes += _check_network(spec, fresh)
+    open_cache(config.stream.cache)  # what cannot be used is an error now; one in memory is cleared when this process ends
+    return RunSpec(config, dataset, task, groups, source, tuple(notes))
+
+
+def criterion_for(spec: RunSpec, metric: str, mode: Mode) -> Criterion:
+    """The criterion that a metric of a run's validation is, for a study that compares runs by it.
+
+    Raises:
+        UserError: the metric is none of those that the validation reports, the mode contradicts it, or nothing is validated.
+    """
+    if not spec.config.data.val_split:
+        raise UserError(f"data.val_split is empty: nothing is validated, so there is no {metric} to compare by.")
+    metric = f"val/{spec.task.main_metric}" if metric == AUTO else metric
+    _require_reported("", metric, mode, reported_metrics(spec.task.directions, "val", spec.groups), spec.config)
+    return Criterion.of(metric, mode, spec.task.directions)
+
+
+def _task_of(dataset: Dataset, config: TrainConfig) -> Task:
+    manifest = dataset.manifest
+    if manifest.task not in TASKS:
+        raise UserError(
+            f"Dataset '{dataset.storage.uri}' is for task '{manifest.task}', which is none of those that there are: "
+            f"{', '.join(TASKS)}."
+        )
+    return TASKS[manifest.task].from_dataset(manifest, config)
+
+
+def _groups(dataset: Dataset, config: TrainConfig) -> tuple[str, ...]:
+    """The sources of the validation split whose metrics are reported apart; reads that column alone."""
+    split = config.data.val_split
+    if not split or config.tracking.max_sources < 1:
+        return ()
+    return groups_of(read_split(dataset, split, ["source"]).column("source").to_pylist(), config)
+
+
+def groups_of(sources: Sequence[str], config: TrainConfig) -> tuple[str, ...]:
+    """The groups that are reported apart, from the source of every row."""
+    return reported_groups(Counter(sources), config.tracking.max_sources)
+
+
+def _require_reported(section: str, metric: str, mode: Mode, reported: Directions, config: TrainConfig) -> None:
+    if metric != AUTO:
+        require_metric(section, metric, mode, reported, config.data.val_split)
+
+
+def _check_streams(spec: RunSpec) -> None:
+    """Check that a window and a batch fit into stream.memory_mb."""
+    workers = spec.config.scaling.num_train_workers
+    sources = DataSources(spec, WorkerContext(0, workers, torch.device("cpu"), execution=spec.config.stream.execution))
+    sources.training()
+    sources.evaluation(spec.config.data.val_split)
+
+
+def _check_network(spec: RunSpec, fresh: bool) -> list[str]:
+    """Check that the network takes the dataset's images and can start as configured; returns what is doubtful."""
+    config, policy = spec.config, spec.dataset.manifest.image
     if policy.channels not in (1, config.model.in_channels):  # gray may stand for all channels
         raise UserError(
             f"model.in_channels={config.model.in_channels}, but the images of '{config.data.dataset}' are "
-            f"{policy.colour}: set model.in_channels={policy.channels}."
+            f"{policy.color}: set model.in_channels={policy.channels}."
         )
-    task, data = SequenceTask(tokenizer), DataInfo.of(dataset.manifest, config.stream.max_tokens)
     with torch.device("meta"):
-        model = build_recognizer(config, task, data).eval()
-        images = torch.zeros((1, policy.channels, policy.height, policy.width), dtype=torch.uint8)
-        targets = torch.zeros((1, 2), dtype=torch.long)
-        try:
-            model(images, targets)
-        except ModelConfigError as error:
-            raise UserError(f"{error}.") from None
+        model = spec.task.build_model()
+        notes = spec.task.check_dataset(spec.dataset, config.data.train_split, model)
         Freezing(model, config.optim.freeze)  # its patterns match
-        if fresh and config.init.checkpoint:
-            initialise(model, task.tokenizer, config.init)  # on the meta device: only whether it can be done
-    if fresh and config.model != without_pretrained(config.model):
-        build_recognizer(config, task, data, pretrained=True)
-    open_cache(config.stream.cache)  # what cannot be used says so now; one in memory is cleared when this process ends
-    return dataset
+        if spec.warm_start is not None:
+            warm_start(model, spec.task, config.init, spec.warm_start)  # only whether it can be done
+    if fresh and spec.task.pretrained:
+        spec.task.build_model(pretrained=True)  # weights of a hub that are missing are an error now
+    return notes
 
 
 def _require_splits(config: TrainConfig, dataset: Dataset) -> None:
@@ -87,26 +135,3 @@ def _require_splits(config: TrainConfig, dataset: Dataset) -> None:
         filled = ", ".join(name for name, split in splits.items() if split.rows)
         leave_out = f" To do without, leave the value empty: {' '.join(without)}" if without else ""
         raise UserError(f"{'; '.join(wrong)}. Splits of '{config.data.dataset}' with rows: {filled or 'none'}.{leave_out}")
-
-
-def begin_run(config: TrainConfig, run: Storage, warn: Callable[[str], None]) -> Dataset:
-    """Check a run that begins or is resumed in the folder `run`; `warn` hears what is doubtful.
-
-    The folder still has the configuration of before. Nothing in it changes: `trainers.run.resume.keep_config` does that
-    afterwards.
-
-    Raises:
-        UserError: a mistake in the configuration or the data.
-    """
-    dataset = check_run(config, fresh=not any(name.startswith(PREFIX) for name in run.names()))
-    require_same_data(run, dataset)
-    for note in resume_notes(run, open_run(run.uri, missing_variables=True)[1], config):
-        warn(note)
-    crowded = texts_without_room(config, dataset)
-    if crowded:
-        rows = dataset.manifest.split(config.data.train_split).rows
-        warn(
-            f"{crowded:,} of {rows:,} training texts have more tokens than their images have columns of features: "
-            "the CTC head cannot learn them. Prepare wider images, or choose a backbone of smaller stride."
-        )
-    return dataset

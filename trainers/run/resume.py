@@ -1,4 +1,4 @@
-"""A run that is resumed: with the data, the order and the network that it was begun with."""
+"""Resuming a run: with the data, the order and the network that it was begun with; what will differ is said first."""
 
 from __future__ import annotations
 
@@ -6,13 +6,16 @@ from collections.abc import Sequence
 
 from omegaconf import OmegaConf
 
-from cluster.scratch import scratch_folder
 from data_pipeline.dataset.manifest import Dataset, DatasetError
-from data_pipeline.dataset.tokenizer import Tokenizer
-from data_pipeline.storage.base import Storage, open_storage
-from trainers.checkpoint.format import CONFIG, DATA, PREFIX, VOCAB, CheckpointError, DataInfo, read_config
-from trainers.config.train import ConfigError, TrainConfig, merge_overrides, to_yaml
-from trainers.distributed.micro_batch import FILE as MICRO_BATCH
+from data_pipeline.storage.base import Storage
+from trainers.checkpoint.format import DATA, DataInfo
+from trainers.checkpoint.select import complete_checkpoints, completion_marks
+from trainers.config.criterion import Criterion
+from trainers.config.load import ConfigError, merge_overrides
+from trainers.config.train import TrainConfig
+from trainers.engine.early_stopping import EarlyStopping
+from trainers.tasks import Task
+from trainers.tasks.criterion import criterion_of
 
 # What the samples' order, the weights, the optimizer's state and the meaning of what was validated follow from.
 FIXED = (
@@ -20,9 +23,9 @@ FIXED = (
     "global_batch_size",
     "model",
     "loss",
-    "forcing",
+    "scheduled_sampling",
     "optim",
-    "averaging",
+    "weight_averaging",
     "data.train_split",
     "data.val_split",
     "tracking.max_sources",
@@ -33,25 +36,10 @@ FIXED = (
 )
 
 
-def open_run(uri: str, missing_variables: bool = False) -> tuple[Storage, TrainConfig]:
-    """The folder and the configuration of the run at `uri`.
-
-    Raises:
-        CheckpointError: there is none.
-    """
-    run = open_storage(uri)
-    if not run.child(CONFIG).exists():
-        raise CheckpointError(f"No run at '{uri}': there is no {CONFIG}. Give the folder that the run printed at its start.")
-    with scratch_folder("resume") as scratch:
-        file = scratch / CONFIG
-        file.write_bytes(run.child(CONFIG).read_bytes())
-        return run, read_config(file, missing_variables)
-
-
 def change_config(config: TrainConfig, overrides: Sequence[str]) -> TrainConfig:
     """The configuration of a run with overrides: where and how long it runs may change, not what it is.
 
-    Nothing is written: `keep_config` does that once all else about the run has been checked.
+    Nothing is written: `directory.keep_config` does that once all else about the run has been checked.
 
     Raises:
         ConfigError: an override of a key that must stay, by name.
@@ -64,32 +52,72 @@ def change_config(config: TrainConfig, overrides: Sequence[str]) -> TrainConfig:
     return changed
 
 
-def keep_config(run: Storage, config: TrainConfig) -> None:
-    """Write `config` into the folder of `run`, if it is another than the one that is there."""
-    _, before = open_run(run.uri, missing_variables=True)  # in a trial, what was looked up stands in `config`
-    if config != before:
-        if config.scaling.micro_batch_size != before.scaling.micro_batch_size:
-            run.child(MICRO_BATCH).delete()  # what was found under the other size
-        run.child(CONFIG).write_bytes(to_yaml(config).encode())
-
-
-def require_same_data(run: Storage, dataset: Dataset) -> None:
+def require_same_data(run: Storage, dataset: Dataset, task: Task, config: TrainConfig) -> None:
     """Check that `dataset` is the one that the checkpoints of `run` were trained on, if it has any.
 
     Raises:
-        VocabularyMismatch: its tokens are others: the difference.
-        DatasetError: its shards are others.
+        UserError: its outputs (the tokens of its vocabulary) are others, with the difference; or its shards are.
     """
-    for name in (name for name in run.names() if name.startswith(PREFIX)):
+    for name in completion_marks(run):
         checkpoint = run.child(name)
-        if not {VOCAB, DATA} <= set(checkpoint.names()):
-            continue  # a part that a lost worker left
-        saved = Tokenizer.from_json(checkpoint.child(VOCAB).read_bytes())
-        saved.require_same(Tokenizer(dataset.manifest.charset), f"checkpoint '{name}'", f"dataset '{dataset.storage.uri}'")
-        digest = DataInfo.from_json(checkpoint.child(DATA).read_bytes()).digest
-        if digest != dataset.manifest.digest:
+        if not {task.file, DATA} <= set(checkpoint.names()):
+            continue  # another task's, or put together by hand
+        data = DataInfo.from_json(checkpoint.child(DATA).read_bytes())
+        saved = type(task).from_checkpoint(checkpoint.child(task.file).read_bytes(), data.limits, config)
+        saved.require_same(task, f"checkpoint '{name}'", f"dataset '{dataset.storage.uri}'")
+        if data.digest != dataset.manifest.digest:
             raise DatasetError(
                 f"Dataset '{dataset.storage.uri}' ({dataset.manifest.digest[:19]}) is not the one that '{run.uri}' was begun "
-                f"with ({digest[:19]}): samples would be missed or seen twice. Start a new run."
+                f"with ({data.digest[:19]}): samples would be missed or seen twice. Start a new run."
             )
         return
+
+
+def resume_notes(run: Storage, before: TrainConfig, after: TrainConfig, task: Task) -> list[str]:
+    """Warnings about a run that is resumed as `after`, having been trained as `before`; for a new one, none.
+
+    Patience that has run out stays so: a run that ended early is trained further with `early_stopping.patience=0`, a larger
+    patience, or another metric, of which nothing has been counted yet.
+
+    Raises:
+        ConfigError: more epochs are asked for, but patience has run out.
+    """
+    marks = completion_marks(run)
+    if not marks:
+        return []
+    mark = list(marks.values())[-1]
+    epochs_done = int(mark["metrics"].get("epoch", 0))
+    stopping = after.early_stopping
+    criterion = criterion_of(stopping, task)
+    patience = EarlyStopping(stopping, criterion)
+    notes = []
+    if not patience.load_state_dict(mark.get("patience", {})) and stopping.patience:
+        notes.append(
+            f"early_stopping counts {criterion.metric} from here on: what was counted before was by another metric, mode or "
+            "min_delta, or it is not known by which."
+        )
+    best_by = criterion_of(after.checkpoint, task)
+    if criterion_of(before.checkpoint, task) != best_by:
+        notes.append(
+            f"checkpoint.metric={best_by.metric}: the best of the checkpoints that are kept is chosen by it: "
+            f"{_best(run, best_by)}."
+        )
+    if patience.due:
+        since = f"{patience.epochs_since} validation{'s' * (patience.epochs_since > 1)}"
+        reason = (
+            f"'{run.uri}' ended early after {epochs_done} epochs: {since} in a row had no better {criterion.metric}, "
+            f"and early_stopping.patience={stopping.patience} has run out"
+        )
+        way_out = f"Set early_stopping.patience=0, or above {patience.epochs_since}, to train on."
+        if after.epochs > before.epochs:
+            raise ConfigError(f"epochs={after.epochs} would train nothing. {reason}. {way_out}")
+        notes.append(f"nothing is trained. {reason}. {way_out}")
+    elif epochs_done >= after.epochs:
+        notes.append(f"nothing is trained: all {after.epochs} epochs are done. Set epochs above {epochs_done} to train on.")
+    return notes
+
+
+def _best(run: Storage, criterion: Criterion) -> str:
+    ranks = complete_checkpoints(run, criterion)
+    best = max(ranks, key=lambda name: ranks[name])
+    return best if ranks[best] > float("-inf") else "none has it yet"

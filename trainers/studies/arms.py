@@ -9,15 +9,14 @@ from pathlib import Path
 from typing import Any
 
 from omegaconf import OmegaConf
-from omegaconf.errors import OmegaConfBaseException
-from yaml import YAMLError
 
 from cluster.errors import UserError
-from cluster.values import Typing, shown
-from cluster.yaml_text import load_yaml, one_line
+from cluster.values import Typing
+from cluster.yaml_text import read_mapping
 from trainers.config.criterion import Mode
 from trainers.config.environment_values import with_lookups
-from trainers.config.train import TrainConfig, load_config
+from trainers.config.load import load_config
+from trainers.config.train import TrainConfig
 
 
 @dataclass
@@ -30,7 +29,7 @@ class StudyConfig:
     arms: dict[str, list[str]] = field(default_factory=dict)  # name -> overrides
     grid: dict[str, list[Any]] = field(default_factory=dict)  # key -> values: their product are arms, too
     seeds: list[int] = field(default_factory=lambda: [0])
-    metric: str = "val/score"  # of the validation: arms are ranked by the best that they came to
+    metric: str = "auto"  # of the validation: arms are ranked by the best that they came to
     mode: Mode = "auto"  # the metric's own direction
     max_concurrent: int = 2
     runs_dir: str = "runs"
@@ -56,24 +55,13 @@ def load_study(file: Path) -> StudyConfig:
     Raises:
         UserError: the file or a key of it is wrong, by name.
     """
-    try:
-        loaded = load_yaml(file.read_bytes())
-    except YAMLError as error:
-        raise UserError(f"'{file}' is not valid YAML: {one_line(error)}.") from None
-    except OSError as error:
-        reason = "" if isinstance(error, FileNotFoundError) else f" ({error.strerror})"
-        raise UserError(f"No study file '{shown(file)}'{reason}. Those of Inkray lie in configs/tune/.") from None
-    if not isinstance(loaded, dict):
-        raise UserError(f"'{file}' is not a mapping of keys to values.")
     typing = Typing(StudyConfig, f"'{file}'")
-    values = typing.mapping(loaded)
-    try:
-        merged = OmegaConf.merge(OmegaConf.structured(StudyConfig), values)
-        study, raw = OmegaConf.to_object(merged), OmegaConf.to_container(merged)
-    except OmegaConfBaseException as error:
-        typing.problems.append(f"Bad value for '{error.full_key}' in '{file}': {one_line(error)}.")
+    values = typing.mapping(read_mapping(file, "study", "configs/tune/"))
+    merged = typing.merge(OmegaConf.structured(StudyConfig), values)
+    study = typing.finish(merged)
     if typing.problems:
         raise UserError(" ".join(typing.problems))
+    raw = OmegaConf.to_container(merged)
     assert isinstance(study, StudyConfig) and isinstance(raw, dict)
     for key in ("overrides", "arms", "grid"):  # each run looks up itself what the environment says: its configuration is stored
         setattr(study, key, with_lookups(getattr(study, key), raw[key]))

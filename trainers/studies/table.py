@@ -1,4 +1,4 @@
-"""What became of the arms of a study: a record in each arm's folder, and the table of all."""
+"""Outcomes of a study's arms: a record in the folder of each, and the table of all."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from data_pipeline.storage.base import Storage
 from trainers.config.criterion import Criterion
 from trainers.run.log import best_row, seconds_of
 from trainers.studies.arms import Arm
+from trainers.tasks.presentation import MetricColumn
 from trainers.tracking import History
 
 RESULT, FAILED = "result.json", "failed.json"  # of an arm's folder, one of them once it has ended
@@ -59,9 +60,12 @@ def outcome_of(run: Storage, criterion: Criterion) -> Outcome:
     return Outcome({}, reason=UNFINISHED)
 
 
-def result_table(criterion: Criterion, arms: Sequence[Arm], outcomes: Mapping[str, Outcome]) -> str:
+def result_table(
+    criterion: Criterion, headlines: Sequence[MetricColumn], arms: Sequence[Arm], outcomes: Mapping[str, Outcome]
+) -> str:
     """Markdown: mean and standard deviation over the finished seeds of each arm, best arm first, and what has not finished."""
-    columns = list(dict.fromkeys([criterion.metric, "val/exact_match", "val/wer"]))
+    shown = [f"val/{column.key}" for column in headlines if column.better][:2]
+    columns = list(dict.fromkeys([criterion.metric, *shown]))
     rows = []
     for name in dict.fromkeys(arm.name for arm in arms):
         members = [outcomes[arm.key] for arm in arms if arm.name == name]
@@ -69,7 +73,7 @@ def result_table(criterion: Criterion, arms: Sequence[Arm], outcomes: Mapping[st
         cells = [_cell([member.metrics.get(column, math.nan) for member in finished]) for column in columns]
         minutes = f"{statistics.mean(member.seconds for member in finished) / 60:.1f}" if finished else "–"
         count = str(len(members)) if finished == members else f"{len(finished)} of {len(members)}"
-        order = statistics.mean(criterion.goodness(member.metrics) for member in finished) if finished else -math.inf
+        order = statistics.mean(criterion.rank(member.metrics) for member in finished) if finished else -math.inf
         rows.append((bool(finished), order, f"| {name} | {count} | {' | '.join(cells)} | {minutes} |"))
     rows.sort(key=lambda row: row[:2], reverse=True)
     head = f"| arm | seeds | {' | '.join(columns)} | minutes |\n|---|---|{'---|' * (len(columns) + 1)}"

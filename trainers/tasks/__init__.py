@@ -1,0 +1,10 @@
+"""Kinds of output: one file each, and the table of all."""
+
+from trainers.tasks.base import Task
+from trainers.tasks.sequence import SequenceTask
+
+TASKS: dict[str, type[Task]] = {
+    "sequence": SequenceTask,
+}
+
+__all__ = ["TASKS", "Task"]

@@ -3,27 +3,19 @@
 from __future__ import annotations
 
 from itertools import pairwise
+from typing import Any
 
 import torch
 
 from data_pipeline.dataset.manifest import Dataset
 from data_pipeline.dataset.shards import read_split
-from data_pipeline.dataset.tokenizer import Tokenizer
-from trainers.checkpoint.format import DataInfo, build_recognizer
-from trainers.config.train import TrainConfig
-from trainers.tasks.sequence import SequenceTask
 
 
-def texts_without_room(config: TrainConfig, dataset: Dataset) -> int:
-    """How many texts of the train split need more columns than their images give; 0 for a model that has no CTC head."""
-    if config.model.ctc.head == "none":
-        return 0
-    with torch.device("meta"):
-        task = SequenceTask(Tokenizer(dataset.manifest.charset))
-        backbone = build_recognizer(config, task, DataInfo.of(dataset.manifest, config.stream.max_tokens)).backbone
-    rows = read_split(dataset, config.data.train_split, ["height", "width", "text"])
+def texts_without_room(model: Any, dataset: Dataset, split: str) -> int:
+    """How many texts of a split need more columns than a recognizer's features of their images have."""
+    rows = read_split(dataset, split, ["height", "width", "text"])
     sizes = torch.tensor([rows.column(side).to_pylist() for side in ("height", "width")]).t()
-    columns = backbone.cells(sizes)[:, 1]
+    columns = model.backbone.cells(sizes)[:, 1]
     needed = torch.tensor([columns_for(text) for text in rows.column("text").to_pylist()])
     return int((needed > columns).sum())
 

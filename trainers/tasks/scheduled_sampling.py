@@ -7,52 +7,14 @@ Legend: B batch, T target positions.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Literal
 
 import torch
 from torch import Tensor
 
-from models import OwnTokens
+from models import SampledTokens
+from trainers.config.scheduled_sampling import RatioSchedule, SamplingMode, ScheduledSamplingConfig
 
-ForcingMode = Literal["always", "per_batch", "per_step", "per_token"]
-RatioSchedule = Literal["constant", "linear", "inverse_sigmoid"]
-
-MAX_STEEPNESS = 1e6
 COINS = 4098  # in the place of a rank, beside the seeds of dropout
-
-
-@dataclass
-class ForcingConfig:
-    """How often the truth is fed. `<bos>` always is."""
-
-    # One coin for all of a global batch, one for each target position of it, or one for each token.
-    mode: ForcingMode = "always"
-    ratio: float = 1.0  # the chance of the truth, in the beginning
-    schedule: RatioSchedule = "constant"
-    end_ratio: float = 0.0  # at the end of the run, of a schedule that is not constant
-    steepness: float = 50.0  # of the inverse sigmoid: near 1 it is a line, above that a step in the middle of the run
-    passes: int = 1  # in which a transformer looks for its own tokens; an RNN has them as it goes
-
-
-def problems(config: ForcingConfig) -> list[str]:
-    """What is wrong with the values of `config`, by key; nothing, if all is well."""
-    wrong = [
-        f"forcing.{key}={getattr(config, key)}: a share, from 0 to 1"
-        for key in ("ratio", "end_ratio")
-        if not 0 <= getattr(config, key) <= 1
-    ]
-    if not 1 < config.steepness <= MAX_STEEPNESS:
-        wrong.append(f"forcing.steepness={config.steepness}: above 1, at most {MAX_STEEPNESS:g}")
-    if config.passes < 1:
-        wrong.append(f"forcing.passes={config.passes}: at least 1")
-    if config.mode == "always" and (config.ratio != 1 or config.schedule != "constant"):
-        key = "ratio" if config.ratio != 1 else "schedule"
-        wrong.append(
-            f"forcing.{key}={getattr(config, key)}: forcing.mode=always feeds nothing but the truth; "
-            "set forcing.mode to per_batch, per_step or per_token"
-        )
-    return wrong
 
 
 def _stays(done: float, steepness: float) -> float:
@@ -77,7 +39,7 @@ SCHEDULES: dict[RatioSchedule, Callable[[float, float], float]] = {
 }
 
 
-def truth_ratio(config: ForcingConfig, step: int, total_steps: int) -> float:
+def truth_ratio(config: ScheduledSamplingConfig, step: int, total_steps: int) -> float:
     """The chance of the truth at a step in [0, total_steps): `ratio` at the first, the schedule's end at the last."""
     done = min(1.0, step / max(1, total_steps - 1))
     return config.end_ratio + (config.ratio - config.end_ratio) * SCHEDULES[config.schedule](done, config.steepness)
@@ -108,7 +70,7 @@ def _per_token(ratio: float, tgt_in: Tensor, shared: torch.Generator) -> Tensor 
     return None if ratio >= 1 else torch.rand(tgt_in.shape, device=tgt_in.device) >= ratio
 
 
-MODES: dict[ForcingMode, Draw] = {
+MODES: dict[SamplingMode, Draw] = {
     "always": _always,
     "per_batch": _per_batch,
     "per_step": _per_step,
@@ -116,7 +78,9 @@ MODES: dict[ForcingMode, Draw] = {
 }
 
 
-def own_tokens(config: ForcingConfig, step: int, total_steps: int, targets: Tensor, seed: int) -> OwnTokens | None:
+def sampled_tokens(
+    config: ScheduledSamplingConfig, step: int, total_steps: int, targets: Tensor, seed: int
+) -> SampledTokens | None:
     """Where the tokens that are fed, all but the last of `targets` (B, T + 1), give way to the model's own, or None.
 
     The coins of a batch or of its positions follow from (seed, step) alone: all ranks toss the same. Those of tokens are
@@ -129,4 +93,4 @@ def own_tokens(config: ForcingConfig, step: int, total_steps: int, targets: Tens
     if mask is None:
         return None
     mask[:, 0] = False
-    return OwnTokens(mask, config.passes)
+    return SampledTokens(mask, config.passes)

@@ -1,4 +1,4 @@
-"""Where the figures of a run go: the log, `metrics.jsonl`, TensorBoard, wandb. A sink that fails never stops a run."""
+"""Where the metrics of a run go: the log, `metrics.jsonl`, TensorBoard, wandb. A sink that fails never stops a run."""
 
 from trainers.tracking.console import Console, epoch_line, interval_line
 from trainers.tracking.history import HISTORY, History

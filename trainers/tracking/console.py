@@ -3,12 +3,28 @@
 from __future__ import annotations
 
 import sys
-from typing import Any, TextIO
+from collections.abc import Sequence
+from typing import Any, Protocol, TextIO
 
 from tqdm import tqdm
 
 from cluster.redaction import message, printable, redact
 from trainers.tracking.sink import Sink
+
+
+class Column(Protocol):
+    """A metric that the console shows: the last part of its name, its label, and how its value is written."""
+
+    @property
+    def key(self) -> str:
+        """`exact_match`, of `val/exact_match`."""
+
+    @property
+    def label(self) -> str:
+        """As it is called."""
+
+    def text(self, value: float) -> str:
+        """The value as it is shown."""
 
 
 class Console(Sink):
@@ -18,6 +34,7 @@ class Console(Sink):
         self._stream = stream or sys.stdout
         self._bar: tqdm[Any] | None = None
         self._total = 0
+        self.headlines: Sequence[Column] = ()  # metrics of a validation that its line shows
 
     def start(self, step: int, total: int) -> None:
         """A run of `total` steps begins at `step`."""
@@ -38,12 +55,12 @@ class Console(Sink):
         for line in message(text).split("\n"):
             self.line(line)
 
-    def figures(self, row: dict[str, float]) -> None:
-        """One line per interval, one per epoch."""
+    def metrics(self, row: dict[str, float]) -> None:
+        """Print a line per interval, one per epoch."""
         if "train/loss" in row:
             self.line(interval_line(row, self._total))
         else:
-            self.line(epoch_line(row))
+            self.line(epoch_line(row, self.headlines))
         if self._bar is not None:
             self._bar.update(int(row["step"]) - self._bar.n)
 
@@ -59,11 +76,11 @@ def interval_line(row: dict[str, float], total: int) -> str:
     return (
         f"epoch {row['epoch']:.0f} step {row['step']:.0f}/{total} loss {row['train/loss']:.4f} lr {row['train/lr']:.2e} "
         f"grad {row['train/grad_norm']:.2f} {row['data/images_per_s']:.1f} images/s wait {100 * row['data/wait_share']:.1f} % "
-        + _stream_figures(row, "data")
+        + _stream_metrics(row, "data")
     )
 
 
-def _stream_figures(row: dict[str, float], prefix: str) -> str:
+def _stream_metrics(row: dict[str, float], prefix: str) -> str:
     """What the stream did: `decode 0.3 ms padding 9 % read 3.1 MB/s cache 50 % 2 retries`, without what there is nothing of."""
     get = {key.removeprefix(prefix + "/"): value for key, value in row.items()}.get
     parts = [f"decode {get('decode_ms', 0):.1f} ms padding {100 * get('padding_share', 0):.0f} %"]
@@ -74,13 +91,13 @@ def _stream_figures(row: dict[str, float], prefix: str) -> str:
     return " ".join(parts)
 
 
-def epoch_line(row: dict[str, float]) -> str:
-    """The figures of an epoch's evaluation, and where its time went."""
+def epoch_line(row: dict[str, float], headlines: Sequence[Column]) -> str:
+    """The headline metrics of an epoch's evaluation, and where its time went."""
     parts = [f"epoch {row['epoch']:.0f} done"]
-    if "val/exact_match" in row:
+    if "val/count" in row:
+        shown = " ".join(f"{h.label} {h.text(row[f'val/{h.key}']).strip()}" for h in headlines if h.key != "count")
         parts.append(
-            f"val loss {row['val/loss']:.4f} exact {100 * row['val/exact_match']:.1f} % wer {100 * row['val/wer']:.1f} % "
-            f"score {row['val/score']:.4f} ({row['val/count']:.0f} rows"
+            f"val loss {row['val/loss']:.4f} {shown} ({row['val/count']:.0f} rows"
             + (f", {row['val/rejected']:.0f} rejected)" if row.get("val/rejected") else ")")
         )
     names = {
@@ -91,5 +108,5 @@ def epoch_line(row: dict[str, float]) -> str:
     }
     parts += [f"{name} {row[key]:.1f} s" for key, name in names.items() if key in row]
     if "epoch/images_per_s" in row:
-        parts.append(f"{row['epoch/images_per_s']:.1f} images/s " + _stream_figures(row, "epoch"))
+        parts.append(f"{row['epoch/images_per_s']:.1f} images/s " + _stream_metrics(row, "epoch"))
     return ", ".join(parts)

@@ -12,10 +12,10 @@ HISTORY = "metrics.jsonl"
 
 
 class History(Sink):
-    """All rows of a run, kept in `metrics.jsonl` of its folder; a resumed run goes on in the same file.
+    """All rows of a run, kept in `metrics.jsonl` of its folder; a resumed run continues in the same file.
 
     On a disk each row is appended as it comes, in one write, so that saving costs what is new and a run that is killed
-    has all it told; a line that was cut off nevertheless is left out when the file is read. Elsewhere, and whenever rows
+    has all of its rows; a line that was cut off nevertheless is left out when the file is read. Elsewhere, and whenever rows
     are taken back, the whole file is written and appears whole.
     """
 
@@ -34,7 +34,7 @@ class History(Sink):
         if len(kept) < len(self.rows):
             self.rows, self._saved = kept, 0
 
-    def figures(self, row: dict[str, float]) -> None:
+    def metrics(self, row: dict[str, float]) -> None:
         """Keep a row. A file that is not on a disk is written at the ends of epochs."""
         self.rows.append(row)
         if self._file.is_local or any(key.startswith("time/") for key in row):

@@ -3,28 +3,28 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from data_pipeline.storage.base import Storage
+from trainers.config.tracking import TrackingConfig
 from trainers.tracking.sink import Sink
 from trainers.tracking.tensorboard import TensorBoard
 from trainers.tracking.tracker import Tracker
 from trainers.tracking.wandb_sink import Wandb
 
-if TYPE_CHECKING:
-    from trainers.config.train import TrainConfig
 
+def add_sinks(
+    tracker: Tracker, tracking: TrackingConfig, run: Storage, config: Mapping[str, Any], dataset: Mapping[str, Any]
+) -> None:
+    """Add to `tracker` the sinks that `tracking` asks for, beside the log and the history; what is not available is reported.
 
-def add_sinks(tracker: Tracker, config: TrainConfig, run: Storage, details: Mapping[str, Any]) -> None:
-    """Give `tracker` what the configuration asks for, beside the log and the history; what is not available is told.
-
-    `run` is the run's folder, `details` are what is told of the dataset: its name and digest.
+    `run` is the run's folder; `config` its configuration as plain values that may be stored, `dataset` its name and digest.
     """
     wanted: dict[str, Callable[[], Sink]] = {}
-    if config.tracking.tensorboard:
-        wanted["tensorboard"] = lambda: TensorBoard(config, run, details)
-    if config.tracking.wandb:
-        wanted["wandb"] = lambda: Wandb(config, run, details, tracker.console.line)
+    if tracking.tensorboard:
+        wanted["tensorboard"] = lambda: TensorBoard(run, config, dataset)
+    if tracking.wandb:
+        wanted["wandb"] = lambda: Wandb(run, tracking.project, config, dataset, tracker.console.line)
     for key, make in wanted.items():
         try:
             tracker.add(make())

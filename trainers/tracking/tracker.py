@@ -14,10 +14,10 @@ from trainers.tracking.sink import Sink
 
 
 class Tracker:
-    """Hands rows and pictures to every sink. One that raises is reported once and left out from then on.
+    """Hands rows and images to every sink. One that raises is reported once and left out from then on.
 
     The console and the history stay whatever happens, and so does a sink whose storage fails: storage may come back. That
-    is told when it begins, not again until the sink has worked in between.
+    is reported when it begins, not again until the sink has worked in between.
     """
 
     def __init__(self, console: Console, history: History) -> None:
@@ -26,23 +26,23 @@ class Tracker:
         self._without_storage: list[Sink] = []
 
     def add(self, sink: Sink) -> None:
-        """One sink more."""
+        """Add a sink."""
         self._sinks.append(sink)
 
     def rewind(self, step: int) -> None:
-        """The run goes on after `step`: rows of later steps will come again."""
+        """The run continues after `step`: rows of later steps will come again."""
         self._each(lambda sink: sink.rewind(step))
 
-    def figures(self, row: dict[str, float]) -> None:
-        """A row for all."""
-        self._each(lambda sink: sink.figures(row))
+    def metrics(self, row: dict[str, float]) -> None:
+        """Hand on a row."""
+        self._each(lambda sink: sink.metrics(row))
 
-    def pictures(self, step: int, pictures: Mapping[str, np.ndarray]) -> None:
-        """Pictures by name, uint8 (H, W[, 3]), for all that show them."""
-        self._each(lambda sink: sink.pictures(step, pictures))
+    def images(self, step: int, images: Mapping[str, np.ndarray]) -> None:
+        """Hand on images by name, uint8 (H, W[, 3])."""
+        self._each(lambda sink: sink.images(step, images))
 
     def close(self) -> None:
-        """End all sinks, the console last."""
+        """Close all sinks, the console last."""
         self._sinks.reverse()
         self._each(lambda sink: sink.close())
 

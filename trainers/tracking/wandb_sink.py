@@ -1,4 +1,4 @@
-"""Weights & Biases. The name of this file is not wandb, which is the library's."""
+"""Weights & Biases. This file is not called wandb.py, which is the library's name."""
 
 from __future__ import annotations
 
@@ -8,49 +8,48 @@ import os
 import shlex
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
-from omegaconf import OmegaConf
 
 from cluster.redaction import redacted
 from data_pipeline.storage.base import Storage
-from trainers.config.environment_values import with_expressions
 from trainers.tracking.mirror import Mirror
 from trainers.tracking.sink import Sink
-
-if TYPE_CHECKING:
-    from trainers.config.train import TrainConfig
 
 CONNECT_TIMEOUT_S = 30  # of a run that is online
 
 
 class Wandb(Sink):
-    """Figures, pictures, the configuration and the dataset, in `wandb/` of the run's folder.
+    """Metrics, images, the configuration and the dataset, in `wandb/` of the run's folder.
 
     Offline unless logged in (`wandb login`, or WANDB_API_KEY), or as WANDB_MODE says: then nothing waits for a network, and
-    at the end `tell` hears the command that uploads the run. The run's id is its name, so a resumed run goes on where it
-    was. A run on other storage has its files copied at the end.
+    at the end `notify` is called with the command that uploads the run. The run's id is its name, so a resumed run
+    continues where it was. A run on other storage has its files copied at the end.
     """
 
     def __init__(
-        self, config: TrainConfig, run: Storage, details: Mapping[str, Any], tell: Callable[[str], None] = print
+        self,
+        run: Storage,
+        project: str,
+        config: Mapping[str, Any],
+        dataset: Mapping[str, Any],
+        notify: Callable[[str], None] = print,
     ) -> None:
         import wandb
 
         os.environ.setdefault("WANDB_SILENT", "true")
-        self._image, self._tell, self._name, self._mirror = wandb.Image, tell, run.name, Mirror(run)
+        self._image, self._notify, self._name, self._mirror = wandb.Image, notify, run.name, Mirror(run)
         mode: Any = os.environ.get("WANDB_MODE") or ("online" if wandb.login(prompt=False, verify=False) else "offline")
         self._offline = mode == "offline"
-        values = redacted(OmegaConf.to_container(with_expressions(config)))
         self._run = wandb.init(
-            project=config.tracking.project,
+            project=project,
             name=run.name,
             id=run.name,
             resume="allow",
             dir=str(self._mirror.path),
             mode=mode,
-            config={**values, "dataset_info": redacted(details)},
+            config=redacted({**config, "dataset_info": dict(dataset)}),
             settings=wandb.Settings(
                 silent=True,
                 quiet=True,
@@ -65,13 +64,13 @@ class Wandb(Sink):
         # Against our own step, not wandb's, which only rises: a restart repeats steps.
         self._run.define_metric("*", step_metric="step")
 
-    def figures(self, row: dict[str, float]) -> None:
+    def metrics(self, row: dict[str, float]) -> None:
         """Log a row."""
         self._run.log({key: value for key, value in row.items() if math.isfinite(value)})
 
-    def pictures(self, step: int, pictures: Mapping[str, np.ndarray]) -> None:
-        """Log pictures."""
-        self._run.log({"step": step} | {name: self._image(picture) for name, picture in pictures.items()})
+    def images(self, step: int, images: Mapping[str, np.ndarray]) -> None:
+        """Log images."""
+        self._run.log({"step": step} | {name: self._image(image) for name, image in images.items()})
 
     def close(self) -> None:
         """Finish the run."""
@@ -80,12 +79,12 @@ class Wandb(Sink):
         self._run.finish()
         wandb.teardown()  # its service writes the end of the file after `finish` has returned: it is waited for
         if self._offline and self._mirror.remote is not None:  # what is here ends with the process
-            self._tell(
+            self._notify(
                 f"wandb was offline. To upload the run, copy '{self._mirror.remote.uri}/wandb' to a disk, and beside it: "
                 f"wandb sync wandb/offline-run-*-{self._name}"
             )
         elif self._offline:
             # All of its sessions: the upload passes over those that it has had.
             folders = sorted(Path(self._run.settings.sync_dir).parent.glob(f"offline-run-*-{glob.escape(self._name)}"))
-            self._tell(f"wandb was offline. To upload the run: {shlex.join(['wandb', 'sync', *map(str, folders)])}")
+            self._notify(f"wandb was offline. To upload the run: {shlex.join(['wandb', 'sync', *map(str, folders)])}")
         self._mirror.publish()

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from data_pipeline.dataset.shards import Rejected, Row
+from data_pipeline.dataset.token_targets import TEXT
 from data_pipeline.importers.crohme.caption import caption
 from data_pipeline.importers.crohme.inkml import Ink, UnusableInk, read_inkml
 from data_pipeline.importers.crohme.render import render_ink
@@ -53,5 +54,5 @@ def build_rows(policy: ImagePolicy, stroke_size: float | None, chunk: Chunk) -> 
             size = size and size * float(np.exp(rng.uniform(-SIZE, SIZE)))
         pixels = fit(render_ink(strokes, policy.height, policy.width, size), policy)
         source = Path(file.path).parent.name
-        rows.append(Row(file.id + suffix, encode_png(pixels), pixels.shape[1], pixels.shape[0], text, source))
+        rows.append(Row(file.id + suffix, encode_png(pixels), pixels.shape[1], pixels.shape[0], {TEXT: text}, source))
     return rows, rejected

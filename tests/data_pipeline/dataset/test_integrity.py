@@ -17,15 +17,19 @@ from hypothesis import strategies as st
 
 from cluster.errors import user_error_in
 from data_pipeline.dataset.integrity import check_of, difference
-from data_pipeline.dataset.manifest import Dataset, DatasetError, Manifest, Split, open_dataset
-from data_pipeline.dataset.shards import SEQUENCE_SCHEMA, Row, read_split, write_shard
-from data_pipeline.dataset.tokenizer import Tokenizer
+from data_pipeline.dataset.manifest import Dataset, DatasetError, open_dataset
+from data_pipeline.dataset.schema import shard_schema
+from data_pipeline.dataset.shards import read_split
+from data_pipeline.dataset.token_targets import TEXT_COLUMNS
 from data_pipeline.explore import describe
 from data_pipeline.preparation.images import ImagePolicy, encode_png
-from data_pipeline.storage.base import StorageError, open_storage
+from data_pipeline.storage.base import StorageError
 from data_pipeline.stream import CacheConfig, EvaluationStream, Position, StreamConfig, TrainStream
 from data_pipeline.stream import cache as caches
+from tests.support.datasets import text_row, write_sequence_dataset
+from tests.support.streams import targets_of
 
+SCHEMA = shard_schema(TEXT_COLUMNS)
 CONFIG = StreamConfig(execution="threads", augmentation="none", storage_timeout_s=5)
 DAMAGED = "is not the one that the manifest describes: .*copy it again"
 
@@ -36,15 +40,10 @@ def made(folder: Path, seed: int = 0, count: int = 150) -> Dataset:
 
     rng = np.random.default_rng(seed)
     rows = [
-        Row(f"row-{i}", encode_png(rng.integers(0, 255, (32, 64), np.uint8)), 64, 32, f"a b{seed}", "made")
+        text_row(f"row-{i}", encode_png(rng.integers(0, 255, (32, 64), np.uint8)), 64, 32, f"a b{seed}", "made")
         for i in range(count)
     ]
-    storage = open_storage(folder)
-    shard = write_shard(storage, "train/part-00000.parquet", rows)
-    charset = ["a", *(f"b{n}" for n in range(9))]
-    manifest = Manifest("noise", "sequence", charset, ImagePolicy(32, 64), {"train": Split([shard], 2)}, 0, {})
-    storage.child("dataset.json").write_bytes(manifest.to_json())
-    return open_dataset(str(folder))
+    return write_sequence_dataset(folder, rows, ["a", *(f"b{n}" for n in range(9))], ImagePolicy(32, 64), "noise")
 
 
 def without_checks(dataset: Dataset) -> Dataset:
@@ -73,17 +72,17 @@ def place_in_page(dataset: Dataset, column: str) -> int:
     value = value if isinstance(value, bytes) else value.encode()
     data = shard_of(dataset).read_bytes()
     metadata = pq.ParquetFile(shard_of(dataset)).metadata.row_group(1)
-    chunk = metadata.column(SEQUENCE_SCHEMA.names.index(column))
+    chunk = metadata.column(SCHEMA.names.index(column))
     return data.index(value, chunk.data_page_offset) + len(value) // 2
 
 
 def train(dataset: Dataset, config: StreamConfig = CONFIG) -> list[list[str]]:
-    stream = TrainStream(dataset, "train", Tokenizer(dataset.manifest.charset), config, seed=0, global_batch_size=16)
+    stream = TrainStream(dataset, "train", targets_of(dataset), config, seed=0, global_batch_size=16)
     return [batch.ids for batch in stream.batches(Position(), 2)]
 
 
 def validate(dataset: Dataset) -> int:
-    stream = EvaluationStream(dataset, "train", Tokenizer(dataset.manifest.charset), CONFIG, batch_size=16)
+    stream = EvaluationStream(dataset, "train", targets_of(dataset), CONFIG, batch_size=16)
     return sum(len(batch.ids) for batch in stream.batches())
 
 
@@ -112,7 +111,7 @@ def test_a_flipped_bit_in_an_image_is_found(tmp_path: Path, read: Callable[[Data
 def test_a_flipped_bit_in_a_text_is_found(tmp_path: Path, read: Callable[[Dataset], Any]) -> None:
     dataset = made(tmp_path)
     flip(shard_of(dataset), place_in_page(dataset, "text"))
-    with pytest.raises(DatasetError, match=f"row group 1, its texts.*{DAMAGED[-12:]}"):
+    with pytest.raises(DatasetError, match=f"row group 1, its values.*{DAMAGED[-12:]}"):
         read(dataset)
 
 
@@ -182,8 +181,10 @@ TABLES = st.lists(st.tuples(TEXTS, st.binary(max_size=5), st.integers(1, 99), TE
 
 
 def table(rows: list[tuple[str, bytes, int, str]]) -> pa.Table:
-    made = [Row(name, image, width, 1, text) for name, image, width, text in rows]
-    return pa.table({name: [getattr(row, name) for row in made] for name in SEQUENCE_SCHEMA.names}, schema=SEQUENCE_SCHEMA)
+    names, images, widths, texts = zip(*rows, strict=True)
+    given = {"id": names, "image": images, "width": widths, "height": [1] * len(rows), "text": texts}
+    rest = {"source": [""] * len(rows), "writer": [""] * len(rows), "level": [0] * len(rows)}
+    return pa.table({**given, **rest}, schema=SCHEMA)
 
 
 @given(one=TABLES, other=TABLES)
@@ -202,4 +203,4 @@ def test_rows_of_nothing_and_of_null_are_told_apart() -> None:
     empty = table([("a", b"", 1, "")])
     null = empty.set_column(5, "source", pa.array([None], pa.string()))
     assert check_of(empty) != check_of(null) and check_of(empty.slice(0, 0)) != check_of(empty)
-    assert difference(null, check_of(empty)).startswith("its texts have digest")
+    assert difference(null, check_of(empty)).startswith("its values have digest")

@@ -11,6 +11,7 @@ import pytest
 from data_pipeline.dataset.manifest import SCHEMA_VERSION, DatasetError, Extent, Manifest, RowGroup, Shard, Split, open_dataset
 from data_pipeline.preparation.images import ImagePolicy
 from data_pipeline.stream.plan import RowGroups
+from tests.support.numbers import number_manifest
 
 SHARDS = [
     Shard("train/part-00000.parquet", [Extent(64, 120, 32, 700), Extent(10, 250, 32, 99)], 999, "ab"),
@@ -22,9 +23,10 @@ def manifest(**changes: Any) -> Manifest:
     content: dict[str, Any] = {
         "name": "small",
         "task": "sequence",
-        "charset": ["a", "é"],
+        "target": {"charset": ["a", "é"]},
+        "columns": {"text": "string"},
         "image": ImagePolicy(32, 64),
-        "splits": {"train": Split(SHARDS, 7), "val": Split([], 0)},
+        "splits": {"train": Split(SHARDS, {"max_tokens": 7}), "val": Split([], {"max_tokens": 0})},
         "rejected": 2,
         "preparation": {"seed": 1},
     }
@@ -67,12 +69,32 @@ def test_the_digest_follows_the_content() -> None:
     other = [Shard(SHARDS[0].file, SHARDS[0].row_groups, 999, "other bytes"), SHARDS[1]]
     digests = {
         manifest().digest,
-        manifest(charset=["é", "a"]).digest,
+        manifest(target={"charset": ["é", "a"]}).digest,
         manifest(image=ImagePolicy(32, 65)).digest,
-        manifest(splits={"train": Split(other, 7)}).digest,
+        manifest(splits={"train": Split(other)}).digest,
     }
     assert len(digests) == 4
     assert manifest(name="another name").digest == manifest().digest
+
+
+def test_a_manifest_of_schema_version_1_is_read_and_keeps_its_digest(tmp_path: Path) -> None:
+    new = manifest(license="anyone")
+    content = json.loads(new.to_json()) | {"schema_version": 1, "charset": ["a", "é"], "licence": "anyone"}
+    for key in ("target", "columns", "license"):
+        del content[key]
+    content["image"]["colour"] = content["image"].pop("color")
+    for name, longest in (("train", 7), ("val", 0)):
+        content["splits"][name] = {"shards": content["splits"][name]["shards"], "max_tokens": longest}
+    assert open_dataset(written(tmp_path, json.dumps(content).encode())).manifest == new
+    assert open_dataset(written(tmp_path, json.dumps(content | {"digest": ""}).encode())).manifest == new
+    assert new.digest == "sha256:71d3cd52d45c7ec3d56d2ed13b6a8b4dab9a2c7035be142da0a15addcd2215e0"
+
+
+def test_the_digest_of_another_task_follows_its_target_and_columns() -> None:
+    one = number_manifest({"train": Split(SHARDS)})
+    others: list[dict[str, Any]] = [{"task": "strokes"}, {"target": {"unit": "points"}}, {"columns": {"count": "int32"}}]
+    assert len({one.digest, *(number_manifest(one.splits, **change).digest for change in others)}) == 4
+    assert number_manifest({"train": Split(SHARDS, {"largest": 9})}).digest == one.digest
 
 
 def test_a_split_that_is_missing_lists_those_that_exist() -> None:
@@ -83,7 +105,7 @@ def test_a_split_that_is_missing_lists_those_that_exist() -> None:
 @pytest.mark.parametrize("version", [SCHEMA_VERSION + 1, 0, "2"])
 def test_another_schema_version_names_both(tmp_path: Path, version: object) -> None:
     content = json.loads(manifest().to_json()) | {"schema_version": version}
-    with pytest.raises(DatasetError, match=f"schema version {version}, this Inkray reads version {SCHEMA_VERSION}"):
+    with pytest.raises(DatasetError, match=f"schema version {version}, this Inkray reads versions 1 and {SCHEMA_VERSION}"):
         open_dataset(written(tmp_path, json.dumps(content).encode()))
 
 
@@ -101,11 +123,17 @@ def test_what_is_no_manifest_says_so(tmp_path: Path, content: bytes) -> None:
         {"splits": None},
         {"splits": []},
         {"splits": {"train": {}}},
-        {"splits": {"train": {"shards": [{"file": "a"}], "max_tokens": 1}}},
-        {"splits": {"train": {"shards": ["a"], "max_tokens": 1}}},
+        {"splits": {"train": {"shards": [{"file": "a"}], "target_stats": {}}}},
+        {"splits": {"train": {"shards": ["a"], "target_stats": {}}}},
         {"image": {"height": 1, "depth": 2}},
         {"image": None},
-        {"charset": None},
+        {"target": None},
+        {"target": {"charset": None}},
+        {"target": {"charset": [1]}},
+        {"columns": None},
+        {"columns": {"text": "prose"}},
+        {"columns": {"text": "timestamp[s]"}},
+        {"columns": {"width": "int64"}},
         {"surprise": 1},
     ],
 )
@@ -117,8 +145,8 @@ def test_a_damaged_manifest_says_so(tmp_path: Path, damage: dict[str, object]) -
 
 def test_a_missing_part_is_damage(tmp_path: Path) -> None:
     content = json.loads(manifest().to_json())
-    del content["charset"]
-    with pytest.raises(DatasetError, match=r"incomplete or damaged \(.*charset"):
+    del content["target"]
+    with pytest.raises(DatasetError, match=r"incomplete or damaged \(.*target"):
         open_dataset(written(tmp_path, json.dumps(content).encode()))
 
 

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import functools
 import itertools
+import pickle
 import shutil
 from collections import Counter
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import pyarrow.parquet as pq
 import pytest
@@ -16,20 +20,25 @@ from cluster.errors import UserError, user_error_in
 from data_pipeline import explore, synthesize
 from data_pipeline.dataset.manifest import DatasetError, Manifest, open_dataset
 from data_pipeline.dataset.shards import ROWS_PER_GROUP, Rejected, Row, read_split
+from data_pipeline.dataset.token_targets import TokenTargets
 from data_pipeline.dataset.tokenizer import Tokenizer
 from data_pipeline.explore import describe
-from data_pipeline.preparation.build import Chunk, build_dataset
+from data_pipeline.preparation.build import Chunk
+from data_pipeline.preparation.build import build_dataset as build
 from data_pipeline.preparation.images import ImagePolicy, decode
+from data_pipeline.preparation.target_survey import TextSurvey
 from data_pipeline.prepare import find_splits, prepare_crohme
 from data_pipeline.storage.base import StorageError, open_storage
 from data_pipeline.storage.claim import claim
 from data_pipeline.stream import EvaluationStream, StreamConfig
 from data_pipeline.synthesis.formulas.grammar import FormulaConfig
+from tests.support.datasets import sequence_manifest, text_row
 from tests.support.ink_document import inkml
 from tests.support.places import CROHME
 from tests.support.s3 import S3Server
 
-EMPTY = Manifest("made up", "sequence", [], ImagePolicy(32, 64), {}, 0, {})
+EMPTY = sequence_manifest("made up", [], ImagePolicy(32, 64))
+build_dataset = functools.partial(build, survey=TextSurvey())
 
 
 def files(folder: str | Path) -> dict[str, bytes]:
@@ -45,22 +54,16 @@ def synthesized(out: Path, seed: int = 0) -> Manifest:
 def test_one_task_at_a_time_makes_the_bytes_of_many(ray_cluster: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(synthesize, "SAMPLES_PER_SHARD", 8)  # several shards of a small dataset
     synthesized(tmp_path / "parallel")
-    monkeypatch.setattr(
-        "data_pipeline.preparation.build._run", lambda out, chunks, builder, _: _one_by_one(out, chunks[::-1], builder)
-    )
+    monkeypatch.setattr("data_pipeline.preparation.build._run", lambda chunks, task: _one_by_one(chunks[::-1], task))
     synthesized(tmp_path / "serial")
     parallel = files(tmp_path / "parallel")
     assert parallel == files(tmp_path / "serial")
     assert sum(name.endswith(".parquet") for name in parallel) == 5  # 3 of train, 1 of val, the rejected
 
 
-def _one_by_one(out, chunks, builder):  # type: ignore[no-untyped-def]
-    import pickle
-
-    from data_pipeline.preparation.build import _build_shard
-
+def _one_by_one(chunks: list[Chunk], task: Callable[[dict[str, Any]], dict[str, Any]]) -> Iterator[Any]:
     for chunk in chunks:
-        yield pickle.loads(_build_shard(out, builder, "", {"chunk": pickle.dumps(chunk)})["built"])
+        yield pickle.loads(task({"chunk": pickle.dumps(chunk)})["built"])
 
 
 def test_another_seed_makes_other_formulas(ray_cluster: None, tmp_path: Path) -> None:
@@ -75,7 +78,7 @@ def test_splits_share_no_text_and_say_what_they_hold(formulas: str) -> None:
         table = read_split(dataset, name, ["id", "image", "width", "height", "text"])
         assert split.rows == table.num_rows == len(set(table.column("id").to_pylist()))
         lengths = [len(text.split()) for text in table.column("text").to_pylist()]
-        assert split.max_tokens == max(lengths)
+        assert split.target_stats == {"max_tokens": max(lengths)}
     rows = read_split(dataset, "val", ["image", "width", "height"]).to_pylist()
     assert all(decode(row["image"], "gray").shape == (row["height"], row["width"]) for row in rows)
     assert all(row["height"] == 64 and row["width"] <= 256 for row in rows)
@@ -94,7 +97,7 @@ def test_row_groups_are_sorted_by_width(formulas: str) -> None:
 def half(chunk: Chunk) -> tuple[list[Row], list[Rejected]]:
     """Odd inputs are rejected."""
     numbers = range(chunk.work, chunk.work + chunk.inputs)
-    rows = [Row(f"{chunk.split}-{i}", b"x", i + 1, 32, f"t{i} t0") for i in numbers if i % 2 == 0]
+    rows = [text_row(f"{chunk.split}-{i}", b"x", i + 1, 32, f"t{i} t0") for i in numbers if i % 2 == 0]
     return rows, [Rejected(f"{chunk.split}-{i}", chunk.split, f"in/{i}", "odd") for i in numbers if i % 2]
 
 
@@ -143,7 +146,7 @@ def test_crohme_of_a_few_files(ray_cluster: None, tmp_path: Path) -> None:
     out = tmp_path / "out"
     made = prepare_crohme(find_splits(source), str(out), ImagePolicy(64, 256), overwrite=False, variations=1)
     assert made.split("train").rows == 6 and made.rejected == 2
-    assert made.charset == ["+", "0", "1", "2", "x"] and "research" in made.licence
+    assert made.charset == ["+", "0", "1", "2", "x"] and "research" in made.license
     rejected, again = pq.read_table(out / "rejected.parquet").to_pylist()
     assert rejected == {"id": "empty", "split": "train", "path": "empty.inkml", "reason": "the file is empty"}
     assert again == rejected | {"id": "empty~1"}
@@ -175,7 +178,7 @@ def test_a_dataset_on_s3_is_that_on_disk(
         uri, {"train": 300, "val": 40, "test": 40}, 0, ImagePolicy(64, 256), FormulaConfig(), overwrite=True
     )
     assert made.digest == open_dataset(formulas).manifest.digest
-    stream = EvaluationStream(open_dataset(uri), "val", Tokenizer(made.charset), StreamConfig(), batch_size=16)
+    stream = EvaluationStream(open_dataset(uri), "val", TokenTargets(Tokenizer(made.charset)), StreamConfig(), batch_size=16)
     assert sum(float(batch.weights.sum()) for batch in stream.batches()) == 40
 
 
@@ -225,7 +228,7 @@ def test_a_dataset_can_be_read_until_another_takes_its_place(ray_cluster: None, 
     def broken(chunk: Chunk) -> tuple[list[Row], list[Rejected]]:
         if chunk.number == 1:
             raise UserError("no more")
-        return [Row("other", b"y", 1, 1, "t1")] * 4, []
+        return [text_row("other", b"y", 1, 1, "t1")] * 4, []
 
     with pytest.raises(Exception) as raised:
         build_dataset(out, EMPTY, chunks, broken, overwrite=True)

@@ -23,6 +23,7 @@ from data_pipeline.preparation.ink import ink_size, is_light_on_dark, orient
 from data_pipeline.storage.base import open_storage
 from data_pipeline.synthesis.formulas.grammar import FormulaConfig
 from data_pipeline.synthesis.formulas.sample import make_sample
+from tests.support.datasets import sequence_manifest
 from tests.support.places import CROHME
 
 POLICY = ImagePolicy(64, 256)
@@ -142,7 +143,7 @@ def negatives(chunk: Chunk) -> tuple[list[Row], list[Rejected]]:
     for number in range(chunk.inputs):
         image = prepare(encode_png(255 - FORMULAS[number] if number % 3 else FORMULAS[number]), IMAGES)
         height, width = image.pixels.shape
-        rows.append(Row(f"{number}", encode_png(image.pixels), width, height, "a", inverted=image.inverted))
+        rows.append(Row(f"{number}", encode_png(image.pixels), width, height, {"text": "a"}, inverted=image.inverted))
     return rows, []
 
 
@@ -152,7 +153,7 @@ IMAGES = ImagePolicy(64, 256, invert="auto")
 def test_preparation_says_how_many_it_inverted_and_how_large_the_ink_is(
     ray_cluster: None, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    empty = Manifest("made up", "sequence", [], IMAGES, {}, 0, {})
+    empty = sequence_manifest("made up", ["a"], IMAGES)
     made = build_dataset(open_storage(tmp_path), empty, [Chunk("train", 0, 12, None)], negatives)
     assert "8 of 12 images are light ink on dark paper and were inverted (image.invert=auto)" in capsys.readouterr().out
     sizes = [ink_size(fit(pixels, POLICY)) for pixels in FORMULAS[:12]]
@@ -161,13 +162,13 @@ def test_preparation_says_how_many_it_inverted_and_how_large_the_ink_is(
 
 
 def test_a_dataset_without_these_keys_is_read_as_it_was_and_keeps_its_digest() -> None:
-    plain = Manifest("old", "sequence", ["a"], POLICY, {}, 0, {})
+    plain = sequence_manifest("old", ["a"], POLICY)
     content = plain.to_json().replace(b',\n  "invert": "never",\n  "scale": "none",\n  "ink_size": 0.0', b"")
     assert b"invert" not in content
     assert Manifest.from_json(content, "old") == plain
     assert plain.digest == "sha256:492a6842eb7016b9f560cf4716a263fd1324a9dcedf6a0e4a961a3a6a3ac0be1"
-    assert Manifest("old", "sequence", ["a"], ImagePolicy(64, 256, ink_size=9), {}, 0, {}).digest == plain.digest
-    assert Manifest("old", "sequence", ["a"], IMAGES, {}, 0, {}).digest != plain.digest
+    assert sequence_manifest("old", ["a"], ImagePolicy(64, 256, ink_size=9)).digest == plain.digest
+    assert sequence_manifest("old", ["a"], IMAGES).digest != plain.digest
 
 
 def test_a_bad_image_is_still_a_bad_image() -> None:

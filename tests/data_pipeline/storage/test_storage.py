@@ -18,9 +18,10 @@ import pytest
 from fsspec.implementations.dirfs import DirFileSystem
 from fsspec.implementations.local import LocalFileSystem
 
-from data_pipeline.dataset.manifest import DatasetError, Manifest, open_dataset
+from data_pipeline.dataset.manifest import DatasetError, open_dataset
 from data_pipeline.preparation.images import ImagePolicy, encode_png
 from data_pipeline.storage.base import Storage, StorageError, open_storage, storage_errors
+from tests.support.datasets import sequence_manifest, text_row
 from tests.support.s3 import S3Server
 
 BUCKET = "inkray-storage"
@@ -249,10 +250,10 @@ def test_a_dataset_that_does_not_fit_is_no_dataset(ray_cluster: None, tiny_disk:
     def noise(chunk: Chunk) -> tuple[list[Row], list[Rejected]]:
         rng = np.random.default_rng(chunk.number)
         image = encode_png(rng.integers(0, 255, (64, 256), np.uint8))
-        return [Row(f"{chunk.number}-{i}", image, 256, 64, "a") for i in range(chunk.inputs)], []
+        return [text_row(f"{chunk.number}-{i}", image, 256, 64, "a") for i in range(chunk.inputs)], []
 
     chunks = [Chunk("train", number, 20, None) for number in range(3)]
-    manifest = Manifest("noise", "sequence", ["a"], ImagePolicy(), {}, 0, {})
+    manifest = sequence_manifest("noise", ["a"], ImagePolicy())
     with pytest.raises(Exception) as raised:
         build_dataset(open_storage(tiny_disk), manifest, chunks, noise)
     assert str(user_error_in(raised.value)).startswith(f"No space left while writing '{tiny_disk}/train/part-0000")

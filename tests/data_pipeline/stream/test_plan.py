@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from data_pipeline.dataset.manifest import Extent, Manifest, Shard, Split
 from data_pipeline.preparation.images import ImagePolicy
 from data_pipeline.stream.plan import BatchRule, Plan, Position, RowGroups, Step, evaluation_plan, train_plan
+from tests.support.datasets import sequence_manifest
 
 Sample = tuple[int, int, int]  # shard, row group, row
 
@@ -28,8 +29,7 @@ class Run:
 
     @property
     def manifest(self) -> Manifest:
-        splits = {"train": Split(list(self.shards), 9)}
-        return Manifest("plan", "sequence", ["a"], ImagePolicy(64, 300, fixed_height=False), splits, 0, {})
+        return sequence_manifest("plan", ["a"], ImagePolicy(64, 300, fixed_height=False), {"train": Split(list(self.shards))})
 
     @property
     def plan(self) -> Plan:
@@ -222,9 +222,7 @@ def test_an_evaluation_goes_through_the_files_in_order(run: Run, world_size: int
 
 
 def test_row_groups_are_columns() -> None:
-    split = Split(
-        [Shard("a", [Extent(3, 40, 20, 50), Extent(2, 60, 30, 70)], 120, "a"), Shard("b", [Extent(1, 9)], 10, "b")], 1
-    )
+    split = Split([Shard("a", [Extent(3, 40, 20, 50), Extent(2, 60, 30, 70)], 120, "a"), Shard("b", [Extent(1, 9)], 10, "b")])
     groups = RowGroups.of(split, ImagePolicy(40, 64, fixed_height=False))
     assert [column.tolist() for column in (groups.shard, groups.index, groups.rows)] == [[0, 0, 1], [0, 1, 0], [3, 2, 1]]
     assert groups.height.tolist() == [32, 32, 48] and groups.width.tolist() == [64, 64, 32], "padded"

@@ -10,13 +10,16 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
-from data_pipeline.dataset.manifest import MAX_TOKENS, Dataset, Manifest, Split, open_dataset
-from data_pipeline.dataset.shards import Rejected, Row, write_shard
+from data_pipeline.dataset.manifest import Dataset
+from data_pipeline.dataset.shards import Rejected, Row
+from data_pipeline.dataset.token_targets import MAX_TOKENS
 from data_pipeline.preparation.build import Chunk, build_dataset
 from data_pipeline.preparation.images import ImagePolicy, encode_png
+from data_pipeline.preparation.target_survey import TextSurvey
 from data_pipeline.storage.base import open_storage
 from data_pipeline.stream import Batch, Position, StreamConfig
 from data_pipeline.stream import batch as batch_module
+from tests.support.datasets import sequence_manifest, text_row, write_sequence_dataset
 from tests.support.streams import CONFIG, train_stream
 from trainers.checkpoint.format import DataInfo
 
@@ -24,11 +27,7 @@ PIXELS = np.full((32, 40), 200, np.uint8)
 
 
 def dataset_of(folder: Path, *rows: Row) -> Dataset:
-    shard = write_shard(open_storage(folder), "train/part-00000.parquet", rows)
-    longest = max(len(row.text.split()) for row in rows)
-    manifest = Manifest("faults", "sequence", ["a"], ImagePolicy(32, 64), {"train": Split([shard], longest)}, 0, {})
-    (folder / "dataset.json").write_bytes(manifest.to_json())
-    return open_dataset(str(folder))
+    return write_sequence_dataset(folder, rows, ["a"], ImagePolicy(32, 64))
 
 
 def only_batch(dataset: Dataset, config: StreamConfig = CONFIG) -> Batch:
@@ -37,27 +36,27 @@ def only_batch(dataset: Dataset, config: StreamConfig = CONFIG) -> Batch:
 
 
 def row(name: str, image: bytes | None = None, tokens: int = 2) -> Row:
-    return Row(name, image or encode_png(PIXELS), 40, 32, " ".join("a" * tokens))
+    return text_row(name, image or encode_png(PIXELS), 40, 32, " ".join("a" * tokens))
 
 
 def test_a_text_of_a_million_tokens_is_its_rows_rejection_and_sizes_nothing(tmp_path: Path) -> None:
     dataset = dataset_of(tmp_path, row("long", tokens=1_000_000), row("short"))
     batch = only_batch(dataset)
     assert batch.errors == {"long": "1,000,000 tokens, more than the 4,096 allowed (stream.max_tokens)"}
-    assert batch.targets.shape[1] == 4 and batch.weights.sum() == 1
+    assert batch.targets["tokens"].shape[1] == 4 and batch.weights.sum() == 1
     assert DataInfo.of(dataset.manifest).max_length == MAX_TOKENS + MAX_TOKENS // 2 + 1
 
 
 def test_the_longest_text_that_is_allowed_is_a_target(tmp_path: Path) -> None:
     dataset = dataset_of(tmp_path, row("five", tokens=5), row("six", tokens=6))
     batch = only_batch(dataset, replace(CONFIG, max_tokens=5))
-    assert list(batch.errors) == ["six"] and batch.targets.shape[1] == 7
+    assert list(batch.errors) == ["six"] and batch.targets["tokens"].shape[1] == 7
 
 
 def test_preparation_rejects_a_text_that_is_too_long(ray_cluster: None, tmp_path: Path) -> None:
-    empty = Manifest("made up", "sequence", [], ImagePolicy(32, 64), {}, 0, {})
-    made = build_dataset(open_storage(tmp_path), empty, [Chunk("train", 0, 2, None)], long_and_short, max_tokens=4)
-    assert (made.split("train").rows, made.split("train").max_tokens, made.rejected) == (1, 2, 1)
+    empty, chunks = sequence_manifest("made up", [], ImagePolicy(32, 64)), [Chunk("train", 0, 2, None)]
+    made = build_dataset(open_storage(tmp_path), empty, chunks, long_and_short, survey=TextSurvey(max_tokens=4))
+    assert (made.split("train").rows, made.split("train").target_stats, made.rejected) == (1, {"max_tokens": 2}, 1)
     (rejected,) = pq.read_table(tmp_path / "rejected.parquet").to_pylist()
     assert (rejected["id"], rejected["reason"]) == ("long", "5 tokens, more than the 4 allowed")
 
@@ -84,7 +83,7 @@ def test_whatever_augmentation_raises_is_the_rows_rejection(
     monkeypatch.setattr(batch_module, "augment", augment)
     batch = only_batch(dataset_of(tmp_path, row("bad"), row("good")))
     assert list(batch.errors) == ["bad"] and batch.errors["bad"].startswith("cannot be augmented: ")
-    assert batch.weights.sum() == 1 and batch.targets.shape[1] == 4
+    assert batch.weights.sum() == 1 and batch.targets["tokens"].shape[1] == 4
 
 
 def test_what_decoders_raise_beyond_their_lists_is_the_rows_rejection(tmp_path: Path) -> None:

@@ -19,15 +19,16 @@ import ray
 from ray import cloudpickle
 
 from cluster.errors import UserError, user_error_in
-from data_pipeline.dataset.manifest import Dataset, DatasetError, Manifest, Split, open_dataset
-from data_pipeline.dataset.shards import Row, read_split, write_shard
+from data_pipeline.dataset.manifest import Dataset, DatasetError, open_dataset
+from data_pipeline.dataset.shards import read_split
 from data_pipeline.dataset.tokenizer import Tokenizer
 from data_pipeline.preparation.images import ImagePolicy, encode_png
-from data_pipeline.storage.base import StorageError, open_storage
+from data_pipeline.storage.base import StorageError
 from data_pipeline.stream import EvaluationStream, Position, StreamConfig
 from data_pipeline.stream.batch import Batch, pad_images
 from data_pipeline.stream.config import Execution
-from tests.support.streams import BATCH, CONFIG, digests, of_all_ranks, train_stream
+from tests.support.datasets import text_row, write_sequence_dataset
+from tests.support.streams import BATCH, CONFIG, digests, of_all_ranks, targets_of, train_stream
 
 
 @pytest.fixture(scope="module")
@@ -41,11 +42,8 @@ def two_epochs(dataset: Dataset) -> list[Batch]:
 
 
 def small_dataset(folder: Path, images: dict[str, bytes], texts: dict[str, str], charset: list[str]) -> Dataset:
-    rows = [Row(name, data, 40, 32, texts.get(name, "a b")) for name, data in images.items()]
-    shard = write_shard(open_storage(folder), "train/part-00000.parquet", rows)
-    manifest = Manifest("small", "sequence", charset, ImagePolicy(32, 64), {"train": Split([shard], 2)}, 0, {})
-    (folder / "dataset.json").write_bytes(manifest.to_json())
-    return open_dataset(str(folder))
+    rows = [text_row(name, data, 40, 32, texts.get(name, "a b")) for name, data in images.items()]
+    return write_sequence_dataset(folder, rows, charset, ImagePolicy(32, 64))
 
 
 def good_images(count: int) -> dict[str, bytes]:
@@ -68,7 +66,7 @@ def test_batches_are_what_they_say(dataset: Dataset, two_epochs: list[Batch]) ->
     for batch in two_epochs[:3]:
         assert batch.images.dtype == np.uint8 and batch.images.shape[:3] == (BATCH, 1, 64)
         assert batch.images.shape[3] % 32 == 0 and batch.images.shape[3] - batch.sizes[:, 1].max() < 32
-        assert [tokenizer.decode(row) for row in batch.targets] == batch.texts
+        assert [tokenizer.decode(row) for row in batch.targets["tokens"]] == batch.columns["text"]
         assert (batch.sizes[:, 0] == 64).all()
         for image, width in zip(batch.images, batch.sizes[:, 1], strict=True):
             assert (image[:, :, width:] == dataset.manifest.image.background).all()
@@ -78,7 +76,7 @@ def test_the_same_seed_gives_the_same_bytes_either_way(dataset: Dataset, two_epo
     again = list(train_stream(dataset, config=config).batches(Position(), 2))
     assert [batch.position for batch in again] == [batch.position for batch in two_epochs]
     assert [batch.images.tobytes() for batch in again] == [batch.images.tobytes() for batch in two_epochs]
-    assert [batch.targets.tobytes() for batch in again] == [batch.targets.tobytes() for batch in two_epochs]
+    assert [batch.targets["tokens"].tobytes() for batch in again] == [batch.targets["tokens"].tobytes() for batch in two_epochs]
 
 
 def test_an_image_is_augmented_anew_each_epoch(two_epochs: list[Batch]) -> None:
@@ -105,11 +103,12 @@ def test_a_resumed_run_goes_on_where_it_stopped(dataset: Dataset, two_epochs: li
 
 @pytest.mark.parametrize("world_size", [1, 2, 3])
 def test_an_evaluation_reads_every_row_once(dataset: Dataset, world_size: int, config: StreamConfig) -> None:
-    tokenizer = Tokenizer(dataset.manifest.charset)
     ids: list[str] = []
     weight = 0.0
     for rank in range(world_size):
-        stream = EvaluationStream(dataset, "train", tokenizer, config, batch_size=24, rank=rank, world_size=world_size)
+        stream = EvaluationStream(
+            dataset, "train", targets_of(dataset), config, batch_size=24, rank=rank, world_size=world_size
+        )
         for batch in stream.batches():
             ids += batch.ids
             weight += float(batch.weights.sum())
@@ -118,8 +117,8 @@ def test_an_evaluation_reads_every_row_once(dataset: Dataset, world_size: int, c
 
 
 def test_an_evaluation_may_have_a_rank_without_rows(dataset: Dataset) -> None:
-    tokenizer = Tokenizer(dataset.manifest.charset)
-    streams = [EvaluationStream(dataset, "val", tokenizer, CONFIG, batch_size=64, rank=r, world_size=2) for r in range(2)]
+    targets = targets_of(dataset)
+    streams = [EvaluationStream(dataset, "val", targets, CONFIG, batch_size=64, rank=r, world_size=2) for r in range(2)]
     batches = [list(stream.batches()) for stream in streams]
     assert [sum(len(batch.ids) for batch in part) for part in batches] == [40, 0]
 
@@ -133,8 +132,7 @@ def test_images_that_cannot_be_decoded_are_counted_and_not_fatal(ray_cluster: No
         "tall": encode_png(np.zeros((40, 40), np.uint8)),
     }
     dataset = small_dataset(tmp_path, good_images(6) | bad, {}, ["a", "b"])
-    tokenizer = Tokenizer(["a", "b"])
-    (batch,) = EvaluationStream(dataset, "train", tokenizer, CONFIG, batch_size=64).batches()
+    (batch,) = EvaluationStream(dataset, "train", targets_of(dataset), CONFIG, batch_size=64).batches()
     assert batch.errors.keys() == bad.keys()
     assert batch.errors["empty"] == "empty file" and "40x40" in batch.errors["tall"]
     weights = dict(zip(batch.ids, batch.weights, strict=True))
@@ -291,10 +289,8 @@ def test_a_slow_rank_changes_nothing(dataset: Dataset, two_epochs: list[Batch]) 
 
 
 def test_an_image_that_is_not_what_its_row_says_is_left_out(ray_cluster: None, tmp_path: Path) -> None:
-    rows = [Row("right", encode_png(np.zeros((32, 40), np.uint8)), 40, 32, "a")]
-    rows.append(Row("wrong", encode_png(np.zeros((32, 60), np.uint8)), 40, 32, "a"))
-    shard = write_shard(open_storage(tmp_path), "train/part-00000.parquet", rows)
-    manifest = Manifest("wrong", "sequence", ["a"], ImagePolicy(32, 64), {"train": Split([shard], 1)}, 0, {})
-    (tmp_path / "dataset.json").write_bytes(manifest.to_json())
-    (batch,) = train_stream(open_dataset(str(tmp_path))).batches(Position(), 1)
+    rows = [text_row("right", encode_png(np.zeros((32, 40), np.uint8)), 40, 32, "a")]
+    rows.append(text_row("wrong", encode_png(np.zeros((32, 60), np.uint8)), 40, 32, "a"))
+    dataset = write_sequence_dataset(tmp_path, rows, ["a"], ImagePolicy(32, 64))
+    (batch,) = train_stream(dataset).batches(Position(), 1)
     assert batch.errors == {"wrong": "60x32 pixels, its row says 40x32"}

@@ -16,19 +16,19 @@ import pytest
 
 from cluster.errors import UserError
 from data_pipeline.dataset.manifest import Dataset, open_dataset
-from data_pipeline.dataset.tokenizer import Tokenizer
 from data_pipeline.storage.base import StorageError, open_storage
 from data_pipeline.stream import Batch, CacheConfig, Costs, Position, StreamConfig, TrainStream
 from data_pipeline.stream.cache import SHARED_MEMORY, Cache, entry_key
 from data_pipeline.stream.retry import retried
 from tests.support.chaos import Faults, failing
 from tests.support.s3 import S3Server
+from tests.support.streams import targets_of
 
 CONFIG = StreamConfig(window_row_groups=2, storage_timeout_s=30, execution="threads")
 
 
 def train_stream(dataset: Dataset, config: StreamConfig) -> TrainStream:
-    return TrainStream(dataset, "train", Tokenizer(dataset.manifest.charset), config, seed=3, global_batch_size=32)
+    return TrainStream(dataset, "train", targets_of(dataset), config, seed=3, global_batch_size=32)
 
 
 def read(dataset: Dataset, config: StreamConfig, epochs: int = 1) -> list[Batch]:

@@ -9,11 +9,13 @@ import numpy as np
 import pytest
 
 from cluster.errors import UserError
-from data_pipeline.dataset.manifest import Dataset, Manifest, Split, open_dataset
-from data_pipeline.dataset.shards import Row, write_shard
+from data_pipeline.dataset.manifest import Dataset, Split, open_dataset
+from data_pipeline.dataset.shards import write_shard
+from data_pipeline.dataset.token_targets import TEXT_COLUMNS
 from data_pipeline.preparation.images import ImagePolicy, encode_png
 from data_pipeline.storage.base import open_storage
 from data_pipeline.stream import Costs, Position, StreamConfig
+from tests.support.datasets import sequence_manifest, text_row, write_sequence_dataset
 from tests.support.streams import CONFIG, digests, of_all_ranks, train_stream
 
 
@@ -23,12 +25,12 @@ def mixed_dataset(folder: Path) -> Dataset:
     rows = []
     for number in range(300):
         height, width = (int(size) for size in rng.integers(8, 201, 2))
-        rows.append(
-            Row(f"mixed-{number:03d}", encode_png(np.full((height, width), number % 250, np.uint8)), width, height, "a")
-        )
-    shards = [write_shard(open_storage(folder), f"train/part-{n:05d}.parquet", rows[n * 60 : n * 60 + 60]) for n in range(5)]
+        image = encode_png(np.full((height, width), number % 250, np.uint8))
+        rows.append(text_row(f"mixed-{number:03d}", image, width, height, "a"))
+    files = {f"train/part-{n:05d}.parquet": rows[n * 60 : n * 60 + 60] for n in range(5)}
+    shards = [write_shard(open_storage(folder), file, part, TEXT_COLUMNS) for file, part in files.items()]
     policy = ImagePolicy(200, 200, fixed_height=False)
-    manifest = Manifest("mixed", "sequence", ["a"], policy, {"train": Split(shards, 1)}, 0, {})
+    manifest = sequence_manifest("mixed", ["a"], policy, {"train": Split(shards, {"max_tokens": 1})})
     (folder / "dataset.json").write_bytes(manifest.to_json())
     return open_dataset(str(folder))
 
@@ -77,12 +79,10 @@ def test_what_does_not_fit_the_memory_is_said_before_it_is_read(ray_cluster: Non
     pixels = int(str(raised.value).partition("batch_pixels=")[2].partition(",")[0])
     assert len(list(train_stream(dataset, config=replace(CONFIG, memory_mb=1, batch_pixels=pixels)).batches(Position(), 1))) > 9
     images = {f"{n:03d}": encode_png(np.random.default_rng(n).integers(0, 255, (128, 512), np.uint8)) for n in range(64)}
-    rows = [Row(name, image, 512, 128, "a") for name, image in images.items()]
-    shard = write_shard(open_storage(tmp_path / "heavy"), "train/part-00000.parquet", rows)
-    assert len(shard.row_groups) == 2, "a row group holds at most 4 MiB of images"
-    manifest = Manifest("heavy", "sequence", ["a"], ImagePolicy(128, 512), {"train": Split([shard], 1)}, 0, {})
-    (tmp_path / "heavy" / "dataset.json").write_bytes(manifest.to_json())
+    rows = [text_row(name, image, 512, 128, "a") for name, image in images.items()]
+    heavy = write_sequence_dataset(tmp_path / "heavy", rows, ["a"], ImagePolicy(128, 512))
+    assert len(heavy.manifest.split("train").row_groups()) == 2, "a row group holds at most 4 MiB of images"
     with pytest.raises(
         UserError, match=r"a window of 2 row groups takes up to 4 MiB, more than 50% .* Set stream.window_row_groups=1"
     ):
-        train_stream(open_dataset(str(tmp_path / "heavy")), config=replace(CONFIG, memory_mb=6))
+        train_stream(heavy, config=replace(CONFIG, memory_mb=6))

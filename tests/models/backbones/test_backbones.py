@@ -165,7 +165,7 @@ def test_cells_are_those_of_an_image_alone(case: str) -> None:
         with torch.inference_mode():
             features = backbone(images(1, height, width))
         assert features.shape[:2] == (1, backbone.out_channels)
-        assert list(features.shape[2:]) == backbone.cells(torch.tensor([[height, width]]))[0].tolist(), (height, width)
+        assert list(features.shape[2:]) == backbone.feature_sizes(torch.tensor([[height, width]]))[0].tolist(), (height, width)
 
 
 @cases
@@ -190,7 +190,7 @@ def test_padded_batch_equals_members_alone(case: str, filler: int) -> None:
     for row, (height, width) in enumerate(sizes):
         batch[row, :, height:] = batch[row, :, :, width:] = (filler / 255 - 1) / -0.3
     with torch.inference_mode():
-        together, cells = backbone(batch, torch.tensor(sizes)), backbone.cells(torch.tensor(sizes)).tolist()
+        together, cells = backbone(batch, torch.tensor(sizes)), backbone.feature_sizes(torch.tensor(sizes)).tolist()
         for row, (height, width) in enumerate(sizes):
             alone = backbone(batch[row : row + 1, :, :height, :width])[0]
             rows, columns = cells[row]

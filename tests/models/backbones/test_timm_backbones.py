@@ -11,7 +11,7 @@ from torch import nn
 
 from models.backbones import build_backbone
 from models.backbones.base import Backbone
-from models.backbones.hub import impatient_hub
+from models.backbones.hub import hub_with_timeout
 from models.backbones.resnetv2 import ResNetV2Backbone
 from models.backbones.swin import SwinBackbone
 from models.backbones.timm_features import TimmFeatures
@@ -61,7 +61,7 @@ def check_maps(backbone: Backbone, down: int, right: int) -> None:
         with torch.no_grad():
             features = backbone(torch.rand(1, 1, height, width))
         assert features.shape == (1, 12, -(-height // down), -(-width // right))
-        assert backbone.cells(torch.tensor([[height, width], [1, 1]])).tolist() == [list(features.shape[2:]), [1, 1]]
+        assert backbone.feature_sizes(torch.tensor([[height, width], [1, 1]])).tolist() == [list(features.shape[2:]), [1, 1]]
 
 
 def check_gradients(backbone: Backbone) -> None:
@@ -149,10 +149,10 @@ def test_counts_of_whole_networks(name: str, neck: int | None, width: int, net: 
         ({"name": "resnetrs125"}, r"name: timm has no model 'resnetrs125'; the nearest are .*resnetrs152"),
         ({"name": "resnet18", "stride": 12}, r"stride: 'resnet18' has no stage of stride 12; it has 2, 4, 8, 16, 32$"),
         ({"name": "test_vit", "stride": 8}, r"stride: 'test_vit' has no stage of stride 8; it has 16$"),
-        ({"name": "test_vit3"}, r"name: 'test_vit3' does not take images of 64x64 pixels .* \{dynamic_img_size: true\}"),
-        ({"name": "resnet18", "options": {"depht": 3}}, r"options: 'resnet18' does not know one of depht: .*'depht'"),
+        ({"name": "test_vit3"}, r"name: 'test_vit3' does not accept images of 64x64 pixels .* \{dynamic_img_size: true\}"),
+        ({"name": "resnet18", "options": {"depht": 3}}, r"options: 'resnet18' rejects one of depht: .*'depht'"),
         ({"name": "resnet18", "options": {"in_chans": 3}}, r"options: in_chans follows from other settings"),
-        ({"name": "resnet18", "options": {"act_layer": "nosuch"}}, r"options: timm cannot build 'resnet18' so: "),
+        ({"name": "resnet18", "options": {"act_layer": "nosuch"}}, r"options: timm cannot build 'resnet18': "),
         ({"name": "nf_resnet26", "pretrained": True}, r"pretrained: the weights of 'nf_resnet26' .* set it to false"),
     ],
 )
@@ -164,7 +164,7 @@ def test_refused(settings: dict[str, Any], message: str) -> None:
 def test_silent_hub_is_not_asked_again(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(constants, "ENDPOINT", "http://127.0.0.1:9")
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
-    with pytest.raises(KeyError), impatient_hub():
+    with pytest.raises(KeyError), hub_with_timeout():
         assert constants.HF_HUB_OFFLINE
         raise KeyError
     assert not constants.HF_HUB_OFFLINE

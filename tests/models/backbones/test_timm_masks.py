@@ -60,7 +60,7 @@ def worst(backbone: TimmFeatures, filler: float = 3.0) -> float:
     """By how much features of a padded batch differ from those of its members alone, in shares of the largest."""
     images, sizes = padded(filler)
     with torch.inference_mode():
-        together, cells = backbone(images, sizes), backbone.cells(sizes).tolist()
+        together, cells = backbone(images, sizes), backbone.feature_sizes(sizes).tolist()
         found = []
         for row, (height, width) in enumerate(SIZES):
             alone = backbone(images[row : row + 1, :, :height, :width])[0]

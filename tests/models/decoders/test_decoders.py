@@ -13,8 +13,7 @@ from models.decoders import Decoder, TransformerDecoder, build_decoder
 from models.decoders.feed_forward import GatedFeedForward
 from models.decoders.transformer import TransformerDecoderLayer
 from models.errors import ModelConfigError
-from models.memory import Memory
-from models.spec import OutputSpec
+from models.types import Memory, OutputSpec
 from tests.support import decoders as check
 from tests.support.decoders import SPEC, DecoderContract, count, literal_values, random_memory, random_tokens, tiny_decoder
 

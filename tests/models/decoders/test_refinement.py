@@ -13,7 +13,7 @@ from models.decoders.masked_norm import MaskedBatchNorm
 from models.decoders.refinement import CoverageAttention, CoverageCache
 from models.decoders.transformer import TransformerDecoderLayer
 from models.layers.attention import MultiHeadAttention, probabilities
-from models.memory import Memory
+from models.types import Memory
 from tests.support import decoders as check
 from tests.support.decoders import MEMORIES, SIZE, SPEC, random_memory, random_tokens, tiny_decoder
 
@@ -51,7 +51,7 @@ def correction(coverage: CoverageAttention, below: Tensor, own: Tensor, step: in
 @pytest.mark.parametrize(("masked", "prefix"), MEMORIES)
 def test_a_pass_is_the_definition(masked: bool, prefix: int) -> None:
     decoder, memory = refined(), random_memory(3, masked, prefix)
-    attend = decoder.refiner.over(memory, torch.ones(3, 6, dtype=torch.bool))
+    attend = decoder.refiner.attend_all(memory, torch.ones(3, 6, dtype=torch.bool))
     queries = [torch.randn(3, 6, 8) for _ in decoder.layers]
     below: Tensor | None = None
     for layer, query in zip(decoder.layers, queries, strict=True):

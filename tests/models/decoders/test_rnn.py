@@ -11,7 +11,7 @@ from models.config import DecoderConfig, RnnConfig
 from models.decoders import Decoder, RnnDecoder, build_decoder
 from models.decoders.cells import LstmCell, NormedCell
 from models.errors import ModelConfigError
-from models.spec import OutputSpec
+from models.types import OutputSpec
 from tests.support.decoders import TINY, DecoderContract, count, literal_values, random_memory, random_tokens, tiny_decoder
 
 

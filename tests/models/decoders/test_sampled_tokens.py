@@ -7,10 +7,10 @@ import pytest
 import torch
 from torch import Tensor
 
-from models import ModelConfigError, OwnTokens, Recognizer, build_model, reverse_targets
+from models import ModelConfigError, Recognizer, SampledTokens, build_model, reverse_targets
 from models.decoders import Decoder
-from models.memory import Memory
 from models.summary.measure import total_loss
+from models.types import Memory
 from tests.support.configurations import SPEC, TINY, lively_model, random_images, random_targets
 from tests.support.decoders import SPEC as DECODER_SPEC
 from tests.support.decoders import TINY as DECODER
@@ -53,7 +53,7 @@ def test_the_answer_is_that_of_reading_token_by_token(decoder: Decoder, share: f
     tgt_in[2, 6:] = tgt_in[3, 3:] = DECODER_SPEC.pad_id
     mask = torch.rand(tgt_in.shape, generator=torch.Generator().manual_seed(1)) < share
     with torch.inference_mode():
-        answer = decoder.answer(tgt_in, memory, OwnTokens(mask, passes=LENGTH))
+        answer = decoder.decode_hidden(tgt_in, memory, SampledTokens(mask, passes=LENGTH))
         read, logits = step_by_step(decoder, memory, tgt_in, mask, DECODER_SPEC.pad_id)
         torch.testing.assert_close(answer.logits, logits, rtol=1e-9, atol=1e-9)
         torch.testing.assert_close(answer.logits, decoder(read, memory), rtol=1e-9, atol=1e-9)
@@ -69,28 +69,28 @@ def test_n_passes_are_right_for_n_positions(name: str) -> None:
     with torch.inference_mode():
         _, expected = step_by_step(decoder, memory, tgt_in, mask, DECODER_SPEC.pad_id)
         for passes in range(1, LENGTH):
-            logits = decoder.answer(tgt_in, memory, OwnTokens(mask, passes)).logits
+            logits = decoder.decode_hidden(tgt_in, memory, SampledTokens(mask, passes)).logits
             assert logits is not None
             torch.testing.assert_close(logits[:, : passes + 1], expected[:, : passes + 1], rtol=1e-9, atol=1e-9)
-        once = decoder.answer(tgt_in, memory, OwnTokens(mask, 1)).logits
+        once = decoder.decode_hidden(tgt_in, memory, SampledTokens(mask, 1)).logits
     assert once is not None and not torch.allclose(once, expected), "one pass is not free running"
 
 
 def test_no_own_tokens_are_the_truth_to_the_bit(decoder: Decoder) -> None:
     memory, tgt_in = random_memory(3), random_tokens(3, 6)
     expected = decoder(tgt_in, memory)
-    told = decoder.answer(tgt_in, memory)
+    told = decoder.decode_hidden(tgt_in, memory)
     assert torch.equal(told.logits, expected) and told.hidden.shape == (3, 6, decoder.out_dim)  # type: ignore[arg-type,union-attr]
-    nowhere = decoder.answer(tgt_in, memory, OwnTokens(torch.zeros_like(tgt_in, dtype=torch.bool)))
+    nowhere = decoder.decode_hidden(tgt_in, memory, SampledTokens(torch.zeros_like(tgt_in, dtype=torch.bool)))
     torch.testing.assert_close(nowhere.logits, expected)
     torch.testing.assert_close(nowhere.hidden, told.hidden)
 
 
-def gradients(decoder: Decoder, half: bool, memory: Memory, tgt_in: Tensor, own: OwnTokens | None) -> dict[str, Tensor]:
+def gradients(decoder: Decoder, half: bool, memory: Memory, tgt_in: Tensor, own: SampledTokens | None) -> dict[str, Tensor]:
     """Of every parameter, by name, and the logits."""
     decoder.zero_grad()
     with torch.autocast("cpu", torch.bfloat16, enabled=half):  # which keeps weights as it has cast them
-        logits = decoder.answer(tgt_in, memory, own).logits
+        logits = decoder.decode_hidden(tgt_in, memory, own).logits
     assert logits is not None
     logits.float().square().mean().backward()
     found = {name: parameter.grad for name, parameter in decoder.named_parameters()}
@@ -100,7 +100,7 @@ def gradients(decoder: Decoder, half: bool, memory: Memory, tgt_in: Tensor, own:
 @pytest.mark.parametrize("half", [False, True], ids=["float32", "bfloat16"])
 def test_every_parameter_gets_the_gradient_of_what_was_read(decoder: Decoder, half: bool) -> None:
     memory, tgt_in = random_memory(3), random_tokens(3, LENGTH)
-    found = gradients(decoder, half, memory, tgt_in, OwnTokens(torch.ones_like(tgt_in, dtype=torch.bool), LENGTH))
+    found = gradients(decoder, half, memory, tgt_in, SampledTokens(torch.ones_like(tgt_in, dtype=torch.bool), LENGTH))
     never = torch.tensor([DECODER_SPEC.bos_id, DECODER_SPEC.pad_id])
     chosen = found["logits"].index_fill(-1, never, -torch.inf).argmax(-1)
     told = gradients(decoder, half, memory, torch.cat([tgt_in[:, :1], chosen[:, :-1]], 1), None)
@@ -123,7 +123,7 @@ def test_recognizers_read_their_own_in_each_direction(structure: str, direction:
     tgt_in[1, 5:] = torch.tensor([SPEC.eos_id, SPEC.pad_id, SPEC.pad_id])
     mask = torch.ones_like(tgt_in, dtype=torch.bool)
     with torch.inference_mode():
-        output = model(images, tgt_in, sizes, OwnTokens(mask, passes=8))
+        output = model(images, tgt_in, sizes, SampledTokens(mask, passes=8))
         memory = model.encode(images, sizes)
         read, logits = step_by_step(model.decoder, memory, tgt_in, mask, SPEC.pad_id)
         torch.testing.assert_close(output.logits, logits, rtol=1e-4, atol=1e-4)
@@ -141,9 +141,9 @@ def test_free_running_is_greedy_decoding(structure: str) -> None:
     specials = [SPEC.bos_id, SPEC.eos_id, SPEC.pad_id]
     model.decoder.get_parameter("head.bias").data[specials] = -1e4  # texts that go on
     images, tgt_in = random_images(model, 3), random_targets(3, 9)
-    own = OwnTokens(torch.ones_like(tgt_in, dtype=torch.bool), passes=9)
+    own = SampledTokens(torch.ones_like(tgt_in, dtype=torch.bool), passes=9)
     with torch.inference_mode():
-        logits = model(images, tgt_in, own=own).logits
+        logits = model(images, tgt_in, sampled=own).logits
         greedy = model.generate(images).token_ids
     assert torch.equal(logits.argmax(-1), greedy[:, :9]) and not torch.equal(greedy[:, :8], tgt_in[:, 1:])
 
@@ -154,8 +154,8 @@ def test_images_are_encoded_once(structure: str) -> None:
     calls: list[int] = []
     model.backbone.register_forward_hook(lambda module, inputs, output: calls.append(1))
     tgt_in = random_targets(2, 6)
-    own = OwnTokens(torch.ones_like(tgt_in, dtype=torch.bool), passes=3)
-    total_loss(model(random_images(model, 2), tgt_in, own=own), tgt_in).backward()
+    own = SampledTokens(torch.ones_like(tgt_in, dtype=torch.bool), passes=3)
+    total_loss(model(random_images(model, 2), tgt_in, sampled=own), tgt_in).backward()
     assert len(calls) == 1
     assert all(parameter.grad is not None for parameter in model.parameters())
 
@@ -163,7 +163,7 @@ def test_images_are_encoded_once(structure: str) -> None:
 def test_what_does_not_fit_is_refused() -> None:
     model = build_model(TINY["small"](), SPEC)
     images, tgt_in = random_images(model, 2), random_targets(2, 6)
-    with pytest.raises(ModelConfigError, match=r"own\.mask: must be a tensor of bool \(2, 6\).*\(2, 5\)"):
-        model(images, tgt_in, own=OwnTokens(torch.ones(2, 5, dtype=torch.bool)))
-    with pytest.raises(ModelConfigError, match=r"own\.passes: must be 1 or more, not 0"):
-        model(images, tgt_in, own=OwnTokens(torch.ones(2, 6, dtype=torch.bool), 0))
+    with pytest.raises(ModelConfigError, match=r"sampled\.mask: must be a tensor of bool \(2, 6\).*\(2, 5\)"):
+        model(images, tgt_in, sampled=SampledTokens(torch.ones(2, 5, dtype=torch.bool)))
+    with pytest.raises(ModelConfigError, match=r"sampled\.passes: must be 1 or more, not 0"):
+        model(images, tgt_in, sampled=SampledTokens(torch.ones(2, 6, dtype=torch.bool), 0))

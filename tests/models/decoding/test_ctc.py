@@ -26,7 +26,7 @@ from models import (
     check_decoding,
 )
 from models.decoding.ctc import best_path, prefix_beam_search
-from models.memory import Memory
+from models.types import Memory
 from tests.models.decoding.test_grammar import is_balanced
 
 BLANK, EOS, PAD = 3, 1, 0
@@ -143,7 +143,7 @@ def test_best_unbalanced_text_where_there_is_no_other() -> None:
     logits[0, 0, 2] = 50.0  # one group is opened, the beam has no room for another text
     generation = prefix_beam_search(logits, torch.tensor([1]), Decoding("beam", beam_size=1, balanced=True), PAIRS)
     assert generation.token_ids.tolist() == [[2, EOS]]
-    with pytest.raises(ModelConfigError, match=r"decoding\.balanced.*no groups"):
+    with pytest.raises(ModelConfigError, match=r"decoding\.balanced.*balance groups"):
         prefix_beam_search(logits, torch.tensor([1]), Decoding("beam", balanced=True), LETTERS)
 
 

@@ -124,7 +124,7 @@ def test_attention_is_that_of_the_last_layer(structure: str) -> None:
     # What looks at a class token, looks at no place.
     assert (looked[emitted] > 0).all() if memory.prefix else torch.allclose(looked[emitted], torch.ones(1))
     assert looked[~emitted].abs().sum() == 0
-    rows, columns = model.backbone.cells(sizes)[1].tolist()
+    rows, columns = model.backbone.feature_sizes(sizes)[1].tolist()
     assert columns < memory.size[1] and (rows < memory.size[0] or memory.size[0] == 1)
     assert generation.attention[1, :, rows:].abs().sum() == generation.attention[1, :, :, columns:].abs().sum() == 0
 

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from models import Decoding, ModelConfigError, OutputSpec
 from models.decoding.beam import beam_decode
-from models.decoding.grammar import WholeTexts, build_grammar, right_to_left, without_groups
+from models.decoding.grammar import CompleteTexts, build_grammar, right_to_left, without_groups
 from models.decoding.greedy import greedy_decode
 from tests.support.random_decoder import GROUPS, SMALL, RandomDecoder, random_memory
 
@@ -54,7 +54,7 @@ def test_every_text_is_whole(seed: int, limit: int, reverse: bool) -> None:
 @given(st.lists(st.integers(0, 100), min_size=10, max_size=10), st.integers(1, 10))
 def test_exactly_what_leads_to_whole_texts_is_allowed(choices: list[int], limit: int) -> None:
     """A token is allowed if and only if a whole text of at most `limit` tokens begins with what it makes."""
-    grammar = WholeTexts(GROUPS, 1, limit, torch.device("cpu"))
+    grammar = CompleteTexts(GROUPS, 1, limit, torch.device("cpu"))
     text: list[int] = []
     for t in range(limit):
         allowed = (grammar.restrict(torch.zeros(1, GROUPS.num_classes), limit - t) == 0)[0].nonzero()[:, 0].tolist()
@@ -104,6 +104,6 @@ def test_balanced_needs_groups() -> None:
 
 
 def test_whole_texts_without_groups() -> None:
-    grammar = WholeTexts(without_groups(GROUPS), 1, 2, torch.device("cpu"))
+    grammar = CompleteTexts(without_groups(GROUPS), 1, 2, torch.device("cpu"))
     allowed = [(grammar.restrict(torch.zeros(1, 9), remaining) == 0)[0].nonzero()[:, 0].tolist() for remaining in (2, 1)]
     assert allowed == [[1, 3, 4, 5, 6, 7, 8], [1]]

@@ -27,13 +27,12 @@ from models import (
     SmallCnnConfig,
     build_model,
 )
-from models.decoders.directions import both_ways, left_to_right
+from models.decoders.directions import bidirectional, left_to_right, reverse_targets
 from models.decoding import decode, rescoring
 from models.decoding.beam import beam_search
 from models.decoding.grammar import right_to_left
-from models.heads.ctc import NoCtcHead
-from models.memory import Memory
-from models.output import reverse_targets
+from models.heads.off import NoHead
+from models.types import Memory
 from tests.models.decoding.test_grammar import check_rows
 from tests.support.random_decoder import GROUPS, RandomDecoder, image_of, random_memory, text_log_prob
 
@@ -58,9 +57,9 @@ class RandomCtc(nn.Module):
         return torch.randn((6, SPEC.num_classes), generator=torch.Generator().manual_seed(self.seed))
 
 
-def recognizer(seed: int, ctc: nn.Module | None = None, directions: Callable[..., object] = both_ways) -> Recognizer:
+def recognizer(seed: int, ctc: nn.Module | None = None, directions: Callable[..., object] = bidirectional) -> Recognizer:
     """What decoding needs of a recognizer."""
-    head = ctc or NoCtcHead(CtcConfig(), 6, SPEC)
+    head = ctc or NoHead(CtcConfig(), 6, SPEC, outputs=2)
     model = SimpleNamespace(decoder=RandomDecoder(SPEC, seed), ctc=head, directions=directions, output_spec=SPEC)
     return cast(Recognizer, model)
 

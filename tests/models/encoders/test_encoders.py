@@ -12,7 +12,7 @@ from models.encoders import BiLstmEncoder, Encoder, NoEncoder, TransformerEncode
 from models.errors import ModelConfigError
 from models.layers.initialization import INITIALIZERS
 from models.layers.padding import columns_mask
-from models.memory import Memory
+from models.types import Memory
 
 TINY = EncoderConfig(
     embed_dim=12, depth=3, num_heads=3, mlp_dim=10, position_rows=4, position_columns=9, bilstm=BiLstmConfig(hidden_dim=5)

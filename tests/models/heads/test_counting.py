@@ -5,8 +5,9 @@ from dataclasses import replace
 import pytest
 import torch
 
-from models import CountingConfig, Memory, Output, OutputSpec, build_model
-from models.heads.counting import LinearCountingHead, build_counting_head
+from models import CountingConfig, Memory, ModelOutput, OutputSpec, build_model
+from models.heads import build_head
+from models.heads.counting import LinearCountingHead
 from tests.support.configurations import SPEC as MODEL_SPEC
 from tests.support.configurations import random_images, random_targets, tiny_small
 from trainers.tasks.losses import LossConfig, Targets, sequence_loss
@@ -26,7 +27,7 @@ def targets(weights: tuple[int, int] = (1, 1), pad_counts: bool = False) -> Targ
 @pytest.mark.parametrize("prefix", [0, 1])
 def test_counts_are_sums_of_chances_over_the_places_that_are_image(prefix: int) -> None:
     torch.manual_seed(0)
-    head = build_counting_head(CountingConfig("linear"), 3, SPEC)
+    head = build_head("counting", CountingConfig("linear"), 3, SPEC)
     assert isinstance(head, LinearCountingHead)
     tokens, mask = torch.randn(2, prefix + 6, 3), torch.ones(2, prefix + 6, dtype=torch.bool)
     mask[1, prefix + 4 :] = False
@@ -54,10 +55,10 @@ def test_the_loss_by_hand() -> None:
 
 def test_it_is_a_term_of_the_loss_with_its_weight() -> None:
     logits, counts = torch.randn(2, 4, 6), torch.rand(2, 6)
-    with_it = sequence_loss(Output(logits, counts=counts), targets(), SPEC, LossConfig(counting_weight=0.3))
-    without = sequence_loss(Output(logits), targets(), SPEC, LossConfig())
+    with_it = sequence_loss(ModelOutput(logits, counts=counts), targets(), SPEC, LossConfig(counting_weight=0.3))
+    without = sequence_loss(ModelOutput(logits), targets(), SPEC, LossConfig())
     assert float(with_it - without) == pytest.approx(0.3 * float(counting_loss(counts, targets(), SPEC)), rel=1e-4)
-    half = sequence_loss(Output(logits, counts=counts.half()), targets(), SPEC, LossConfig(counting_weight=0.3))
+    half = sequence_loss(ModelOutput(logits, counts=counts.half()), targets(), SPEC, LossConfig(counting_weight=0.3))
     assert half.dtype == torch.float32 and float(half) == pytest.approx(float(with_it), rel=1e-3)
 
 

@@ -8,7 +8,16 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from models import CtcConfig, ModelConfig, ModelConfigError, Output, OutputSpec, OwnTokens, StructureConfig, build_model
+from models import (
+    CtcConfig,
+    ModelConfig,
+    ModelConfigError,
+    ModelOutput,
+    OutputSpec,
+    SampledTokens,
+    StructureConfig,
+    build_model,
+)
 from tests.support.configurations import SPEC as MODEL_SPEC
 from tests.support.configurations import TINY, random_images, random_targets, tiny_small
 from trainers.tasks.losses import LossConfig, Targets, sequence_loss
@@ -55,8 +64,8 @@ def test_the_loss_is_the_cross_entropy_of_the_levels_over_the_tokens() -> None:
     loss.backward()
     assert logits.grad is not None and not logits.grad[2].any() and not logits.grad[1, 2:].any()
     words = torch.randn(3, 8, 8)
-    with_it = sequence_loss(Output(words, levels=logits), truth, SPEC, LossConfig(structure_weight=0.4))
-    without = sequence_loss(Output(words), truth, SPEC, LossConfig())
+    with_it = sequence_loss(ModelOutput(words, levels=logits), truth, SPEC, LossConfig(structure_weight=0.4))
+    without = sequence_loss(ModelOutput(words), truth, SPEC, LossConfig())
     assert float((with_it - without).detach()) == pytest.approx(0.4 * by_hand, rel=1e-4)
 
 
@@ -71,12 +80,12 @@ def test_levels_come_from_the_states_that_the_logits_come_from(structure: str) -
     output = model(images, tgt_in)
     assert len(calls) == 1, "the decoder runs once"
     assert output.levels.shape == (2, 6, 3)
-    told = model.decoder.answer(tgt_in, model.encode(images))
+    told = model.decoder.decode_hidden(tgt_in, model.encode(images))
     assert told.hidden is not None
     torch.testing.assert_close(output.logits, head(told.hidden))
     torch.testing.assert_close(output.levels, model.structure(told.hidden))
-    own = OwnTokens(torch.ones_like(tgt_in, dtype=torch.bool), passes=6)
-    free = model(images, tgt_in, own=own)
+    own = SampledTokens(torch.ones_like(tgt_in, dtype=torch.bool), passes=6)
+    free = model(images, tgt_in, sampled=own)
     assert free.levels.shape == (2, 6, 3) and not torch.equal(free.levels, output.levels)
 
 
@@ -108,9 +117,9 @@ def test_it_learns_levels() -> None:
 
 
 def test_without_a_decoder_or_groups_it_is_refused() -> None:
-    with pytest.raises(ModelConfigError, match=r"model\.structure\.head: nesting reads .* model\.decoder\.name is none"):
+    with pytest.raises(ModelConfigError, match=r"model\.structure\.head: nesting needs .* model\.decoder\.name is none"):
         build_model(replace(nesting(name="none"), ctc=CtcConfig("linear")), MODEL_SPEC)
-    with pytest.raises(ModelConfigError, match=r"model\.structure\.head: nesting, but the vocabulary names no groups"):
+    with pytest.raises(ModelConfigError, match=r"model\.structure\.head: nesting, but the vocabulary defines no groups"):
         build_model(nesting(), replace(MODEL_SPEC, open_ids=(), close_ids=()))
     with pytest.raises(ModelConfigError, match=r"model\.structure\.max_level: .* 1 or more, not 0"):
         build_model(replace(tiny_small(), structure=StructureConfig("nesting", 0)), MODEL_SPEC)

@@ -8,7 +8,14 @@ from torch import Tensor
 
 from models.config import AttentionOutput, AttentionScale
 from models.errors import ModelConfigError
-from models.layers.attention import ATTENTION_OUTPUTS, PRODUCTS_UP_TO, MultiHeadAttention, attend, attention_scale, head_width
+from models.layers.attention import (
+    ATTENTION_OUTPUTS,
+    MAX_EXPLICIT_SCORES,
+    MultiHeadAttention,
+    attend,
+    attention_scale,
+    head_width,
+)
 
 DIM, SOURCE_DIM, HEADS = 12, 5, 3
 MASK = torch.tensor([[True, True, True, False], [True, True, False, False]])[:, None, None]
@@ -112,7 +119,7 @@ def test_attention_that_trains_in_bf16_is_that_of_float32(mask: Tensor | None, i
 
 def test_attention_to_very_many_keys_keeps_no_scores() -> None:
     queries = torch.randn(1, 1, 2, 8, dtype=torch.bfloat16, requires_grad=True)
-    keys = torch.randn(1, 1, PRODUCTS_UP_TO // 2 + 1, 8, dtype=torch.bfloat16)
+    keys = torch.randn(1, 1, MAX_EXPLICIT_SCORES // 2 + 1, 8, dtype=torch.bfloat16)
     assert "Softmax" not in _ancestors(attend(queries, keys, keys))
     assert "Softmax" in _ancestors(attend(queries, keys[:, :, :5], keys[:, :, :5]))
 

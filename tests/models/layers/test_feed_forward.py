@@ -10,7 +10,7 @@ from torch import nn
 from models.layers.activations import ACTIVATIONS
 from models.layers.feed_forward import (
     ENCODER_FEED_FORWARDS,
-    OVER_THE_MAP,
+    SPATIAL_FEED_FORWARDS,
     ConvMapFeedForward,
     LinearMapFeedForward,
     SeparableMapFeedForward,
@@ -69,7 +69,7 @@ def test_what_sees_its_neighbours(kind: Any) -> None:
     other = x.clone()
     other[:, 7] += 1  # the middle of the map
     changed = (feed_forward(x, SIZE, None) != feed_forward(other, SIZE, None)).any(2)[0].sum()
-    assert (changed > 1) == (kind in OVER_THE_MAP)
+    assert (changed > 1) == (kind in SPATIAL_FEED_FORWARDS)
 
 
 @pytest.mark.parametrize("kind", KINDS)

@@ -9,10 +9,10 @@ from torch import Tensor, nn
 
 from models.config import EncoderConfig
 from models.encoders import build_encoder
-from models.encoders.attention import SeparateProjections, SharedProjection
 from models.errors import ModelConfigError
 from models.layers.attention import MultiHeadAttention
-from models.layers.repulsion import REPULSIONS, check_repulsion, head_repulsion, likeness
+from models.layers.projections import SeparateProjections, SharedProjection
+from models.layers.repulsion import REPULSIONS, check_repulsion, head_repulsion, kernel_similarity
 
 
 def test_definition() -> None:
@@ -22,22 +22,22 @@ def test_definition() -> None:
     squares = torch.stack([(heads[i] - heads[j]).square().sum() for i, j in pairs])
     orthogonal = torch.stack([heads[i].square().sum() + heads[j].square().sum() for i, j in pairs])
     expected = torch.exp(-squares * math.log(4) / orthogonal.median()).mean()
-    torch.testing.assert_close(likeness(heads), expected)
+    torch.testing.assert_close(kernel_similarity(heads), expected)
 
 
 @pytest.mark.parametrize("heads", [2, 3, 8])
 @pytest.mark.parametrize("scale", [0.01, 1.0, 100.0])
 def test_extremes(heads: int, scale: float) -> None:
-    assert likeness(scale * torch.ones(heads, 9)).item() == 1
-    assert likeness(scale * (torch.ones(heads, 9) + 1e-3 * torch.randn(heads, 9))).item() == pytest.approx(1, abs=1e-3)
-    assert likeness(scale * torch.eye(9)[:heads]).item() == pytest.approx(1 / heads)
+    assert kernel_similarity(scale * torch.ones(heads, 9)).item() == 1
+    assert kernel_similarity(scale * (torch.ones(heads, 9) + 1e-3 * torch.randn(heads, 9))).item() == pytest.approx(1, abs=1e-3)
+    assert kernel_similarity(scale * torch.eye(9)[:heads]).item() == pytest.approx(1 / heads)
     opposed = torch.eye(9)[:1].repeat(2, 1) * torch.tensor([[1.0], [-1.0]])
-    assert 0 <= likeness(scale * opposed).item() < 0.5
+    assert 0 <= kernel_similarity(scale * opposed).item() < 0.5
 
 
 def test_heads_at_random_are_nearly_orthogonal() -> None:
     torch.manual_seed(0)
-    assert likeness(torch.randn(8, 4000)).item() == pytest.approx(1 / 8, abs=0.005)
+    assert kernel_similarity(torch.randn(8, 4000)).item() == pytest.approx(1 / 8, abs=0.005)
 
 
 @pytest.mark.parametrize("count", [2, 4])
@@ -49,7 +49,7 @@ def test_descending_it_drives_near_heads_apart(count: int) -> None:
     optimizer = torch.optim.SGD([heads], 5.0)
     values, distances = [], []
     for _ in range(40):
-        value = likeness(heads)
+        value = kernel_similarity(heads)
         values.append(value.item())
         distances.append((heads[0] - heads[1]).norm().item())
         optimizer.zero_grad()
@@ -61,7 +61,7 @@ def test_descending_it_drives_near_heads_apart(count: int) -> None:
 
 def test_equal_heads_give_a_finite_gradient() -> None:
     heads = torch.ones(3, 4, requires_grad=True)
-    likeness(heads).backward()
+    kernel_similarity(heads).backward()
     assert heads.grad is not None and heads.grad.isfinite().all()
 
 
@@ -96,9 +96,10 @@ def test_mean_over_the_attentions_of_a_model(projections: Any) -> None:
     encoder: Any = build_encoder(EncoderConfig(embed_dim=16, num_heads=4, mlp_dim=8, depth=3, projections=projections))
     decoder = MultiHeadAttention(16, 12, 4, 4, 0.5, 0.0)
     model = nn.ModuleList([encoder, decoder])
-    parts = [likeness(layer.attention.project.head_parameters()) for layer in encoder.layers]
+    parts = [kernel_similarity(layer.attention.project.head_parameters()) for layer in encoder.layers]
     maps = (decoder.query, decoder.key, decoder.value)
-    parts.append(likeness(torch.stack([torch.cat([m.weight[4 * h : 4 * h + 4].flatten() for m in maps]) for h in range(4)])))
+    heads = [torch.cat([m.weight[4 * h : 4 * h + 4].flatten() for m in maps]) for h in range(4)]
+    parts.append(kernel_similarity(torch.stack(heads)))
     value = head_repulsion(model)
     torch.testing.assert_close(value, torch.stack(parts).mean())
     assert 0 < value.item() < 1

@@ -62,7 +62,7 @@ def test_mistakes(args: list[str], message: str) -> None:
 @pytest.mark.parametrize(
     ("args", "message"),
     [
-        (["satrn_small", "--tokens", "0"], "no whole number from 1"),
+        (["satrn_small", "--tokens", "0"], "not a whole number from 1"),
         ([], "give a CONFIG, or --all"),
         (["satrn_small", "--all"], "give a CONFIG, or --all"),
     ],

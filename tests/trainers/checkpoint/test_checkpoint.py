@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 import timm
 import torch
+from trainers.prediction.decoding_options import decoding_of
 
 from cluster.errors import UserError
 from data_pipeline.dataset.tokenizer import Tokenizer
@@ -29,9 +30,8 @@ from trainers.checkpoint.format import (
     load_checkpoint,
     load_trainer_state,
 )
-from trainers.config.train import load_config
+from trainers.config.load import load_config
 from trainers.engine.step import TrainStep
-from trainers.prediction.decoding_options import decoding_of
 from trainers.tasks.sequence import SequenceTask
 
 TOKENIZER = Tokenizer(["a", "b"])
@@ -90,7 +90,7 @@ def test_a_checkpoint_is_loaded_without_asking_for_pretrained_weights(tmp_path: 
     assert loaded.config.model.backbone.timm.pretrained, "what it was trained from stays known"
     assert torch.equal(loaded.model.backbone.net.conv1[0].weight, model.backbone.net.conv1[0].weight)  # type: ignore[union-attr,index]
     assert decoding_of(str(tmp_path), ["decoding.method=beam"]).method == "beam"
-    with pytest.raises(UserError, match=r"model\.backbone\.timm\.pretrained.*not to be had"):
+    with pytest.raises(UserError, match=r"model\.backbone\.timm\.pretrained.*cannot load the weights"):
         build_recognizer(loaded.config, loaded.task, DATA, pretrained=True)
 
 
@@ -117,7 +117,7 @@ def test_a_checkpoint_that_is_not_whole_is_one_message(tmp_path: Path, name: str
     ("name", "old", "new"),
     [
         ("vocab.json", '"b"', '"c"'),
-        ("data.json", '"colour": "gray"', '"colour": "red"'),
+        ("data.json", '"color": "gray"', '"color": "red"'),
         ("data.json", '"background": 255', '"background": 999'),
         ("data.json", '"height": 64', '"height": "x"'),
         ("data.json", '"max_length": 8', '"max_length": 0'),

@@ -21,7 +21,7 @@ from trainers.checkpoint.format import build_recognizer
 from trainers.checkpoint.vocabulary_transfer import carry_rows, shared_ids, vocabulary_axes
 from trainers.checkpoint.warm_start import initialise
 from trainers.config.init import InitConfig
-from trainers.config.train import load_config
+from trainers.config.load import load_config
 from trainers.tasks.sequence import SequenceTask
 
 OLD = Tokenizer(["a", "b", "c", "d"])

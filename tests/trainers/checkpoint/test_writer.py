@@ -27,10 +27,10 @@ from trainers.checkpoint.format import (
     find_checkpoint,
     whole_checkpoints,
 )
-from trainers.checkpoint.writer import CheckpointWriter, newest_whole
+from trainers.checkpoint.writer import CheckpointWriter, latest_complete
 from trainers.config.checkpoint import CheckpointConfig
 from trainers.config.criterion import Mode
-from trainers.config.train import load_config, to_yaml
+from trainers.config.load import load_config, to_yaml
 
 DATA = DataInfo("letters", "sha256:0", "", ImagePolicy(64, 64), 8)
 
@@ -84,7 +84,7 @@ def test_the_best_and_the_last_stay(start: Start) -> None:
         assert writer.wait(60)
         assert max(steps_of(run)) == step
     assert steps_of(run) == [2, 4, 6] and len(told.of("checkpoint")) == 6 and not told.of("warning")
-    found = newest_whole(run, pytest.fail)
+    found = latest_complete(run, pytest.fail)
     assert found is not None
     name, state = found
     assert name.startswith(f"{PREFIX}0000006") and state.position == Position(0, 6) and state.step["steps"] == 6
@@ -108,7 +108,7 @@ def test_a_part_that_was_left_is_no_checkpoint_and_is_cleared_away(start: Start)
     orphan = run.child(f"{PREFIX}0000002-b")
     snapshot(2).write(orphan)
     orphan.child(WHOLE).delete()
-    found = newest_whole(run, pytest.fail)
+    found = latest_complete(run, pytest.fail)
     assert found is not None and found[0] == f"{PREFIX}0000001-a"
     writer.submit(snapshot(3, 0.5))
     assert writer.wait(60)
@@ -125,13 +125,13 @@ def test_a_damaged_checkpoint_gives_way_to_the_one_before(file: str, tmp_path: P
     content[-20] ^= 1  # one bit
     damaged.write_bytes(content)
     told: list[str] = []
-    found = newest_whole(run, told.append)
+    found = latest_complete(run, told.append)
     assert found is not None and found[0] == f"{PREFIX}0000001-a" and found[1].step["steps"] == 1
     assert len(told) == 1 and "damaged" in told[0] and file in told[0]
     (tmp_path / f"{PREFIX}0000001-a" / file).write_bytes(b"no")
     with pytest.raises(CheckpointError, match=r"All 2 checkpoints .* are damaged"):
-        newest_whole(run, told.append)
-    assert newest_whole(open_storage(tmp_path / "empty"), pytest.fail) is None
+        latest_complete(run, told.append)
+    assert latest_complete(open_storage(tmp_path / "empty"), pytest.fail) is None
 
 
 def test_storage_that_is_gone_for_a_while_loses_nothing(start: Start, tmp_path: Path) -> None:
@@ -179,7 +179,7 @@ def test_trainer_state_that_would_run_code_is_refused(tmp_path: Path) -> None:
     run = open_storage(tmp_path)
     bad.write(run.child(f"{PREFIX}0000001-a"))
     with pytest.raises(Exception, match=r"(?i)weights.only") as caught:
-        newest_whole(run, pytest.fail)
+        latest_complete(run, pytest.fail)
     assert not isinstance(caught.value, UserError)
 
 
@@ -200,12 +200,12 @@ def test_what_was_just_written_stays_though_a_damaged_one_is_newer(start: Start,
         snapshot(step).write(run.child(f"{PREFIX}{step:07d}-a"))
     (tmp_path / "run" / f"{PREFIX}0002000-a" / WEIGHTS).write_bytes(b"no")
     told: list[str] = []
-    found = newest_whole(run, told.append)
+    found = latest_complete(run, told.append)
     assert found is not None and found[1].step["steps"] == 1000
     writer, run, _ = start()
     writer.submit(snapshot(1500))
     assert writer.wait(60) and steps_of(run) == [1500, 2000]
-    found = newest_whole(run, told.append)
+    found = latest_complete(run, told.append)
     assert found is not None and found[1].step["steps"] == 1500
 
 
@@ -213,7 +213,7 @@ def test_a_mark_that_was_cut_short_is_no_checkpoint_and_ends_no_thread(start: St
     writer, run, told = start()
     snapshot(1).write(run.child(f"{PREFIX}0000001-a"))
     (tmp_path / "run" / f"{PREFIX}0000001-a" / WHOLE).write_bytes(b"")
-    assert newest_whole(run, pytest.fail) is None
+    assert latest_complete(run, pytest.fail) is None
     for step in (2, 3):
         writer.submit(snapshot(step))
         assert writer.wait(60)
@@ -296,7 +296,7 @@ def test_steps_are_ordered_as_numbers(start: Start) -> None:
     assert steps_of(run) == [123_456_789], "the newest of equals is the best, and the last"
     write_checkpoints(run, "val/score", "auto", {"9999999-b": {"val/score": 0.5}, "10000000-b": {"val/score": 0.5}})
     assert steps_of(run) == [9_999_999, 10_000_000, 123_456_789]
-    found = newest_whole(run, print)
+    found = latest_complete(run, print)
     assert found is not None and found[0].startswith(f"{PREFIX}123456789-")
     assert find_checkpoint(run.uri).name == found[0]
 

@@ -15,7 +15,8 @@ from hypothesis import strategies as st
 from cluster.numbers import MAX_INT
 from cluster.values import Typing
 from tests.trainers.test_commands import command_here, only_message
-from trainers.config.train import ConfigError, TrainConfig, load_config, problems
+from trainers.config.load import ConfigError, load_config
+from trainers.config.train import TrainConfig
 
 NONSENSE = [
     "", "nan", "inf", "-.inf", "-1", "0", "1e400", "99999999999999999999", "9" * 500, "1e3", "010", "0x10", "on", "null",
@@ -67,7 +68,7 @@ def test_every_key_takes_nonsense_as_a_message_or_as_a_value_of_its_type(written
                 continue  # the name of a file
             config = TrainConfig()
             put(config, nest)
-            found = problems(config)
+            found = config.validate()
             assert found or not isinstance(value, int) or abs(value) <= MAX_INT, (key, value)
             assert found or not isinstance(value, float) or math.isfinite(value), (key, value)
         assert all(text.isprintable() and len(text) < 4000 for text in found), (key, found)
@@ -86,7 +87,7 @@ def test_every_key_takes_nonsense_as_a_message_or_as_a_value_of_its_type(written
         (["data.dataset="], ["data.dataset is empty"]),
         (["scaling.cpus_per_worker=-1"], ["scaling.cpus_per_worker=-1", "above 0"]),
         (["optim.lr=inf"], ["optim.lr=inf", "finite"]),
-        (["scaling.hang_timeout_s=nan"], ["scaling.hang_timeout_s=nan", "finite"]),
+        (["failure.hang_timeout_s=nan"], ["failure.hang_timeout_s=nan", "finite"]),
         (["decoding.length_penalty=nan"], ["decoding.length_penalty=nan", "finite"]),
         (["optim.betas=[0.9, nan]"], ["optim.betas[1]=nan", "finite"]),
         (["optim.betas=[0.9]"], ["'optim.betas'", "[0.9]", "not 2"]),

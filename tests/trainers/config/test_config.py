@@ -10,7 +10,7 @@ import yaml
 from models import Decoding
 from models.presets import load_named, names
 from tests.support.places import ROOT
-from trainers.config.train import ConfigError, config_from_dict, load_config, merge_overrides, to_yaml
+from trainers.config.load import ConfigError, config_from_dict, load_config, merge_overrides, to_yaml
 from trainers.tasks.losses import LossConfig
 
 
@@ -29,12 +29,12 @@ def test_file_then_overrides(tmp_path: Path) -> None:
         ("bogus=1", ["'bogus'", "epochs", "optim"]),
         ("optim.lr=fast", ["'optim.lr'", "fast", "float"]),
         ("model.encoder.norm=middle", ["'model.encoder.norm'", "middle", "pre", "post"]),
-        ("scaling.precision=fp8", ["'scaling.precision'", "fp16", "bf16"]),
+        ("compute.precision=fp8", ["'compute.precision'", "fp16", "bf16"]),
         ("epochs=0", ["epochs=0", "at least 1"]),
         ("validate_every=0", ["validate_every=0", "at least 1"]),
         ("global_batch_size=33", ["global_batch_size=33", "num_train_workers=2"]),
-        ("scaling.ddp.static_graph=true scaling.micro_batch_size=4", ["static_graph", "micro-batches"]),
-        ("scaling.sync_batch_norm=true scaling.find_micro_batch=true", ["find_micro_batch", "sync_batch_norm"]),
+        ("compute.ddp.static_graph=true compute.micro_batch_size=4", ["static_graph", "micro-batches"]),
+        ("compute.sync_batch_norm=true compute.find_micro_batch=true", ["find_micro_batch", "sync_batch_norm"]),
         ("early_stopping.patience=3 data.val_split=''", ["early_stopping.patience", "data.val_split is empty"]),
         ("optim.lr=-1", ["optim.lr=-1", "above 0"]),
         ("optim", ["'optim'", "key=value"]),

@@ -16,10 +16,10 @@ from models import build_model
 from models.presets import load_named
 from tests.trainers.engine.test_bad_steps import Poisoned, Pushed
 from tests.trainers.engine.test_step import CPU, TOKENIZER, _frozen, batch_of, hand_over, part, tiny_model, two_ranks
-from trainers.config.scaling import DdpConfig, ScalingConfig
+from trainers.config.compute import ComputeConfig, DdpConfig
+from trainers.config.loss_guard import LossGuardConfig
 from trainers.distributed.ddp import with_synchronized_norms, wrapped
 from trainers.engine.bad_steps import BadSteps
-from trainers.engine.loss_guard import GuardConfig
 from trainers.engine.reporter import Wishes
 from trainers.engine.step import StepConfig, TrainStep
 from trainers.optim import OptimConfig
@@ -71,7 +71,7 @@ def _rank(rank: int, port: int, results: Any) -> None:
     step(mine)
     found["thawed"] = _weights(step.network)
     # A wish and a bad batch of one rank are known to both; the ids of both are told.
-    line, guard = Pushed(), GuardConfig("skip")
+    line, guard = Pushed(), LossGuardConfig("skip")
     bad_steps = BadSteps(guard, line, rank)
     step = step_of(config=StepConfig(guard=guard))
     theirs = mine if rank == 0 else to_device(batch_of(["d", "a"]), CPU)
@@ -118,14 +118,14 @@ def test_a_bad_batch_and_a_wish_of_one_rank_are_known_to_both(both: Any) -> None
 
 def test_norms_over_all_ranks_need_gpus() -> None:
     network = tiny_model()
-    assert with_synchronized_norms(network, ScalingConfig(), CPU) is network
-    with pytest.raises(UserError, match=r"scaling\.sync_batch_norm=true needs GPUs"):
-        with_synchronized_norms(network, ScalingConfig(sync_batch_norm=True), CPU)
+    assert with_synchronized_norms(network, ComputeConfig(), CPU) is network
+    with pytest.raises(UserError, match=r"compute\.sync_batch_norm=true needs GPUs"):
+        with_synchronized_norms(network, ComputeConfig(sync_batch_norm=True), CPU)
     for model in ("seq2seq_light_bn", "comer"):
         padded = build_model(load_named(model).config, SequenceTask(TOKENIZER).output_spec(12))
         with pytest.raises(UserError, match="whose norms leave out the padding"):
-            with_synchronized_norms(padded, ScalingConfig(sync_batch_norm=True), torch.device("cuda"))
-    converted = with_synchronized_norms(network, ScalingConfig(sync_batch_norm=True), torch.device("cuda"))
+            with_synchronized_norms(padded, ComputeConfig(sync_batch_norm=True), torch.device("cuda"))
+    converted = with_synchronized_norms(network, ComputeConfig(sync_batch_norm=True), torch.device("cuda"))
     assert any(isinstance(module, nn.SyncBatchNorm) for module in converted.modules())
     assert not any(type(module) is nn.BatchNorm2d for module in converted.modules())
 
@@ -136,7 +136,7 @@ def test_norms_with_an_activation_keep_it() -> None:
     network = timm.create_model("efficientnet_b0").eval()
     images = torch.randn(1, 3, 64, 64, generator=torch.Generator().manual_seed(0))
     expected = network(images)
-    converted = with_synchronized_norms(network, ScalingConfig(sync_batch_norm=True), torch.device("cuda")).eval()
+    converted = with_synchronized_norms(network, ComputeConfig(sync_batch_norm=True), torch.device("cuda")).eval()
     torch.testing.assert_close(converted(images), expected)
 
 

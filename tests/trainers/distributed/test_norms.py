@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping
 from typing import Any
 
@@ -11,11 +12,12 @@ import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
+from data_pipeline.dataset.token_targets import TokenTargets
 from data_pipeline.preparation.images import ImagePolicy
 from data_pipeline.stream.batch import Batch, Decoder
 from data_pipeline.stream.plan import Position, Step
 from tests.trainers.engine.test_step import CPU, TOKENIZER, batch_of, hand_over, kind_of, part, tiny_model, two_ranks
-from trainers.config.scaling import DdpConfig
+from trainers.config.compute import DdpConfig
 from trainers.distributed.ddp import wrapped
 from trainers.engine.step import StepConfig, TrainStep
 from trainers.optim import OptimConfig
@@ -43,7 +45,7 @@ def arrays(tensors: Mapping[str, Tensor]) -> dict[str, np.ndarray]:
 def made_up(rows: int = 1) -> Batch:
     """What the stream hands to a rank that has no row."""
     policy = ImagePolicy(64, 256, fixed_height=False)
-    decoded = Decoder(policy, TOKENIZER, "none", 0)(0, rows, [])
+    decoded = Decoder(policy, TokenTargets(TOKENIZER), "none", 0)(0, rows, [])
     return Batch(**vars(decoded), position=Position(), global_size=1)
 
 
@@ -75,8 +77,8 @@ def test_rows_without_a_weight_change_no_statistic() -> None:
         if len(texts) == 2:
             keep = [0, 2]
             batch = Batch(
-                whole.images[keep], whole.sizes[keep], whole.targets[keep], whole.weights[keep], ["0", "2"], texts, ["", ""],
-                Position(),
+                whole.images[keep], whole.sizes[keep], {"tokens": whole.targets["tokens"][keep]}, whole.weights[keep],
+                ["0", "2"], ["", ""], {"text": texts}, Position(),
             )  # fmt: skip
         else:
             batch.weights[1] = 0
@@ -93,7 +95,7 @@ def test_one_small_image_takes_a_step(kind: str) -> None:
     network, task = kind_of(kind)
     batch = batch_of(["a"])
     batch.sizes[0] = 1, 1
-    batch = Batch(batch.images[..., :1, :1], *list(vars(batch).values())[1:])
+    batch = dataclasses.replace(batch, images=batch.images[..., :1, :1])
     before = statistics(network)
     result = TrainStep(network, task, OptimConfig(), 4, CPU)(to_device(batch, CPU))
     assert torch.isfinite(result.grad_norm) and result.grad_norm > 0

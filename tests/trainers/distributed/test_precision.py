@@ -8,10 +8,10 @@ import pytest
 import torch
 
 from tests.trainers.engine.test_step import CPU, TOKENIZER, batch_of, kind_of, tiny_model
+from trainers.config.weight_averaging import WeightAveragingConfig
 from trainers.distributed.precision import compiled, recompute_activations
 from trainers.engine.step import StepConfig, TrainStep
 from trainers.optim import OptimConfig
-from trainers.optim.weight_averaging import AveragingConfig
 from trainers.tasks.device_batch import DeviceBatch, to_device
 from trainers.tasks.sequence import SequenceTask
 
@@ -24,7 +24,7 @@ def test_recomputed_activations_give_the_same_steps(kind: str) -> None:
     batch = to_device(batch_of(["a b c d", "b"]), CPU)
     images = torch.randint(0, 256, (2, 1, 64, 128), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
     batch = DeviceBatch(images, torch.tensor([[64, 128], [49, 90]]), batch.targets, batch.weights)
-    averaging = StepConfig(averaging=AveragingConfig("ema", decay=0.5))
+    averaging = StepConfig(averaging=WeightAveragingConfig("ema", decay=0.5))
     steps = [TrainStep(network, task, OptimConfig(), 4, CPU, averaging) for network in (plain, recomputed)]
     for _ in range(3):  # dropout draws the same again in the backward pass
         one, other = (step(batch) for step in steps)
@@ -87,5 +87,5 @@ def test_a_device_that_cannot_compile_says_so_in_a_sentence(monkeypatch: pytest.
     torch._dynamo.reset()
     network = tiny_model()
     reason = compiled(network, CPU)
-    assert reason.startswith("scaling.compile is left out: this device cannot (") and "\n" not in reason
+    assert reason.startswith("compute.compile is left out: this device cannot (") and "\n" not in reason
     assert network._compiled_call_impl is None, "it goes on as it is"

@@ -10,12 +10,12 @@ import torch
 
 from cluster.errors import UserError
 from tests.trainers.engine.test_step import CPU, TOKENIZER, batch_of, tiny_model
+from trainers.config.loss_guard import LossGuardConfig
+from trainers.config.weight_averaging import WeightAveragingConfig
 from trainers.engine.bad_steps import BadSteps
-from trainers.engine.loss_guard import GuardConfig
 from trainers.engine.reporter import Wishes
 from trainers.engine.step import StepConfig, TrainStep
 from trainers.optim import OptimConfig
-from trainers.optim.weight_averaging import AveragingConfig
 from trainers.tasks.device_batch import DeviceBatch, to_device
 from trainers.tasks.sequence import SequenceTask
 
@@ -25,7 +25,7 @@ class Poisoned(SequenceTask):
 
     def loss_sum(self, model: Any, batch: DeviceBatch, own: Any = None) -> torch.Tensor:
         loss = super().loss_sum(model, batch, own)
-        return loss * float("nan") if (batch.targets == self.tokenizer.encode("d")[1]).any() else loss
+        return loss * float("nan") if (batch.targets["tokens"] == self.tokenizer.encode("d")[1]).any() else loss
 
 
 class Pushed:
@@ -52,7 +52,7 @@ GOOD, BAD = (to_device(batch_of(texts), CPU) for texts in (["a b", "c a"], ["d",
 
 @pytest.mark.parametrize("precision", ["fp32", "bf16", "fp16"])
 def test_a_bad_step_leaves_everything_as_it_was(precision: Any) -> None:
-    config = StepConfig(precision, averaging=AveragingConfig("ema", decay=0.5), guard=GuardConfig("skip"))
+    config = StepConfig(precision, averaging=WeightAveragingConfig("ema", decay=0.5), guard=LossGuardConfig("skip"))
     step = TrainStep(tiny_model(), Poisoned(TOKENIZER), OptimConfig(), 8, CPU, config)
     step(GOOD)
     before = copy.deepcopy((step.network.state_dict(), step.averaging.state_dict(), step.optimizer.state_dict()["state"]))
@@ -73,8 +73,8 @@ def test_a_run_that_skips_is_the_run_without_the_batch() -> None:
 
     def weights(batches: list[DeviceBatch]) -> dict[str, torch.Tensor]:
         config = OptimConfig()
-        config.schedule.name, config.schedule.warmup = "constant", 0.0
-        step = TrainStep(tiny_model(), Poisoned(TOKENIZER), config, 8, CPU, StepConfig(guard=GuardConfig("skip")))
+        config.schedule.name, config.schedule.warmup_ratio = "constant", 0.0
+        step = TrainStep(tiny_model(), Poisoned(TOKENIZER), config, 8, CPU, StepConfig(guard=LossGuardConfig("skip")))
         for module in step.network.modules():
             if isinstance(module, torch.nn.Dropout):
                 module.p = 0.0
@@ -86,7 +86,7 @@ def test_a_run_that_skips_is_the_run_without_the_batch() -> None:
     assert all(torch.equal(value, other[name]) for name, value in one.items() if "num_batches" not in name)
 
 
-def taken(guard: GuardConfig, batches: list[DeviceBatch]) -> Pushed:
+def taken(guard: LossGuardConfig, batches: list[DeviceBatch]) -> Pushed:
     line, task = Pushed(), Poisoned(TOKENIZER)
     step = TrainStep(tiny_model(), task, OptimConfig(), 8, CPU, StepConfig(guard=guard))
     bad_steps = BadSteps(guard, line, rank=0)
@@ -100,14 +100,14 @@ def taken(guard: GuardConfig, batches: list[DeviceBatch]) -> Pushed:
 
 
 def test_the_images_of_a_bad_step_are_named_and_the_run_ends() -> None:
-    line = taken(GuardConfig("stop"), [GOOD, BAD, GOOD])
+    line = taken(LossGuardConfig("stop"), [GOOD, BAD, GOOD])
     record, error = line.events
     assert record["record"]["ids"] == ["1-a", "1-b"] and record["record"]["step"] == 2 and not record["skipped"]
-    assert "Step 2 has a loss of nan" in error["text"] and "guard.on_bad_step=skip" in error["text"]
+    assert "Step 2 has a loss of nan" in error["text"] and "loss_guard.on_bad_step=skip" in error["text"]
 
 
 def test_too_many_in_a_row_end_the_run_all_the_same() -> None:
-    line = taken(GuardConfig("skip", max_skipped=2), [BAD, GOOD, BAD, GOOD, BAD, BAD, GOOD])
+    line = taken(LossGuardConfig("skip", max_skipped=2), [BAD, GOOD, BAD, GOOD, BAD, BAD, GOOD])
     assert [event.get("skipped") for event in line.events] == [True, True, True, False, None]
     assert "(2 bad steps in a row)" in line.events[-1]["text"]
-    assert len(taken(GuardConfig("skip", max_skipped=2), [BAD, GOOD] * 5).events) == 5
+    assert len(taken(LossGuardConfig("skip", max_skipped=2), [BAD, GOOD] * 5).events) == 5

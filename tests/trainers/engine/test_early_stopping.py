@@ -5,7 +5,8 @@ from __future__ import annotations
 import math
 
 from trainers.config.criterion import Criterion
-from trainers.engine.early_stopping import EarlyStopping, EarlyStoppingConfig, problems
+from trainers.config.early_stopping import EarlyStoppingConfig
+from trainers.engine.early_stopping import EarlyStopping
 from trainers.tasks.metrics.sequence import DIRECTIONS
 
 
@@ -43,7 +44,9 @@ def test_epochs_without_the_figure_say_nothing() -> None:
     stopping.update({"val/score": 0.5})
     stopping.update({"epoch/images_per_s": 3.0})
     assert not stopping.due
-    assert problems(EarlyStoppingConfig(patience=-1, min_delta=-1, metric="")) and not problems(EarlyStoppingConfig())
+    assert (
+        len(EarlyStoppingConfig(patience=-1, min_delta=-1, metric="").validate()) == 3 and not EarlyStoppingConfig().validate()
+    )
 
 
 def test_what_was_counted_by_another_measure_is_forgotten() -> None:

@@ -113,7 +113,7 @@ RECIPES = {"swin": (3e-4, 250), "seq2seq": (1e-3, 250), "aster_efficientnetv2": 
 def check(config: ModelConfig, lr: float = 1e-3, epochs: int = 150, smaller: bool = False) -> None:
     """All 64 formulas are known in the end."""
     policy = SMALLER if smaller or config.backbone.name == "aster_cnn" else POLICY
-    optim = OptimConfig(lr=lr, weight_decay=0.0, schedule=ScheduleConfig("cosine", warmup=0.05))
+    optim = OptimConfig(lr=lr, weight_decay=0.0, schedule=ScheduleConfig("cosine", warmup_ratio=0.05))
     # Of a text without a decoder, each token needs a column of four pixels, and its double a blank between.
     pixels_per_token = 8 if config.decoder.name == "none" else 0
     seen = None

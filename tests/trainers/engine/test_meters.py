@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from data_pipeline.stream import Batch, Costs, Position
-from trainers.engine.meters import Interval, Sums
+from trainers.engine.meters import IntervalMeter, Sums
 from trainers.engine.step import StepResult
 
 COSTS = Costs(read_bytes=2_000_000, reads=1, cached=3, retries=2, images=4, decode_s=0.004, pixels=75, padded_pixels=100)
@@ -18,7 +18,7 @@ COSTS = Costs(read_bytes=2_000_000, reads=1, cached=3, retries=2, images=4, deco
 def batch() -> Batch:
     empty = np.zeros((4, 1, 1, 1), np.uint8)
     numbers = np.zeros(4, np.int64)
-    return Batch(empty, numbers, numbers[:, None], np.ones(4, np.float32), [], [], [], Position(), 4, {"bad": "why"}, COSTS)
+    return Batch(empty, numbers, {}, np.ones(4, np.float32), [], [], {}, Position(), 4, {"bad": "why"}, COSTS)
 
 
 def result(loss: float) -> StepResult:
@@ -28,7 +28,7 @@ def result(loss: float) -> StepResult:
 
 
 def test_steps_add_up_to_figures() -> None:
-    interval = Interval(torch.device("cpu"))
+    interval = IntervalMeter(torch.device("cpu"))
     interval.waited(0.25)
     interval.stepped(result(20.0), batch())
     interval.stepped(result(10.0), batch())
@@ -55,7 +55,7 @@ def test_costs_travel_as_numbers() -> None:
 
 
 def test_a_step_that_is_left_out_is_no_figure() -> None:
-    interval = Interval(torch.device("cpu"))
+    interval = IntervalMeter(torch.device("cpu"))
     interval.stepped(result(20.0), batch())
     interval.stepped(dataclasses.replace(result(float("nan")), bad=torch.tensor(True)), batch())
     assert interval.close().figures()["train/loss"] == pytest.approx(2.0)

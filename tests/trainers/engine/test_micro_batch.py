@@ -12,12 +12,14 @@ from torch import nn
 
 from cluster.errors import UserError
 from data_pipeline.dataset.manifest import open_dataset
+from data_pipeline.dataset.token_targets import TokenTargets
 from data_pipeline.dataset.tokenizer import Tokenizer
 from data_pipeline.storage.base import open_storage
 from data_pipeline.stream import StreamConfig, TrainStream
 from data_pipeline.stream.plan import Position
 from tests.trainers.engine.test_step import CPU, TOKENIZER, _frozen, batch_of, tiny_model
-from trainers.config.scaling import ScalingConfig
+from trainers.config.compute import ComputeConfig
+from trainers.config.failure import FailureConfig
 from trainers.distributed.micro_batch import MemoryFull, MicroBatch, largest_that_fits, unchanged
 from trainers.engine.find_micro_batch import largest_batch
 from trainers.engine.step import StepConfig, TrainStep
@@ -66,19 +68,22 @@ def test_an_attempt_leaves_no_trace() -> None:
 
 
 def test_full_memory_says_what_to_change(tmp_path: Path) -> None:
-    micro = MicroBatch(open_storage(tmp_path), ScalingConfig(), 32)
-    assert micro.size == 32 and MicroBatch(open_storage(tmp_path), ScalingConfig(micro_batch_size=8), 32).size == 8
+    micro = MicroBatch(open_storage(tmp_path), ComputeConfig(), FailureConfig(), 32)
+    assert (
+        micro.size == 32
+        and MicroBatch(open_storage(tmp_path), ComputeConfig(micro_batch_size=8), FailureConfig(), 32).size == 8
+    )
     error = micro.full(32, (32, 1, 64, 256), CPU, "step 7")
     assert isinstance(error, UserError)
-    for part in ("scaling.micro_batch_size=16", "64x256", "step 7", "gradient_checkpointing", "on_out_of_memory=halve"):
+    for part in ("compute.micro_batch_size=16", "64x256", "step 7", "gradient_checkpointing", "on_out_of_memory=halve"):
         assert part in str(error)
 
 
 def test_full_memory_may_be_halved_and_the_run_remembers(tmp_path: Path) -> None:
-    micro = MicroBatch(open_storage(tmp_path), ScalingConfig(on_out_of_memory="halve"), 32)
+    micro = MicroBatch(open_storage(tmp_path), ComputeConfig(), FailureConfig(on_out_of_memory="halve"), 32)
     assert isinstance(micro.full(32, (32, 1, 64, 256), CPU, "step 7"), MemoryFull) and micro.size == 16
     assert isinstance(micro.full(16, (32, 1, 64, 256), CPU, "step 7"), MemoryFull) and micro.size == 8
-    smaller = MicroBatch(open_storage(tmp_path), ScalingConfig(on_out_of_memory="halve", micro_batch_size=4), 32)
+    smaller = MicroBatch(open_storage(tmp_path), ComputeConfig(micro_batch_size=4), FailureConfig(on_out_of_memory="halve"), 32)
     assert smaller.size == 4, "what is configured is not exceeded"
     assert isinstance(micro.full(1, (32, 1, 64, 256), CPU, "step 7"), UserError), "one image alone is too large"
 
@@ -109,22 +114,23 @@ def test_a_run_whose_memory_is_full_goes_on_with_smaller_parts(
 
     monkeypatch.setattr(assemble, "build_recognizer", with_little_memory)
     place = Place(0, 1, CPU)
-    config = small_config(formulas, tmp_path, "scaling.num_train_workers=1", "epochs=1", "scaling.on_out_of_memory=halve")
+    config = small_config(formulas, tmp_path, "scaling.num_train_workers=1", "epochs=1", "failure.on_out_of_memory=halve")
     run = new_run(config)
     assert solo.train_alone(config, run, place) == 0
     assert run.child("micro_batch_size").read_bytes() == b"5"
     config = small_config(formulas, tmp_path, "scaling.num_train_workers=1", "epochs=1")
-    with pytest.raises(UserError, match=r"20 images at once .*scaling\.micro_batch_size=10"):
+    with pytest.raises(UserError, match=r"20 images at once .*compute\.micro_batch_size=10"):
         solo.train_alone(config, new_run(config), place)
 
 
 def test_what_is_tried_is_as_long_as_the_longest_batch(formulas_dataset: str) -> None:
     dataset = open_dataset(formulas_dataset)
     tokenizer = Tokenizer(dataset.manifest.charset)
-    stream = TrainStream(dataset, "train", tokenizer, StreamConfig(augmentation="none"), seed=0, global_batch_size=20)
+    targets = TokenTargets(tokenizer)
+    stream = TrainStream(dataset, "train", targets, StreamConfig(augmentation="none"), seed=0, global_batch_size=20)
     step = TrainStep(tiny_model(), SequenceTask(tokenizer), OptimConfig(), 4, CPU)
     tried = largest_batch(3, step, stream.plan, dataset, "train")
     batches = list(stream.batches(Position(), 1))
-    assert tried.targets.shape == (3, max(batch.targets.shape[1] for batch in batches))
+    assert tried.targets["tokens"].shape == (3, max(batch.targets["tokens"].shape[1] for batch in batches))
     assert tried.images.shape[1:] == (1, 64, max(batch.images.shape[3] for batch in batches))
     assert tried.sizes.tolist() == [list(tried.images.shape[2:])] * 3

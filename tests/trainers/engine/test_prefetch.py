@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from data_pipeline.stream import Batch, Position
-from trainers.engine.prefetch import fed
+from trainers.engine.prefetch import prefetch_to_device
 
 DEVICES = ["cpu", pytest.param("cuda", marks=pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU"))]
 
@@ -26,7 +26,9 @@ class Source:
                 image = np.full((1, 1, 1, 1), number, np.uint8)
                 image.flags.writeable = False  # as from the object store
                 ones = np.ones(1, np.int64)
-                yield Batch(image, ones, ones[None], np.ones(1, np.float32), [str(number)], [""], [""], Position(0, number))
+                yield Batch(
+                    image, ones, {"tokens": ones[None]}, np.ones(1, np.float32), [str(number)], [""], {}, Position(0, number)
+                )
             if count == 3:
                 raise ValueError("broken")
         finally:
@@ -36,7 +38,7 @@ class Source:
 @pytest.mark.parametrize("device", DEVICES)
 def test_each_batch_comes_with_its_tensors_in_order(device: str, recwarn: pytest.WarningsRecorder) -> None:
     source = Source()
-    for number, (batch, tensors) in enumerate(fed(source.batches(9), torch.device(device))):
+    for number, (batch, tensors) in enumerate(prefetch_to_device(source.batches(9), torch.device(device))):
         assert batch.ids == [str(number)] and tensors.images.device.type == device
         assert int(tensors.images) == number
     assert number == 8 and source.closed and not recwarn.list
@@ -45,7 +47,7 @@ def test_each_batch_comes_with_its_tensors_in_order(device: str, recwarn: pytest
 @pytest.mark.parametrize("device", DEVICES)
 def test_who_stops_early_closes_the_source(device: str) -> None:
     source = Source()
-    batches = fed(source.batches(100), torch.device(device))
+    batches = prefetch_to_device(source.batches(100), torch.device(device))
     next(batches)
     batches.close()
     assert source.closed
@@ -55,4 +57,4 @@ def test_who_stops_early_closes_the_source(device: str) -> None:
 @pytest.mark.parametrize("device", DEVICES)
 def test_what_the_source_raises_is_raised_here(device: str) -> None:
     with pytest.raises(ValueError, match="broken"):
-        list(fed(Source().batches(3), torch.device(device)))
+        list(prefetch_to_device(Source().batches(3), torch.device(device)))

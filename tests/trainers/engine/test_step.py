@@ -17,13 +17,14 @@ import torch.multiprocessing as mp
 from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
+from data_pipeline.dataset.token_targets import TokenTargets
 from data_pipeline.dataset.tokenizer import Tokenizer
 from data_pipeline.stream.batch import Batch
 from data_pipeline.stream.plan import Position
 from models import Decoding, ModelConfig, build_model
 from tests.support.runs import KINDS, SMALL
-from trainers.config.scaling import Precision
-from trainers.config.train import load_config
+from trainers.config.compute import Precision
+from trainers.config.load import load_config
 from trainers.engine.reporter import Wishes
 from trainers.engine.step import StepConfig, TrainStep
 from trainers.optim import OptimConfig, ScheduleConfig
@@ -49,18 +50,16 @@ def tiny_model(norm: str = "pre") -> nn.Module:
 
 def batch_of(texts: list[str], weights: list[float] | None = None, seed: int = 0) -> Batch:
     rng = np.random.default_rng(seed)
-    encoded = [TOKENIZER.encode(text) for text in texts]
-    targets = np.full((len(texts), max(map(len, encoded))), TOKENIZER.pad_id, np.int64)
-    for row, ids in zip(targets, encoded, strict=True):
-        row[: len(ids)] = ids
+    encoder = TokenTargets(TOKENIZER)
+    targets = encoder.collate([encoder.encode({"text": text}) for text in texts], len(texts))
     return Batch(
         images=rng.integers(0, 256, (len(texts), 1, 32, 64), dtype=np.uint8),
         sizes=np.tile([32, 64], (len(texts), 1)),
         targets=targets,
         weights=np.array(weights or [1.0] * len(texts), np.float32),
         ids=[str(i) for i in range(len(texts))],
-        texts=texts,
         sources=[""] * len(texts),
+        columns={"text": texts},
         position=Position(),
         global_size=len(texts),
     )
@@ -68,8 +67,8 @@ def batch_of(texts: list[str], weights: list[float] | None = None, seed: int = 0
 
 def part(batch: Batch, rows: slice) -> Batch:
     return Batch(
-        batch.images[rows], batch.sizes[rows], batch.targets[rows], batch.weights[rows], batch.ids[rows], batch.texts[rows],
-        batch.sources[rows], batch.position, batch.global_size,
+        batch.images[rows], batch.sizes[rows], {"tokens": batch.targets["tokens"][rows]}, batch.weights[rows], batch.ids[rows],
+        batch.sources[rows], {"text": batch.columns["text"][rows]}, batch.position, batch.global_size,
     )  # fmt: skip
 
 
@@ -108,8 +107,8 @@ def test_rows_of_weight_zero_add_nothing_to_the_loss() -> None:
     whole = to_device(batch, CPU)
     kept = to_device(batch_of(["a b", "c d a", "b"]), CPU)
     rows = torch.tensor([0, 2])
-    logits = model(kept.images[rows], kept.targets[rows, :-1], kept.sizes[rows]).logits.log_softmax(-1)
-    labels = kept.targets[rows, 1:]
+    logits = model(kept.images[rows], kept.targets["tokens"][rows, :-1], kept.sizes[rows]).logits.log_softmax(-1)
+    labels = kept.targets["tokens"][rows, 1:]
     expected = -logits.gather(-1, labels[..., None])[..., 0][labels != TOKENIZER.pad_id].sum()
     assert float(task.loss_sum(model, whole).detach()) == pytest.approx(float(expected.detach()), rel=1e-5)
     assert int(task.token_count(whole)) == 3 + 2
@@ -245,7 +244,7 @@ def test_validation_is_greedy_and_its_loss_neither_smoothed_nor_repelled() -> No
     assert float(task.loss_sum(model, tensors).detach()) != pytest.approx(sums.total.loss, rel=1e-4)
     greedy = plain.predict(model, tensors.images, tensors.sizes)  # type: ignore[arg-type]
     expected = GroupedSums()
-    for text, truth in zip(greedy, batch.texts, strict=True):
+    for text, truth in zip(greedy, batch.columns["text"], strict=True):
         expected.add(text, truth)
     assert (sums.total.edits, sums.total.exact) == (expected.total.edits, expected.total.exact)
     short = task.predict(model, tensors.images, tensors.sizes)  # type: ignore[arg-type]
@@ -254,7 +253,7 @@ def test_validation_is_greedy_and_its_loss_neither_smoothed_nor_repelled() -> No
 
 @pytest.mark.parametrize("precision", ["fp32", "fp16"])
 def test_a_step_is_taken_at_the_rate_of_its_number_even_after_an_overflow(precision: Any) -> None:
-    config = OptimConfig(lr=0.5, schedule=ScheduleConfig("cosine", warmup=0), max_grad_norm=0)
+    config = OptimConfig(lr=0.5, schedule=ScheduleConfig("cosine", warmup_ratio=0), max_grad_norm=0)
     step = TrainStep(tiny_model(), SequenceTask(TOKENIZER), config, 4, CPU, StepConfig(precision))
     step.scaler = torch.amp.GradScaler("cpu", init_scale=2.0**120, enabled=precision == "fp16")  # overflows in fp16
     batch = to_device(batch_of(["a b", "c d a"]), CPU)

@@ -12,9 +12,9 @@ from models import build_model
 from models.presets import load_named
 from tests.support.networks import loss_of, moved, recognizer, weights_of
 from tests.support.runs import KINDS
-from trainers.config.train import ConfigError, load_config
+from trainers.config.load import ConfigError, load_config
+from trainers.config.optimizers import PLAIN, optimizer_class
 from trainers.optim import OptimConfig, Schedule, build_optimizer, describe_groups, scaled_lr
-from trainers.optim.catalogue import PLAIN, optimizer_class
 from trainers.optim.groups import layer_ids, parameter_groups
 from trainers.optim.optimizer import kernel
 
@@ -123,7 +123,7 @@ def test_an_optimizer_moves_what_is_trained_and_nothing_else(name: str) -> None:
     network = recognizer()
     network.encoder.requires_grad_(False)
     optimizer = build_optimizer(network, OptimConfig(name=name, weight_decay=0.1), 1e-2)
-    schedule = Schedule(optimizer, load_config(None, ["optim.schedule.name=circular"]).optim.schedule, 4, 1)
+    schedule = Schedule(optimizer, load_config(None, ["optim.schedule.name=cyclic"]).optim.schedule, 4, 1)
     before = weights_of(network)
     for step in range(2):
         schedule.set(step)
@@ -171,16 +171,16 @@ def test_the_rate_follows_the_global_batch(scaling: Any, lr: float) -> None:
         ("optim.layer_decay=1.5", ["optim.layer_decay=1.5", "at most 1"]),
         ("optim.backbone_lr_scale=0", ["optim.backbone_lr_scale=0", "optim.freeze"]),
         ("optim.freeze={backbone.*: -2}", ["optim.freeze.backbone.*=-2", "-1 for good"]),
-        ("optim.schedule.warmup=1", ["optim.schedule.warmup=1.0", "below 1"]),
-        ("optim.schedule.floor=2", ["optim.schedule.floor=2.0", "from 0 to 1"]),
+        ("optim.schedule.warmup_ratio=1", ["optim.schedule.warmup_ratio=1.0", "below 1"]),
+        ("optim.schedule.min_lr_ratio=2", ["optim.schedule.min_lr_ratio=2.0", "from 0 to 1"]),
         ("optim.schedule.step_epochs=0", ["optim.schedule.step_epochs=0", "at least 1"]),
         ("optim.schedule.gamma=0", ["optim.schedule.gamma=0.0", "above 0"]),
-        ("optim.schedule.name=cosin", ["optim.schedule.name", "cosin", "circular"]),
+        ("optim.schedule.name=cosin", ["optim.schedule.name", "cosin", "cyclic"]),
         ("optim.lr_scaling=squared", ["optim.lr_scaling", "squared", "linear"]),
-        ("averaging.decay=1", ["averaging.decay=1.0", "below 1"]),
-        ("averaging.start=1", ["averaging.start=1.0", "below 1"]),
-        ("averaging.statistics_batches=0", ["averaging.statistics_batches=0", "at least 1"]),
-        ("averaging.name=polyak", ["averaging.name", "polyak", "swa"]),
+        ("weight_averaging.decay=1", ["weight_averaging.decay=1.0", "below 1"]),
+        ("weight_averaging.start=1", ["weight_averaging.start=1.0", "below 1"]),
+        ("weight_averaging.statistics_batches=0", ["weight_averaging.statistics_batches=0", "at least 1"]),
+        ("weight_averaging.name=polyak", ["weight_averaging.name", "polyak", "swa"]),
     ],
 )
 def test_a_bad_value_is_named(override: str, words: list[str]) -> None:

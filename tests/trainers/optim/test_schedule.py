@@ -13,15 +13,15 @@ from hypothesis import strategies as st
 from torch import nn
 from torch.optim.lr_scheduler import CosineAnnealingLR, LRScheduler, StepLR
 
+from trainers.config.optim import ScheduleName
 from trainers.optim import Schedule, ScheduleConfig
-from trainers.optim.config import ScheduleName
-from trainers.optim.schedule import momentum, rate
+from trainers.optim.schedule import lr_ratio, momentum
 
 NAMES: tuple[Any, ...] = get_args(ScheduleName)
 
 
 def rates(config: ScheduleConfig, steps: int, epochs: int = 1, upto: int | None = None) -> list[float]:
-    return [rate(config, step, steps, epochs) for step in range(upto or steps)]
+    return [lr_ratio(config, step, steps, epochs) for step in range(upto or steps)]
 
 
 def of_torch(kind: type[LRScheduler], steps: int, **settings: Any) -> list[float]:
@@ -43,41 +43,50 @@ def test_the_default_rises_to_the_peak_and_falls_to_a_thousandth() -> None:
     for step in range(10, 100):
         wave = 0.5 + 0.5 * math.cos(math.pi * (step - 10) / 90)
         assert values[step] == pytest.approx(0.001 + 0.999 * wave, rel=1e-12)
-    assert rate(ScheduleConfig(), 100, 100, 1) == rate(ScheduleConfig(), 500, 100, 1) == pytest.approx(1e-3)
+    assert lr_ratio(ScheduleConfig(), 100, 100, 1) == lr_ratio(ScheduleConfig(), 500, 100, 1) == pytest.approx(1e-3)
 
 
 def test_cosine_is_torch_s() -> None:
     for steps in (1, 7, 120):
-        assert rates(ScheduleConfig("cosine", warmup=0), steps) == pytest.approx(
+        assert rates(ScheduleConfig("cosine", warmup_ratio=0), steps) == pytest.approx(
             of_torch(CosineAnnealingLR, steps, T_max=steps)
         )
     floor = of_torch(CosineAnnealingLR, 30, T_max=30, eta_min=0.2)
-    assert rates(ScheduleConfig("cosine", warmup=0, floor=0.2), 30) == pytest.approx(floor)
+    assert rates(ScheduleConfig("cosine", warmup_ratio=0, min_lr_ratio=0.2), 30) == pytest.approx(floor)
 
 
 def test_cosine_by_epochs_is_torch_s_stepped_at_their_ends() -> None:
-    config = ScheduleConfig("cosine", warmup=0, per_epoch=True)
+    config = ScheduleConfig("cosine", warmup_ratio=0, per_epoch=True)
     expected = [value for value in of_torch(CosineAnnealingLR, 6, T_max=6) for _ in range(17)]
     assert rates(config, 6 * 17, epochs=6) == pytest.approx(expected)
-    assert rate(config, 6 * 17 + 3, 6 * 17, 6) == expected[-1]
+    assert lr_ratio(config, 6 * 17 + 3, 6 * 17, 6) == expected[-1]
 
 
 @pytest.mark.parametrize("per_epoch", [False, True])
 def test_steps_are_torch_s(per_epoch: bool) -> None:
-    config = ScheduleConfig("step", warmup=0, step_epochs=5, gamma=0.75, per_epoch=per_epoch)
+    config = ScheduleConfig("step", warmup_ratio=0, step_epochs=5, gamma=0.75, per_epoch=per_epoch)
     expected = [value for value in of_torch(StepLR, 13, step_size=5, gamma=0.75) for _ in range(4)]
     assert rates(config, 13 * 4, epochs=13) == pytest.approx(expected)
     assert set(rates(config, 13 * 4, epochs=13)) == {1.0, 0.75, 0.75**2}
 
 
 def test_constant_and_steps_warm_up_too() -> None:
-    assert rates(ScheduleConfig("constant", warmup=0.2), 10) == [0.5] + [1.0] * 9
-    assert rates(ScheduleConfig("step", warmup=0.5, step_epochs=1, gamma=0.5), 8, 2) == [0.25, 0.5, 0.75, 1, 0.5, 0.5, 0.5, 0.5]
+    assert rates(ScheduleConfig("constant", warmup_ratio=0.2), 10) == [0.5] + [1.0] * 9
+    assert rates(ScheduleConfig("step", warmup_ratio=0.5, step_epochs=1, gamma=0.5), 8, 2) == [
+        0.25,
+        0.5,
+        0.75,
+        1,
+        0.5,
+        0.5,
+        0.5,
+        0.5,
+    ]
 
 
 @pytest.mark.parametrize("total", [3, 20, 101, 1000, 138_850])
-def test_circular_is_the_source_s(total: int) -> None:
-    config, peak = ScheduleConfig("circular", warmup=0.3), 5e-4  # which it has no use for
+def test_cyclic_is_the_source_s(total: int) -> None:
+    config, peak = ScheduleConfig("cyclic", warmup_ratio=0.3), 5e-4  # which it has no use for
     c = int(0.45 * total)
     for it in {*range(0, total, max(1, total // 997)), c - 1, c, c + 1, 2 * c - 1, 2 * c, 2 * c + 1, total - 1, total}:
         if it <= c:
@@ -86,9 +95,9 @@ def test_circular_is_the_source_s(total: int) -> None:
             lr, beta = (peak / 10) * (1 + 9 * (2 * c - it) / c), 0.85 + 0.1 * (it - c) / c
         else:
             lr, beta = (peak / 10) * (1 - 0.99 * (it - 2 * c) / (total - 2 * c)), 0.95
-        assert peak * rate(config, it, total, 1) == pytest.approx(lr, rel=1e-9), it
+        assert peak * lr_ratio(config, it, total, 1) == pytest.approx(lr, rel=1e-9), it
         assert momentum(config, it, total, 1) == pytest.approx(beta, rel=1e-9), it
-    assert rate(config, 2 * total, total, 1) == pytest.approx(1e-3)
+    assert lr_ratio(config, 2 * total, total, 1) == pytest.approx(1e-3)
 
 
 @given(
@@ -104,15 +113,15 @@ def test_a_rate_is_a_share_of_the_peak_wherever_a_run_is(
     name: Any, warmup: float, floor: float, per_epoch: bool, epochs: int, total: int, step: int
 ) -> None:
     config = ScheduleConfig(name, warmup, floor, per_epoch=per_epoch)
-    value = rate(config, step, total, epochs)
+    value = lr_ratio(config, step, total, epochs)
     assert 0 <= value <= 1
-    assert rate(config, total + 7, total, epochs) == rate(config, total + 1, total, epochs), "it stays at its end"
+    assert lr_ratio(config, total + 7, total, epochs) == lr_ratio(config, total + 1, total, epochs), "it stays at its end"
     beta1 = momentum(config, step, total, epochs)
-    assert beta1 is None if name != "circular" else 0.85 - 1e-9 <= beta1 <= 0.95  # type: ignore[operator]
+    assert beta1 is None if name != "cyclic" else 0.85 - 1e-9 <= beta1 <= 0.95  # type: ignore[operator]
     if per_epoch:
         epoch = min(step * epochs // total, epochs - 1)
         first = -(-epoch * total // epochs)
-        assert value == rate(config, min(first, step), total, epochs), "an epoch has one rate"
+        assert value == lr_ratio(config, min(first, step), total, epochs), "an epoch has one rate"
 
 
 def two_groups(kind: type[torch.optim.Optimizer], **settings: Any) -> torch.optim.Optimizer:
@@ -123,10 +132,10 @@ def two_groups(kind: type[torch.optim.Optimizer], **settings: Any) -> torch.opti
 
 def test_a_schedule_writes_each_group_s_share_and_needs_no_history() -> None:
     optimizer = two_groups(torch.optim.Adam, betas=(0.7, 0.98))
-    schedule = Schedule(optimizer, ScheduleConfig("cosine", warmup=0.1), 50, 1)
+    schedule = Schedule(optimizer, ScheduleConfig("cosine", warmup_ratio=0.1), 50, 1)
     for step in (30, 0, 49, 3):
         schedule.set(step)
-        expected = 0.4 * rate(ScheduleConfig("cosine", warmup=0.1), step, 50, 1)
+        expected = 0.4 * lr_ratio(ScheduleConfig("cosine", warmup_ratio=0.1), step, 50, 1)
         assert [group["lr"] for group in optimizer.param_groups] == [expected, 0.25 * expected]
         assert schedule.lr == expected
     assert {group["betas"] for group in optimizer.param_groups} == {(0.7, 0.98)}, "not this schedule's"
@@ -134,11 +143,11 @@ def test_a_schedule_writes_each_group_s_share_and_needs_no_history() -> None:
     assert [group["lr"] for group in optimizer.param_groups] == [0.2, 0.05]
 
 
-def test_circular_writes_the_momentum() -> None:
+def test_cyclic_writes_the_momentum() -> None:
     adam = two_groups(torch.optim.AdamW, betas=(0.7, 0.98))
-    Schedule(adam, ScheduleConfig("circular"), 100, 1).set(45)
+    Schedule(adam, ScheduleConfig("cyclic"), 100, 1).set(45)
     assert all(group["betas"] == pytest.approx((0.85, 0.98)) for group in adam.param_groups)
     sgd = two_groups(torch.optim.SGD, momentum=0.9)
-    Schedule(sgd, ScheduleConfig("circular"), 100, 1).set(0)
+    Schedule(sgd, ScheduleConfig("cyclic"), 100, 1).set(0)
     assert all(group["momentum"] == 0.95 for group in sgd.param_groups)
     assert [group["lr"] for group in sgd.param_groups] == pytest.approx([0.04, 0.01])

@@ -11,14 +11,15 @@ import torch
 from torch import Tensor, nn
 
 from tests.support.networks import images, loss_of, moved, recognizer, weights_of
+from trainers.config.weight_averaging import WeightAveragingConfig
 from trainers.optim import Freezing, OptimConfig, build_optimizer
-from trainers.optim.weight_averaging import AveragingConfig, build_averaging
+from trainers.optim.weight_averaging import build_averaging
 
 
 class Run:
     """A network that is trained and averaged, 4 steps an epoch."""
 
-    def __init__(self, config: AveragingConfig, kind: str = "small", total_steps: int = 16) -> None:
+    def __init__(self, config: WeightAveragingConfig, kind: str = "small", total_steps: int = 16) -> None:
         self.network = recognizer(kind)
         self.optimizer = build_optimizer(self.network, OptimConfig(), 1e-2)
         self.averaging = build_averaging(self.network, config, total_steps)
@@ -48,7 +49,7 @@ def parameters(network: nn.Module) -> list[str]:
 
 
 def test_none_is_the_network_itself() -> None:
-    run = Run(AveragingConfig())
+    run = Run(WeightAveragingConfig())
     run.train(4)
     assert run.averaging.network is run.network and run.averaging.state_dict() == {} and run.averaging.describe() == []
     assert run.averaging.held_rate(15) is None and not run.averaging.needs_statistics
@@ -56,7 +57,7 @@ def test_none_is_the_network_itself() -> None:
 
 @pytest.mark.parametrize("warmup", [False, True])
 def test_ema_is_the_closed_form(warmup: bool) -> None:
-    run = Run(AveragingConfig("ema", decay=0.6, warmup=warmup))
+    run = Run(WeightAveragingConfig("ema", decay=0.6, warmup=warmup))
     run.train(6)
     assert run.averaging.network is not run.network
     # After the first step the average is the weights; a later step n leaves d(n) of it.
@@ -74,7 +75,7 @@ def test_ema_is_the_closed_form(warmup: bool) -> None:
 def test_an_average_is_ready_to_be_used_and_never_trained() -> None:
     names: tuple[Any, ...] = ("ema", "swa")
     for name in names:
-        run = Run(AveragingConfig(name, start=0.0), kind="ctc")
+        run = Run(WeightAveragingConfig(name, start=0.0), kind="ctc")
         before = weights_of(run.network)
         run.train(4)
         network: Any = run.averaging.network
@@ -85,7 +86,7 @@ def test_an_average_is_ready_to_be_used_and_never_trained() -> None:
 
 
 def test_swa_is_the_mean_of_the_weights_at_the_ends_of_the_last_epochs() -> None:
-    run = Run(AveragingConfig("swa", start=0.5))
+    run = Run(WeightAveragingConfig("swa", start=0.5))
     run.train(7)
     assert run.averaging.network is run.network, "nothing is averaged yet"
     run.train(9)
@@ -96,7 +97,7 @@ def test_swa_is_the_mean_of_the_weights_at_the_ends_of_the_last_epochs() -> None
 
 
 def test_swa_by_steps() -> None:
-    run = Run(AveragingConfig("swa", start=0.5, every_steps=3))
+    run = Run(WeightAveragingConfig("swa", start=0.5, every_steps=3))
     run.train(16)
     ends = [run.past[step - 1] for step in (9, 12, 15)]
     mean = {name: torch.stack([end[name] for end in ends]).mean(0) for name in parameters(run.network)}
@@ -105,7 +106,7 @@ def test_swa_by_steps() -> None:
 
 @pytest.mark.parametrize("name", ["ema", "swa"])
 def test_a_table_that_grew_with_a_long_text_is_no_obstacle(name: Any) -> None:
-    run = Run(AveragingConfig(name, start=0.0))
+    run = Run(WeightAveragingConfig(name, start=0.0))
     run.train(4)
     network: Any = run.averaging.network
     network.decoder.positions(0, 5000)
@@ -114,9 +115,9 @@ def test_a_table_that_grew_with_a_long_text_is_no_obstacle(name: Any) -> None:
 
 
 def test_swa_holds_the_rate_once_it_has_begun() -> None:
-    held = Run(AveragingConfig("swa", start=0.5, lr_scale=0.05)).averaging
+    held = Run(WeightAveragingConfig("swa", start=0.5, lr_scale=0.05)).averaging
     assert [held.held_rate(step) for step in (0, 7, 8, 15)] == [None, None, 0.05, 0.05]
-    assert Run(AveragingConfig("swa", start=0.5)).averaging.held_rate(12) is None
+    assert Run(WeightAveragingConfig("swa", start=0.5)).averaging.held_rate(12) is None
 
 
 def encode(network: nn.Module, batch: Tensor) -> None:
@@ -125,7 +126,7 @@ def encode(network: nn.Module, batch: Tensor) -> None:
 
 
 def averaged(**settings: Any) -> Run:
-    run = Run(AveragingConfig("swa", start=0.5, **settings))
+    run = Run(WeightAveragingConfig("swa", start=0.5, **settings))
     assert not run.averaging.needs_statistics
     run.averaging.gather_statistics(encode, iter([images()]))  # too early: does nothing
     run.train(12)
@@ -183,10 +184,11 @@ def test_frozen_layers_keep_their_statistics() -> None:
 
 # stop: in an epoch, or at the end of one, which has been averaged.
 @pytest.mark.parametrize(("config", "stop"), [
-    (AveragingConfig("ema", decay=0.9), 10), (AveragingConfig("swa", start=0.25), 8), (AveragingConfig("swa", start=0.25), 10),
-    (AveragingConfig("swa", start=0.25, every_steps=3), 10), (AveragingConfig("swa", start=0.9), 10),
+    (WeightAveragingConfig("ema", decay=0.9), 10), (WeightAveragingConfig("swa", start=0.25), 8),
+    (WeightAveragingConfig("swa", start=0.25), 10),
+    (WeightAveragingConfig("swa", start=0.25, every_steps=3), 10), (WeightAveragingConfig("swa", start=0.9), 10),
 ], ids=["ema", "epochs", "within", "steps", "late"])  # fmt: skip
-def test_a_resumed_average_is_that_of_a_run_in_one_go(config: AveragingConfig, stop: int) -> None:
+def test_a_resumed_average_is_that_of_a_run_in_one_go(config: WeightAveragingConfig, stop: int) -> None:
     whole = Run(config)
     whole.train(16)
     first = Run(config)

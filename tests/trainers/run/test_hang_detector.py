@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from trainers.run.hang_detector import HangWatch
-from trainers.run.monitor import Beat, Monitor
+from trainers.run.hang_detector import HangDetector
+from trainers.run.monitor import Heartbeat, Monitor
 
 
 class Clock:
@@ -15,13 +15,13 @@ class Clock:
         return self.now
 
 
-def beats(*counts: int) -> dict[int, Beat]:
-    return {rank: Beat(rank, count, 0, "forward pass", 100 + rank, "node", "host") for rank, count in enumerate(counts)}
+def beats(*counts: int) -> dict[int, Heartbeat]:
+    return {rank: Heartbeat(rank, count, 0, "forward pass", 100 + rank, "node", "host") for rank, count in enumerate(counts)}
 
 
 def test_ranks_that_wait_for_another_are_not_blamed() -> None:
     clock = Clock()
-    watch = HangWatch(60, clock)
+    watch = HangDetector(60, clock)
     assert watch.hanging(beats(7, 7, 6)) == []
     clock.now = 59
     assert watch.hanging(beats(7, 7, 6)) == []
@@ -34,7 +34,7 @@ def test_ranks_that_wait_for_another_are_not_blamed() -> None:
 
 def test_nobody_hangs_while_anybody_goes_on() -> None:
     clock = Clock()
-    watch = HangWatch(60, clock)
+    watch = HangDetector(60, clock)
     for second in range(0, 600, 30):
         clock.now = second
         going_on = beats(7, 6)
@@ -44,14 +44,14 @@ def test_nobody_hangs_while_anybody_goes_on() -> None:
 
 def test_workers_that_start_anew_have_their_time() -> None:
     clock = Clock()
-    watch = HangWatch(60, clock)
+    watch = HangDetector(60, clock)
     watch.hanging(beats(7, 6))
     clock.now = 61
     watch.restart()
     assert watch.hanging(beats(7, 6)) == []
     clock.now = 100
     assert watch.hanging(beats(1, 1)) == []
-    assert HangWatch(0, clock).hanging(beats(1, 1)) == []
+    assert HangDetector(0, clock).hanging(beats(1, 1)) == []
 
 
 def test_a_rank_that_the_group_no_longer_has_is_not_blamed() -> None:
@@ -61,7 +61,7 @@ def test_a_rank_that_the_group_no_longer_has_is_not_blamed() -> None:
     monitor.started(2)
     for beat in beats(20, 19).values():
         monitor.tell([], beat)
-    watch = HangWatch(60, clock)
+    watch = HangDetector(60, clock)
     watch.hanging(monitor.drain()[1])
     clock.now = 61
     assert [beat.rank for beat in watch.hanging(monitor.drain()[1])] == [1]

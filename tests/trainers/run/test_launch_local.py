@@ -16,9 +16,9 @@ from trainers.checkpoint.format import whole_checkpoints
 
 # All that keeps a state: averages, a schedule, loss scaling (none on a CPU), dropout, augmentation, early stopping.
 STATEFUL = [
-    *SMALL, "scaling.num_train_workers=1", "averaging.name=ema", "averaging.decay=0.9", "early_stopping.patience=50",
-    "forcing.mode=per_token", "forcing.ratio=0.8", "checkpoint.every_steps=4", "stream.augmentation=light", "epochs=3",
-    "validate_every=2",
+    *SMALL, "scaling.num_train_workers=1", "weight_averaging.name=ema", "weight_averaging.decay=0.9",
+    "early_stopping.patience=50", "scheduled_sampling.mode=per_token", "scheduled_sampling.ratio=0.8",
+    "checkpoint.every_steps=4", "stream.augmentation=light", "epochs=3", "validate_every=2",
 ]  # fmt: skip
 
 
@@ -107,11 +107,11 @@ def test_ctrl_c_writes_a_checkpoint_and_says_how_to_go_on(calm: Running, formula
 
 
 def test_a_loss_that_comes_apart_ends_the_run_and_names_the_images(formulas_dataset: str, tmp_path: Path) -> None:
-    words = solo(formulas_dataset, tmp_path, "optim.lr=1e6", "optim.max_grad_norm=0", "optim.schedule.warmup=0")
+    words = solo(formulas_dataset, tmp_path, "optim.lr=1e6", "optim.max_grad_norm=0", "optim.schedule.warmup_ratio=0")
     with running(*words) as command:
         assert command.end() == 2, command.text
     message = command.lines[-1]
-    assert message.startswith("error: Step ") and "guard.on_bad_step=skip" in message and "Traceback" not in command.text
+    assert message.startswith("error: Step ") and "loss_guard.on_bad_step=skip" in message and "Traceback" not in command.text
     records = [json.loads(line) for line in command.run.child("bad_batches.jsonl").read_bytes().splitlines()]
     assert len(records) == 1 and len(set(records[0]["ids"])) == 20
     for name in whole_checkpoints(command.run):
@@ -120,8 +120,8 @@ def test_a_loss_that_comes_apart_ends_the_run_and_names_the_images(formulas_data
 
 def test_bad_steps_may_be_skipped_until_they_are_too_many(formulas_dataset: str, tmp_path: Path) -> None:
     words = solo(
-        formulas_dataset, tmp_path, "optim.lr=1e6", "optim.max_grad_norm=0", "optim.schedule.warmup=0",
-        "guard.on_bad_step=skip", "guard.max_skipped=3",
+        formulas_dataset, tmp_path, "optim.lr=1e6", "optim.max_grad_norm=0", "optim.schedule.warmup_ratio=0",
+        "loss_guard.on_bad_step=skip", "loss_guard.max_skipped=3",
     )  # fmt: skip
     with running(*words) as command:
         assert command.end() == 2, command.text
@@ -132,8 +132,8 @@ def test_bad_steps_may_be_skipped_until_they_are_too_many(formulas_dataset: str,
 
 
 def test_averaged_weights_are_stored_also_where_nothing_is_validated(formulas_dataset: str, tmp_path: Path) -> None:
-    with running(*solo(formulas_dataset, tmp_path, "averaging.name=swa", "averaging.start=0.5", "data.val_split=", "epochs=2",
-                       "early_stopping.patience=0")) as command:  # fmt: skip
+    with running(*solo(formulas_dataset, tmp_path, "weight_averaging.name=swa", "weight_averaging.start=0.5", "data.val_split=",
+                       "epochs=2", "early_stopping.patience=0")) as command:  # fmt: skip
         assert command.end() == 0, command.text
     state = last_state(command.run)
     averaged, trained = state["step"]["averaging"], state["step"]["weights"]

@@ -205,7 +205,7 @@ def test_a_vocabulary_that_changed_stops_a_resume_with_the_difference(calm: Run,
     changed = tmp_path / "changed"
     open_storage(formulas).copy_to(changed)
     manifest = json.loads((changed / MANIFEST).read_bytes())
-    manifest["charset"][0], manifest["digest"] = r"\unheard", ""
+    manifest["target"]["charset"][0], manifest["digest"] = r"\unheard", ""
     (changed / MANIFEST).write_text(json.dumps(manifest))
     with pytest.raises(VocabularyMismatch, match=r"only in dataset .*\\unheard"):
         train(small_config(str(changed), tmp_path, "epochs=4"), calm[0])
@@ -220,7 +220,7 @@ def test_too_few_cpus_and_gpus_are_said_at_once(formulas: str, tmp_path: Path) -
 
 def test_the_wrong_channels_are_said_with_the_right_ones(formulas: str, tmp_path: Path) -> None:
     manifest = json.loads((Path(formulas) / MANIFEST).read_bytes())
-    manifest["image"]["colour"], manifest["digest"] = "rgb", ""
+    manifest["image"]["color"], manifest["digest"] = "rgb", ""
     (tmp_path / MANIFEST).write_text(json.dumps(manifest))
     with pytest.raises(UserError, match=r"are rgb: set model\.in_channels=3"):
         train(small_config(str(tmp_path), tmp_path / "runs"))

@@ -15,7 +15,7 @@ from data_pipeline.storage.claim import InUse, claim
 from tests.support.runs import SMALL
 from trainers import solo
 from trainers.checkpoint.format import CONFIG, find_checkpoint, whole_checkpoints, whole_marks
-from trainers.config.train import ConfigError
+from trainers.config.load import ConfigError
 from trainers.run.launch_ray import run_training
 from trainers.run.preflight import begin_run
 from trainers.run.resume import change_config, open_run

@@ -14,7 +14,7 @@ from tests.support.places import CROHME
 from tests.support.runs import SMALL, losses, small_config, train
 from tests.support.s3 import S3Server
 from trainers.checkpoint.format import PREFIX, load_checkpoint
-from trainers.config.train import load_config
+from trainers.config.load import load_config
 from trainers.run.finalize import finish_run
 from trainers.run.resume import open_run
 

@@ -18,7 +18,7 @@ from tests.support.places import ROOT
 from tests.support.processes import running
 from tests.support.runs import SMALL
 from trainers.config.criterion import Criterion
-from trainers.config.train import load_config, to_yaml
+from trainers.config.load import load_config, to_yaml
 from trainers.studies.arms import StudyConfig, arms_of, load_study
 from trainers.studies.table import RESULT, Outcome, result_table
 from trainers.tune import TABLE, _require_same_arm, run_study

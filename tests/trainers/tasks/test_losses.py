@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from models import ModelConfig, Output, OutputSpec, Recognizer, build_model, reverse_targets
+from models import ModelConfig, ModelOutput, OutputSpec, Recognizer, build_model, reverse_targets
 from trainers.tasks.losses import LossConfig, Targets, counted_positions, sequence_loss
 from trainers.tasks.losses.ctc import ctc_loss
 from trainers.tasks.losses.tokens import token_loss
@@ -68,7 +68,7 @@ def test_both_directions_count_half_each_and_the_reverse_reads_from_the_end() ->
     _, reverse_out = reverse_targets(truth.tgt_in, SPEC)
     assert reverse_out.tolist() == [[C, B, A, BOS], [C, BOS, PAD, PAD], [B, B, BOS, PAD]]
     forward, backward = logits(3, 4), logits(3, 4, seed=1)
-    loss = sequence_loss(Output(forward, backward), truth, SPEC, LossConfig())
+    loss = sequence_loss(ModelOutput(forward, backward), truth, SPEC, LossConfig())
     by_hand = 0.0
     for x, wanted in ((forward, [[A, B, C, EOS], [C, EOS]]), (backward, [[C, B, A, BOS], [C, BOS]])):
         by_hand -= sum(value(x.log_softmax(-1)[i, t, token]) for i, row in enumerate(wanted) for t, token in enumerate(row)) / 2
@@ -81,7 +81,7 @@ def test_both_directions_count_half_each_and_the_reverse_reads_from_the_end() ->
 def test_a_perfect_reverse_reader_has_no_loss() -> None:
     truth = targets([A, B, C], [C])
     _, reverse_out = reverse_targets(truth.tgt_in, SPEC)
-    output = Output(50.0 * F.one_hot(truth.tgt_out, 6), 50.0 * F.one_hot(reverse_out, 6))
+    output = ModelOutput(50.0 * F.one_hot(truth.tgt_out, 6), 50.0 * F.one_hot(reverse_out, 6))
     assert value(sequence_loss(output, truth, SPEC, LossConfig())) < 1e-6
 
 
@@ -132,9 +132,9 @@ def test_ctc_has_its_share_of_the_joint_loss_and_counts_whole_alone(weight: floa
     words, columns, lengths = logits(2, 3), logits(2, 6, seed=1), torch.tensor([6, 4])
     ce, ctc = value(cross_entropy(words, truth)), value(ctc_loss(columns, lengths, truth, SPEC))
     config = LossConfig(ctc_weight=weight)
-    joint = sequence_loss(Output(words, None, columns, lengths), truth, SPEC, config)
+    joint = sequence_loss(ModelOutput(words, None, columns, lengths), truth, SPEC, config)
     assert value(joint) == pytest.approx((1 - weight) * ce + weight * ctc, rel=1e-6)
-    alone = sequence_loss(Output(None, None, columns, lengths), truth, SPEC, config)
+    alone = sequence_loss(ModelOutput(None, None, columns, lengths), truth, SPEC, config)
     assert value(alone) == pytest.approx(ctc, rel=1e-6)
     joint.backward()
     assert words.grad is not None and columns.grad is not None, "at any weight: DDP waits for each gradient"
@@ -144,9 +144,9 @@ def test_repulsion_counts_per_token() -> None:
     truth = targets([A, B], [C])
     x = logits(2, 3)
     alike = torch.tensor(0.25, requires_grad=True)
-    loss = sequence_loss(Output(x, repulsion=alike), truth, SPEC, LossConfig(repulsion_weight=0.2))
+    loss = sequence_loss(ModelOutput(x, repulsion=alike), truth, SPEC, LossConfig(repulsion_weight=0.2))
     assert value(loss) == pytest.approx(value(cross_entropy(x, truth)) + 0.2 * 0.25 * 5, rel=1e-6)
-    nothing = sequence_loss(Output(x, repulsion=alike), targets([A, B], [C], without=(0, 1)), SPEC, LossConfig())
+    nothing = sequence_loss(ModelOutput(x, repulsion=alike), targets([A, B], [C], without=(0, 1)), SPEC, LossConfig())
     assert value(nothing) == 0, "a rank whose rows are all of weight 0 adds nothing"
 
 
@@ -154,8 +154,8 @@ def test_half_precision_logits_are_summed_in_float32() -> None:
     truth = targets([A, B], [C])
     x, y = logits(2, 3).detach(), logits(2, 6, seed=1).detach()
     config, lengths = LossConfig(label_smoothing=0.1), torch.tensor([6, 4])
-    half = sequence_loss(Output(x.half(), x.half(), y.half(), lengths), truth, SPEC, config)
-    whole = sequence_loss(Output(x, x, y, lengths), truth, SPEC, config)
+    half = sequence_loss(ModelOutput(x.half(), x.half(), y.half(), lengths), truth, SPEC, config)
+    whole = sequence_loss(ModelOutput(x, x, y, lengths), truth, SPEC, config)
     assert half.dtype == torch.float32 and value(half) == pytest.approx(value(whole), rel=1e-3)
 
 
@@ -172,7 +172,11 @@ def all_heads() -> Recognizer:
 
 @pytest.mark.parametrize(
     "config",
-    [LossConfig(label_smoothing=0.1), LossConfig("focal_cosine", normalize_logits=True), LossConfig("cosine", "counted")],
+    [
+        LossConfig(label_smoothing=0.1),
+        LossConfig("focal_cosine", normalize_logits=True),
+        LossConfig("cosine", ignore_padding=False),
+    ],
     ids=["cross_entropy", "focal_cosine", "cosine"],
 )
 def test_the_loss_of_a_batch_is_the_sum_of_the_losses_of_its_parts(config: LossConfig) -> None:
@@ -181,7 +185,7 @@ def test_the_loss_of_a_batch_is_the_sum_of_the_losses_of_its_parts(config: LossC
     sizes = torch.tensor([[32, 96], [32, 40], [17, 96], [25, 64], [9, 32]])
     truth = targets([A, B, C], [C], [B, B], [C, A], [A, C])
     weights = torch.tensor([1.0, 1.0, 1.0, 0.0, 1.0])
-    truth = truth._replace(counted=counted_positions(truth.tgt_out, weights, PAD, config.pad))
+    truth = truth._replace(counted=counted_positions(truth.tgt_out, weights, PAD, config.ignore_padding))
 
     def gradients(parts: list[slice]) -> tuple[float, list[Tensor]]:
         model.zero_grad()

@@ -21,11 +21,13 @@ from models.config import CtcHeadName, RnnConfig
 from tests.support.configurations import TINY, tiny_small
 from tests.trainers.engine.test_step import two_ranks
 from tests.trainers.tasks.test_token_losses import TOKENIZER, batch_of
-from trainers.config.train import ConfigError, OptimConfig, load_config
+from trainers.config.load import ConfigError, load_config
+from trainers.config.optim import OptimConfig
+from trainers.config.scheduled_sampling import SamplingMode, ScheduledSamplingConfig
 from trainers.engine.step import DeviceBatch, StepConfig, TrainStep
 from trainers.tasks.device_batch import to_device
 from trainers.tasks.losses import LossConfig
-from trainers.tasks.scheduled_sampling import MODES, SCHEDULES, ForcingConfig, ForcingMode, own_tokens, problems, truth_ratio
+from trainers.tasks.scheduled_sampling import MODES, SCHEDULES, sampled_tokens, truth_ratio
 from trainers.tasks.sequence import SequenceTask
 
 TARGETS = torch.randint(3, 9, (4, 31), generator=torch.Generator().manual_seed(0))
@@ -33,15 +35,15 @@ STEPS = range(400)
 
 
 def test_constant_and_linear() -> None:
-    assert [truth_ratio(ForcingConfig("per_batch", 0.8), step, 5) for step in range(5)] == [0.8] * 5
-    linear = ForcingConfig("per_batch", 0.9, "linear", 0.1)
+    assert [truth_ratio(ScheduledSamplingConfig("per_batch", 0.8), step, 5) for step in range(5)] == [0.8] * 5
+    linear = ScheduledSamplingConfig("per_batch", 0.9, "linear", 0.1)
     assert [truth_ratio(linear, step, 5) for step in range(5)] == pytest.approx([0.9, 0.7, 0.5, 0.3, 0.1])
 
 
 def test_inverse_sigmoid_is_that_of_bengio_et_al() -> None:
     # k / (k + exp(i / k)) at i = 0 .. 2 k log k, stretched from between k / (k + 1) and 1 / (k + 1) to between 1 and 0.
     k, total = 20.0, 101
-    config = ForcingConfig("per_batch", 1.0, "inverse_sigmoid", 0.2, steepness=k)
+    config = ScheduledSamplingConfig("per_batch", 1.0, "inverse_sigmoid", 0.2, steepness=k)
     for step in range(total):
         i = step / (total - 1) * 2 * k * math.log(k)
         raw = k / (k + math.exp(i / k))
@@ -60,7 +62,7 @@ def test_inverse_sigmoid_is_that_of_bengio_et_al() -> None:
 def test_a_schedule_goes_steadily_from_one_ratio_to_the_other(
     schedule: str, ratio: float, end: float, steepness: float, total: int
 ) -> None:
-    config = ForcingConfig("per_token", ratio, schedule, end, steepness)  # type: ignore[arg-type]
+    config = ScheduledSamplingConfig("per_token", ratio, schedule, end, steepness)  # type: ignore[arg-type]
     values = [truth_ratio(config, step, total) for step in range(total + 2)]
     assert values[0] == pytest.approx(ratio, abs=1e-9)
     last = ratio if schedule == "constant" or total == 1 else end
@@ -70,27 +72,27 @@ def test_a_schedule_goes_steadily_from_one_ratio_to_the_other(
 
 
 @pytest.mark.parametrize("mode", MODES)
-def test_the_truth_alone_where_the_ratio_is_one(mode: ForcingMode) -> None:
+def test_the_truth_alone_where_the_ratio_is_one(mode: SamplingMode) -> None:
     state = torch.random.get_rng_state()
-    assert all(own_tokens(ForcingConfig(mode, 1.0), step, 400, TARGETS, 0) is None for step in STEPS)
+    assert all(sampled_tokens(ScheduledSamplingConfig(mode, 1.0), step, 400, TARGETS, 0) is None for step in STEPS)
     assert torch.equal(state, torch.random.get_rng_state()), "nothing is drawn that dropout would miss"
 
 
 @pytest.mark.parametrize("mode", [mode for mode in MODES if mode != "always"])
-def test_nothing_but_bos_where_the_ratio_is_zero(mode: ForcingMode) -> None:
-    own = own_tokens(ForcingConfig(mode, 0.0, passes=3), 7, 400, TARGETS, 0)
+def test_nothing_but_bos_where_the_ratio_is_zero(mode: SamplingMode) -> None:
+    own = sampled_tokens(ScheduledSamplingConfig(mode, 0.0, passes=3), 7, 400, TARGETS, 0)
     assert own is not None and own.passes == 3 and own.mask.dtype == torch.bool
     assert own.mask.shape == (4, 30) and not own.mask[:, 0].any() and own.mask[:, 1:].all()
 
 
-def shares(mode: ForcingMode, seed: int = 0) -> torch.Tensor:
+def shares(mode: SamplingMode, seed: int = 0) -> torch.Tensor:
     """The masks of some steps (steps, 4, 30), with a ratio of 0.7."""
-    drawn = [own_tokens(ForcingConfig(mode, 0.7), step, 400, TARGETS, seed) for step in STEPS]
+    drawn = [sampled_tokens(ScheduledSamplingConfig(mode, 0.7), step, 400, TARGETS, seed) for step in STEPS]
     return torch.stack([torch.zeros(4, 30, dtype=torch.bool) if own is None else own.mask for own in drawn])
 
 
 @pytest.mark.parametrize("mode", [mode for mode in MODES if mode != "always"])
-def test_the_share_of_own_tokens_is_what_is_left_of_the_ratio(mode: ForcingMode) -> None:
+def test_the_share_of_own_tokens_is_what_is_left_of_the_ratio(mode: SamplingMode) -> None:
     torch.manual_seed(0)
     masks = shares(mode)[:, :, 1:]
     assert float(masks.float().mean()) == pytest.approx(0.3, abs=0.08 if mode == "per_batch" else 0.02)
@@ -104,13 +106,13 @@ def test_the_share_of_own_tokens_is_what_is_left_of_the_ratio(mode: ForcingMode)
 
 
 @pytest.mark.parametrize("mode", ["per_batch", "per_step"])
-def test_all_ranks_toss_the_same_coins_for_texts_of_any_length(mode: ForcingMode) -> None:
+def test_all_ranks_toss_the_same_coins_for_texts_of_any_length(mode: SamplingMode) -> None:
     ours = shares(mode)
     torch.manual_seed(99)  # another rank's
     assert torch.equal(ours, shares(mode)), "they follow from the seed and the step"
     assert not torch.equal(ours, shares(mode, seed=1))
     for step in STEPS[:40]:
-        short = own_tokens(ForcingConfig(mode, 0.7), step, 400, TARGETS[:2, :12], 0)
+        short = sampled_tokens(ScheduledSamplingConfig(mode, 0.7), step, 400, TARGETS[:2, :12], 0)
         expected = ours[step, :2, :11]
         assert torch.equal(expected, torch.zeros_like(expected) if short is None else short.mask)
 
@@ -119,7 +121,7 @@ def test_tokens_are_drawn_from_the_state_of_the_step() -> None:
     masks = []
     for seed in (1, 1, 2):
         torch.manual_seed(seed)
-        own = own_tokens(ForcingConfig("per_token", 0.5), 3, 10, TARGETS, 0)
+        own = sampled_tokens(ScheduledSamplingConfig("per_token", 0.5), 3, 10, TARGETS, 0)
         assert own is not None
         masks.append(own.mask)
     assert torch.equal(masks[0], masks[1]) and not torch.equal(masks[0], masks[2])
@@ -128,31 +130,37 @@ def test_tokens_are_drawn_from_the_state_of_the_step() -> None:
 @pytest.mark.parametrize(
     ("config", "parts"),
     [
-        (ForcingConfig("per_batch", 1.2), ["forcing.ratio=1.2", "from 0 to 1"]),
-        (ForcingConfig("per_batch", end_ratio=-0.1), ["forcing.end_ratio=-0.1", "from 0 to 1"]),
-        (ForcingConfig("per_batch", 0.5, steepness=1.0), ["forcing.steepness=1.0", "above 1"]),
-        (ForcingConfig("per_batch", 0.5, passes=0), ["forcing.passes=0", "at least 1"]),
-        (ForcingConfig(ratio=0.5), ["forcing.ratio=0.5", "forcing.mode", "per_step"]),
-        (ForcingConfig(schedule="linear"), ["forcing.schedule=linear", "forcing.mode", "per_token"]),
+        (ScheduledSamplingConfig("per_batch", 1.2), ["scheduled_sampling.ratio=1.2", "from 0 to 1"]),
+        (ScheduledSamplingConfig("per_batch", end_ratio=-0.1), ["scheduled_sampling.end_ratio=-0.1", "from 0 to 1"]),
+        (ScheduledSamplingConfig("per_batch", 0.5, steepness=1.0), ["scheduled_sampling.steepness=1.0", "above 1"]),
+        (ScheduledSamplingConfig("per_batch", 0.5, passes=0), ["scheduled_sampling.passes=0", "at least 1"]),
+        (ScheduledSamplingConfig(ratio=0.5), ["scheduled_sampling.ratio=0.5", "scheduled_sampling.mode", "per_step"]),
+        (
+            ScheduledSamplingConfig(schedule="linear"),
+            ["scheduled_sampling.schedule=linear", "scheduled_sampling.mode", "per_token"],
+        ),
     ],
 )
-def test_bad_values_are_named(config: ForcingConfig, parts: list[str]) -> None:
-    (message,) = problems(config)
+def test_bad_values_are_named(config: ScheduledSamplingConfig, parts: list[str]) -> None:
+    (message,) = config.validate()
     assert all(part in message for part in parts), message
-    assert problems(ForcingConfig()) == problems(ForcingConfig("per_step", 0.8, "linear")) == []
+    assert ScheduledSamplingConfig().validate() == ScheduledSamplingConfig("per_step", 0.8, "linear").validate() == []
 
 
 def test_the_configuration_of_a_run_is_checked() -> None:
-    config = load_config(None, ["forcing.mode=per_step", "forcing.ratio=0.8", "loss.name=focal"])
-    assert (config.forcing.mode, config.forcing.ratio, config.loss.name) == ("per_step", 0.8, "focal")
-    for override, part in (("forcing.ratio=2", "forcing.ratio=2"), ("loss.focal_alpha=0", "loss.focal_alpha=0")):
+    config = load_config(None, ["scheduled_sampling.mode=per_step", "scheduled_sampling.ratio=0.8", "loss.name=focal"])
+    assert (config.scheduled_sampling.mode, config.scheduled_sampling.ratio, config.loss.name) == ("per_step", 0.8, "focal")
+    for override, part in (
+        ("scheduled_sampling.ratio=2", "scheduled_sampling.ratio=2"),
+        ("loss.focal_alpha=0", "loss.focal_alpha=0"),
+    ):
         with pytest.raises(ConfigError, match=part):
             load_config(None, [override])
-    with pytest.raises(ConfigError, match=r"'forcing\.mode'.*per_coin.*per_batch"):
-        load_config(None, ["forcing.mode=per_coin"])
+    with pytest.raises(ConfigError, match=r"'scheduled_sampling\.mode'.*per_coin.*per_batch"):
+        load_config(None, ["scheduled_sampling.mode=per_coin"])
 
 
-def losses(forcing: ForcingConfig | None, decoder: str) -> list[float]:
+def losses(forcing: ScheduledSamplingConfig | None, decoder: str) -> list[float]:
     config = tiny_small()
     config.decoder.name = decoder  # type: ignore[assignment]
     torch.manual_seed(0)
@@ -164,7 +172,7 @@ def losses(forcing: ForcingConfig | None, decoder: str) -> list[float]:
         OptimConfig(),
         4,
         torch.device("cpu"),
-        config=StepConfig(forcing=forcing or ForcingConfig()),
+        config=StepConfig(forcing=forcing or ScheduledSamplingConfig()),
     )
     return [float(step(tensors).loss_sum) for _ in range(4)]
 
@@ -173,18 +181,18 @@ def losses(forcing: ForcingConfig | None, decoder: str) -> list[float]:
 def test_a_step_is_the_same_to_the_bit_at_ratio_one_and_another_below(decoder: str) -> None:
     plain = losses(None, decoder)
     for mode in ("per_batch", "per_step", "per_token"):
-        assert losses(ForcingConfig(mode, 1.0), decoder) == plain
-        free = losses(ForcingConfig(mode, 0.0), decoder)
+        assert losses(ScheduledSamplingConfig(mode, 1.0), decoder) == plain
+        free = losses(ScheduledSamplingConfig(mode, 0.0), decoder)
         assert all(math.isfinite(loss) for loss in free) and free != plain
-        assert free == losses(ForcingConfig(mode, 0.0), decoder), "a run repeats itself"
+        assert free == losses(ScheduledSamplingConfig(mode, 0.0), decoder), "a run repeats itself"
 
 
 def uneven(rows: slice) -> DeviceBatch:
     """Some of three samples whose texts differ in length, padded as a rank that holds them alone would."""
     batch, _ = batch_of(["a b { a } b", "a b", "b b a"], [1.0, 1.0, 1.0])
-    targets = batch.targets[rows]
+    targets = batch.targets["tokens"][rows]
     targets = targets[:, : int((targets != TOKENIZER.pad_id).sum(1).max())]
-    part = dataclasses.replace(batch, images=batch.images[rows], sizes=batch.sizes[rows], targets=targets)
+    part = dataclasses.replace(batch, images=batch.images[rows], sizes=batch.sizes[rows], targets={"tokens": targets})
     return to_device(dataclasses.replace(part, weights=batch.weights[rows]), torch.device("cpu"))
 
 
@@ -200,13 +208,13 @@ def every_head(decoder: str, ctc: CtcHeadName = "linear") -> nn.Module:
     return build_model(config, SequenceTask(TOKENIZER).output_spec(12))
 
 
-FORCING = ForcingConfig("per_step", 0.5, passes=2)
+FORCING = ScheduledSamplingConfig("per_step", 0.5, passes=2)
 LOSS = LossConfig("focal_cosine")
 
 
 def coins(seed: int) -> list[bool]:
     """Of the positions of the first step after BOS."""
-    own = own_tokens(FORCING, 0, 4, TARGETS[:, :5], seed)
+    own = sampled_tokens(FORCING, 0, 4, TARGETS[:, :5], seed)
     return [False] * 3 if own is None else own.mask[0, 1:].tolist()
 
 
@@ -214,7 +222,9 @@ def coins(seed: int) -> list[bool]:
 SEED = next(seed for seed in range(1000) if all(coins(seed)) and not any(coins(seed + 1)))
 
 
-def first_step(model: nn.Module, batch: DeviceBatch, forcing: ForcingConfig, rank: int = 0) -> dict[str, torch.Tensor]:
+def first_step(
+    model: nn.Module, batch: DeviceBatch, forcing: ScheduledSamplingConfig, rank: int = 0
+) -> dict[str, torch.Tensor]:
     """The gradients of a step."""
     task, cpu = SequenceTask(TOKENIZER, LOSS), torch.device("cpu")
     step = TrainStep(model, task, OptimConfig(), 4, cpu, seed=SEED, rank=rank, config=StepConfig(forcing=forcing))
@@ -242,7 +252,7 @@ def test_two_ranks_with_own_tokens_and_every_head_take_the_step_of_one() -> None
     done = two_ranks(_rank)
     for decoder, found in done.items():
         expected = first_step(every_head(decoder), uneven(slice(0, 3)), FORCING)
-        forced = first_step(every_head(decoder), uneven(slice(0, 3)), ForcingConfig())
+        forced = first_step(every_head(decoder), uneven(slice(0, 3)), ScheduledSamplingConfig())
         assert expected.keys() == found.keys() == dict(every_head(decoder).named_parameters()).keys()
         assert any(not torch.allclose(expected[name], forced[name], rtol=1e-2) for name in expected), "own tokens were read"
         for name, value in expected.items():
@@ -250,14 +260,15 @@ def test_two_ranks_with_own_tokens_and_every_head_take_the_step_of_one() -> None
 
 
 @pytest.mark.parametrize("mode", [mode for mode in MODES if mode != "always"])
-def test_no_value_is_asked_of_the_device(mode: ForcingMode) -> None:
+def test_no_value_is_asked_of_the_device(mode: SamplingMode) -> None:
     # Tensors on the meta device have no values: to ask for one, as bool() and item() do, is an error there.
     meta = torch.device("meta")
     whole = uneven(slice(0, 3))
-    batch = dataclasses.replace(whole, **{name: tensor.to(meta) for name, tensor in vars(whole).items() if tensor is not None})
-    own = own_tokens(ForcingConfig(mode, 0.0), 0, 4, batch.targets, 0)
+    targets = {name: tensor.to(meta) for name, tensor in whole.targets.items()}
+    batch = DeviceBatch(whole.images.to(meta), whole.sizes.to(meta), targets, whole.weights.to(meta))
+    own = sampled_tokens(ScheduledSamplingConfig(mode, 0.0), 0, 4, batch.targets["tokens"], 0)
     assert own is not None and own.mask.is_meta
-    for loss in (LossConfig("focal_cosine", normalize_logits=True), LossConfig("cosine", "counted"), LossConfig()):
+    for loss in (LossConfig("focal_cosine", normalize_logits=True), LossConfig("cosine", ignore_padding=False), LossConfig()):
         task = SequenceTask(TOKENIZER, loss)
         # Torch has no CTC loss there, and no autocast, which a transformer turns to for its own tokens.
         for decoder, fed in (("transformer", None), ("rnn", own)):

@@ -14,15 +14,16 @@ from hypothesis import strategies as st
 from torch import Tensor
 from torch.nn import functional as F
 
+from data_pipeline.dataset.token_targets import TokenTargets
 from data_pipeline.dataset.tokenizer import Tokenizer
 from data_pipeline.stream.batch import Batch
 from data_pipeline.stream.plan import Position
 from models import OutputSpec, build_model
 from tests.support.configurations import tiny_small
+from trainers.config.loss import TokenLossName
 from trainers.engine.step import DeviceBatch
 from trainers.tasks.device_batch import to_device
-from trainers.tasks.losses import LossConfig, problems, without_training_terms
-from trainers.tasks.losses.config import TokenLossName
+from trainers.tasks.losses import LossConfig, without_training_terms
 from trainers.tasks.losses.tokens import TOKEN_LOSSES, token_loss
 from trainers.tasks.metrics.sequence import GroupedSums
 from trainers.tasks.sequence import SequenceTask
@@ -136,23 +137,21 @@ def test_each_loss_falls_as_the_label_gains(name: TokenLossName) -> None:
     ],
 )
 def test_bad_values_are_named(config: LossConfig, parts: list[str]) -> None:
-    (message,) = problems(config)
+    (message,) = config.validate()
     assert all(part in message for part in parts), message
 
 
 def test_good_values_have_no_problems() -> None:
-    assert problems(LossConfig()) == problems(LossConfig("focal_cosine", "counted", normalize_logits=True)) == []
-    assert problems(LossConfig("cosine", special_tokens="included")) == []
+    assert LossConfig().validate() == LossConfig("focal_cosine", ignore_padding=False, normalize_logits=True).validate() == []
+    assert LossConfig("cosine", special_tokens="included").validate() == []
 
 
 TOKENIZER = Tokenizer(["a", "b", "{", "}"])
 
 
 def batch_of(texts: list[str], weights: list[float]) -> tuple[Batch, DeviceBatch]:
-    encoded = [TOKENIZER.encode(text) for text in texts]
-    targets = np.full((len(texts), max(map(len, encoded))), TOKENIZER.pad_id, np.int64)
-    for row, ids in zip(targets, encoded, strict=True):
-        row[: len(ids)] = ids
+    encoder = TokenTargets(TOKENIZER)
+    targets = encoder.collate([encoder.encode({"text": text}) for text in texts], len(texts))
     images = np.random.default_rng(0).integers(0, 256, (len(texts), 1, 64, 64), dtype=np.uint8)
     batch = Batch(
         images=images,
@@ -160,17 +159,17 @@ def batch_of(texts: list[str], weights: list[float]) -> tuple[Batch, DeviceBatch
         targets=targets,
         weights=np.array(weights, np.float32),
         ids=[str(i) for i in range(len(texts))],
-        texts=texts,
         sources=[""] * len(texts),
+        columns={"text": texts},
         position=Position(),
     )
     return batch, to_device(batch, torch.device("cpu"))
 
 
-@pytest.mark.parametrize(("pad", "expected"), [("ignored", 4 + 2), ("counted", 4 + 4)])
-def test_rows_of_weight_zero_never_count_and_pad_counts_if_it_should(pad: str, expected: int) -> None:
+@pytest.mark.parametrize(("ignore_padding", "expected"), [(True, 4 + 2), (False, 4 + 4)])
+def test_rows_of_weight_zero_never_count_and_pad_counts_if_it_should(ignore_padding: bool, expected: int) -> None:
     _, tensors = batch_of(["a b a", "a", "b b"], [1.0, 1.0, 0.0])
-    task = SequenceTask(TOKENIZER, LossConfig(pad=pad))  # type: ignore[arg-type]
+    task = SequenceTask(TOKENIZER, LossConfig(ignore_padding=ignore_padding))
     assert int(task.token_count(tensors)) == expected and not task.counted(tensors)[2].any()
     torch.manual_seed(0)
     model = build_model(tiny_small(), task.output_spec(8)).eval()
@@ -178,9 +177,9 @@ def test_rows_of_weight_zero_never_count_and_pad_counts_if_it_should(pad: str, e
     two = replace(two, images=tensors.images[:2])
     total = float(task.loss_sum(model, tensors).detach())
     assert total == pytest.approx(float(task.loss_sum(model, two).detach()), rel=1e-5)
-    log_probs = model(two.images, two.targets[:, :-1], two.sizes).logits.log_softmax(-1)
-    labels = two.targets[:, 1:]
-    by_hand = -log_probs.gather(2, labels[..., None])[..., 0][(labels != PAD) | (pad == "counted")].sum()
+    log_probs = model(two.images, two.targets["tokens"][:, :-1], two.sizes).logits.log_softmax(-1)
+    labels = two.targets["tokens"][:, 1:]
+    by_hand = -log_probs.gather(2, labels[..., None])[..., 0][(labels != PAD) | (not ignore_padding)].sum()
     assert total == pytest.approx(float(by_hand.detach()), rel=1e-5)
 
 
@@ -190,10 +189,14 @@ def test_validation_reports_one_loss_whatever_is_trained() -> None:
     torch.manual_seed(0)
     model = build_model(config, SequenceTask(TOKENIZER).output_spec(8)).eval()
     batch, tensors = batch_of(["a b { a }", "a", "b b"], [1.0, 1.0, 0.0])
-    output = model(tensors.images[:2], tensors.targets[:2, :-1], tensors.sizes[:2])
-    labels = tensors.targets[:2, 1:]
+    output = model(tensors.images[:2], tensors.targets["tokens"][:2, :-1], tensors.sizes[:2])
+    labels = tensors.targets["tokens"][:2, 1:]
     plain = F.cross_entropy(output.logits.flatten(0, 1), labels.flatten(), ignore_index=PAD, reduction="sum")
-    for arm in (LossConfig(label_smoothing=0.1), LossConfig("focal_cosine", "counted"), LossConfig("cosine", "counted")):
+    for arm in (
+        LossConfig(label_smoothing=0.1),
+        LossConfig("focal_cosine", ignore_padding=False),
+        LossConfig("cosine", ignore_padding=False),
+    ):
         sums = GroupedSums()
         SequenceTask(TOKENIZER, arm).judge(model, batch, tensors, sums)
         assert sums.total.loss == pytest.approx(float(plain.detach()), rel=1e-5)

@@ -21,7 +21,7 @@ from tensorboardX.proto import event_pb2
 
 from cluster.errors import UserError
 from data_pipeline.storage.base import Storage, open_storage
-from trainers.config.train import load_config
+from trainers.config.load import load_config
 from trainers.engine.system_metrics import SystemFigures
 from trainers.tracking import Console, History, Sink, TensorBoard, Tracker, Wandb, add_sinks
 
@@ -259,7 +259,7 @@ def test_a_configuration_has_the_sinks_that_it_names(tmp_path: Path, monkeypatch
     ("override", "message"),
     [
         ("tracking.log_interval=0", "tracking.log_interval=0: at least 1"),
-        ("tracking.pictures=-1", "tracking.pictures=-1: not negative"),
+        ("tracking.images=-1", "tracking.images=-1: not negative"),
         ("tracking.project=''", "tracking.project is empty"),
     ],
 )

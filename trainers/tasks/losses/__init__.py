@@ -3,8 +3,8 @@
 `sequence_loss` is the one door; a file behind it holds one kind of loss.
 """
 
-from trainers.tasks.losses.config import LossConfig, problems, without_training_terms
+from trainers.config.loss import LossConfig, without_training_terms
 from trainers.tasks.losses.sequence import sequence_loss
 from trainers.tasks.losses.targets import Targets, counted_positions
 
-__all__ = ["LossConfig", "Targets", "counted_positions", "problems", "sequence_loss", "without_training_terms"]
+__all__ = ["LossConfig", "Targets", "counted_positions", "sequence_loss", "without_training_terms"]

@@ -5,15 +5,15 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from models import Output, OutputSpec, reverse_targets
+from models import ModelOutput, OutputSpec, reverse_targets
+from trainers.config.loss import LossConfig
 from trainers.tasks.losses.auxiliary import counting_loss, structure_loss
-from trainers.tasks.losses.config import LossConfig
 from trainers.tasks.losses.ctc import ctc_loss
 from trainers.tasks.losses.targets import Targets
 from trainers.tasks.losses.tokens import token_loss
 
 
-def sequence_loss(output: Output, targets: Targets, spec: OutputSpec, config: LossConfig) -> Tensor:
+def sequence_loss(output: ModelOutput, targets: Targets, spec: OutputSpec, config: LossConfig) -> Tensor:
     """The loss of all heads, summed over the counted positions of `targets`, in float32: a scalar.
 
     Both directions of a decoder count half each. A term of weight 0 is still a term: DDP waits for each gradient.
@@ -34,7 +34,7 @@ def sequence_loss(output: Output, targets: Targets, spec: OutputSpec, config: Lo
     return torch.stack([weight * term for weight, term in terms]).sum()
 
 
-def _read(output: Output, targets: Targets, spec: OutputSpec, config: LossConfig) -> Tensor:
+def _read(output: ModelOutput, targets: Targets, spec: OutputSpec, config: LossConfig) -> Tensor:
     """The loss of the decoder, in each direction that it has."""
     assert output.logits is not None
     loss = token_loss(output.logits, targets.tgt_out, targets.counted, spec, config)

@@ -5,14 +5,12 @@ Legend: B batch, T target positions.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
 from models import OutputSpec
-from trainers.tasks.losses.config import PadPositions
 
 
 class Targets(NamedTuple):
@@ -45,17 +43,7 @@ def is_special(ids: Tensor, spec: OutputSpec) -> Tensor:
     return (ids == spec.bos_id) | (ids == spec.eos_id) | (ids == spec.pad_id)
 
 
-def _all_but_pad(labels: Tensor, pad_id: int) -> Tensor:
-    return labels != pad_id
-
-
-def _all(labels: Tensor, pad_id: int) -> Tensor:
-    return torch.ones_like(labels, dtype=torch.bool)
-
-
-PADS: dict[PadPositions, Callable[[Tensor, int], Tensor]] = {"ignored": _all_but_pad, "counted": _all}
-
-
-def counted_positions(labels: Tensor, weights: Tensor, pad_id: int, pad: PadPositions) -> Tensor:
+def counted_positions(labels: Tensor, weights: Tensor, pad_id: int, ignore_padding: bool) -> Tensor:
     """Which positions of `labels` (B, T) have a loss, where `weights` (B,) are 0 for rows that have none: bool (B, T)."""
-    return PADS[pad](labels, pad_id) & (weights != 0)[:, None]
+    counted = labels != pad_id if ignore_padding else torch.ones_like(labels, dtype=torch.bool)
+    return counted & (weights != 0)[:, None]

@@ -12,7 +12,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from models import OutputSpec
-from trainers.tasks.losses.config import LossConfig, SpecialTokens, TokenLossName
+from trainers.config.loss import LossConfig, SpecialTokens, TokenLossName
 from trainers.tasks.losses.targets import is_special
 
 # Logits float32 (B, T, V) and labels (B, T) to losses (B, T).

@@ -1,4 +1,4 @@
-"""What the features of blank images show of a network of timm.
+"""Probing of a timm network with blank images: its map, strides and image sizes.
 
 Legend: B batch, C channels, H W height and width in pixels, F channels of the map, h w height and width of the map.
 """
@@ -9,33 +9,36 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from models.backbones.canvas import AsItIs, Canvas, Fixed, Multiple
+from models.backbones.input_padding import InputPadding, NoInputPadding, PadToMultiple, PadToSize
 from models.backbones.timm_networks import drop_unused
 from models.errors import ModelConfigError
 
-SMALLEST = 64  # pixels on each side of a blank image, or a little more
+MIN_SIDE = 64  # pixels on each side of a blank image, rounded up to the coarsest stride
 
 Tap = Callable[[Any, Tensor], Tensor]  # a network and images (B, C, H, W) to a map (B, F, h, w)
 
 
-class Survey(NamedTuple):
-    """The first `tap` that gives a map, its `channels` F, its `strides` (vertical, horizontal), the `canvas` for images."""
+class NetworkProbe(NamedTuple):
+    """Result of a probe.
+
+    `tap`: the first that gives a map; `channels`: F; `strides`: (vertical, horizontal); `input_padding`: for the images.
+    """
 
     tap: Tap
     channels: int
     strides: tuple[int, int]
-    canvas: Canvas
+    input_padding: InputPadding
 
 
-def survey(
+def probe_network(
     key: str, name: str, net: Any, taps: Sequence[Tap], in_channels: int, img_size: int | Sequence[int] | None
-) -> Survey:
-    """Looks at the features of blank images, of `img_size` (height, width) if the network is made for one size.
+) -> NetworkProbe:
+    """Probes a network with blank images, of `img_size` (height, width) if it was built for one size.
 
-    Takes out of the network what has no part in its map. `key` and `name`: its section of the config, and its name.
+    Removes modules that do not contribute to the map. `key` and `name`: its config section and its name.
 
     Raises:
-        ModelConfigError: a network that gives no map, or none of such images.
+        ModelConfigError: a network that gives no map, or rejects such images.
     """
     height, width = _size(net, img_size)
     problem = ""
@@ -47,20 +50,20 @@ def survey(
 
         try:
             with torch.enable_grad():
-                seen = features(height, width)
-        except Exception as error:  # timm's networks check their input with assertions and errors of many classes
+                output = features(height, width)
+        except Exception as error:  # timm's networks raise errors of many classes for bad inputs
             problem = problem or (
-                f"{name!r} does not take images of {height}x{width} pixels ({error}); if timm has an option for it, set "
+                f"{name!r} does not accept images of {height}x{width} pixels ({error}); if timm has an option for it, set "
                 f"{key}.options to {{dynamic_img_size: true}} or to {{img_size: [height, width]}} of the largest images"
             )
             continue
-        shape = tuple(seen.shape)
+        shape = tuple(output.shape)
         if len(shape) == 4 and height % shape[2] == 0 and width % shape[3] == 0:
-            drop_unused(net, seen, lambda: features(height, width))
+            drop_unused(net, output, lambda: features(height, width))
             strides = height // shape[2], width // shape[3]
-            canvas = _canvas(key, net, features, strides, (height, width))
+            input_padding = _input_padding(key, net, features, strides, (height, width))
             net.train()
-            return Survey(tap, shape[1], strides, canvas)
+            return NetworkProbe(tap, shape[1], strides, input_padding)
         problem = problem or f"{name!r} gives features {shape} of {height}x{width} pixels, not a map (B, C, h, w)"
     raise ModelConfigError(f"{key}.name", problem)
 
@@ -74,14 +77,14 @@ def _size(net: Any, img_size: int | Sequence[int] | None) -> tuple[int, int]:
         return img_size, img_size
     if img_size is not None:
         return img_size[0], img_size[1]
-    side = -(-SMALLEST // _coarsest(net)) * _coarsest(net)
+    side = -(-MIN_SIDE // _coarsest(net)) * _coarsest(net)
     return side, side
 
 
-def _canvas(
+def _input_padding(
     key: str, net: Any, features: Callable[[int, int], Tensor], strides: tuple[int, int], size: tuple[int, int]
-) -> Canvas:
-    """Of an image one pixel too wide a network makes one more column, refuses it, or does not see that pixel."""
+) -> InputPadding:
+    """Padding that a network needs: it adds a column for an image one pixel too wide, rejects it, or ignores that pixel."""
     (down, right), (height, width) = strides, size
 
     def columns(height: int, width: int) -> int | None:
@@ -92,8 +95,8 @@ def _canvas(
             return None
 
     if columns(height + down, 2 * width + 1) == 2 * width // right + 1:
-        return AsItIs()
-    for steps in strides, (_coarsest(net), _coarsest(net)):  # stages behind the map may be computed, too
+        return NoInputPadding()
+    for steps in strides, (_coarsest(net), _coarsest(net)):  # stages after the map may run as well
         if columns(height + steps[0], 2 * width) == 2 * width // right:
-            return Multiple(*steps)
-    return Fixed(height, width, f"{key}.options")
+            return PadToMultiple(*steps)
+    return PadToSize(height, width, f"{key}.options")

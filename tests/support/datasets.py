@@ -1,0 +1,37 @@
+"""Small sequence datasets that tests write themselves."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from data_pipeline.dataset.manifest import Dataset, Manifest, Split, open_dataset
+from data_pipeline.dataset.shards import Row, write_shard
+from data_pipeline.dataset.token_targets import TEXT, TEXT_COLUMNS
+from data_pipeline.preparation.images import ImagePolicy
+from data_pipeline.storage.base import open_storage
+
+SHARD = "train/part-00000.parquet"
+
+
+def sequence_manifest(
+    name: str, charset: Sequence[str], image: ImagePolicy, splits: Mapping[str, Split] | None = None, **more: Any
+) -> Manifest:
+    content = {"rejected": 0, "preparation": {}, **more}
+    return Manifest(name, "sequence", {"charset": list(charset)}, TEXT_COLUMNS, image, dict(splits or {}), **content)
+
+
+def text_row(name: str, image: bytes, width: int, height: int, text: str, source: str = "") -> Row:
+    return Row(name, image, width, height, {TEXT: text}, source)
+
+
+def write_sequence_dataset(
+    folder: Path, rows: Sequence[Row], charset: Sequence[str], image: ImagePolicy, name: str = "made up"
+) -> Dataset:
+    """Rows as the one shard of the split `train`."""
+    shard = write_shard(open_storage(folder), SHARD, rows, TEXT_COLUMNS)
+    longest = max((len(row.target[TEXT].split()) for row in rows), default=0)
+    manifest = sequence_manifest(name, charset, image, {"train": Split([shard], {"max_tokens": longest})})
+    (folder / "dataset.json").write_bytes(manifest.to_json())
+    return open_dataset(str(folder))

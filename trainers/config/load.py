@@ -1,0 +1,205 @@
+"""How a configuration comes about: defaults, YAML files over their bases, `key=value` overrides; typed, merged and checked."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import is_dataclass
+from pathlib import Path
+from typing import Any, get_type_hints
+
+from omegaconf import DictConfig, OmegaConf
+
+from cluster.errors import UserError
+from cluster.paths import absolute
+from cluster.redaction import redact
+from cluster.values import Typing
+from cluster.yaml_text import read_mapping, shown
+from models import ModelConfigError
+from models.presets import read_values
+from trainers.config.environment_values import remember_expressions, with_expressions
+from trainers.config.renamed import RENAMED, with_new_names
+from trainers.config.train import TrainConfig
+
+YAML = (".yaml", ".yml")
+BASE = "base"  # of a file: the file that it builds on
+
+
+class ConfigError(UserError):
+    """A key that does not exist or a value that does not fit, named."""
+
+
+def load_config(file: str | Path | None, overrides: Sequence[str] = ()) -> TrainConfig:
+    """Defaults, then the YAML `file` over its bases, then `key=value` overrides, typed by their fields and checked.
+
+    A file may name another as its `base` and state only what differs. A section may be the name of a YAML file that holds it,
+    the model also one of configs/model: `model=satrn_final`. It then takes the place of the whole section: nothing of another
+    model that was named before is left. Names of files in a file are seen from its folder.
+
+    Raises:
+        ConfigError: a missing file; or unknown keys, ill-typed and impossible values, all of them with what is allowed.
+    """
+    merging = _Merging(OmegaConf.structured(TrainConfig))
+    if file is not None:
+        merging.add_file(Path(file))
+    merging.add_overrides(overrides, "the command line")
+    return merging.config()
+
+
+def config_from_dict(values: dict[str, Any], where: str) -> TrainConfig:
+    """A configuration from plain values, as a checkpoint's `config.yaml` holds them; old names are translated."""
+    merging = _Merging(OmegaConf.structured(TrainConfig))
+    typing = _typing(where)
+    merging.add(typing.mapping(with_new_names(values, TrainConfig)), typing)
+    return merging.config()
+
+
+def merge_overrides(config: TrainConfig, overrides: Sequence[str], where: str) -> TrainConfig:
+    """`config` with dotted overrides applied."""
+    merging = _Merging(with_expressions(config))
+    merging.add_overrides(overrides, where)
+    return merging.config()
+
+
+def to_yaml(config: TrainConfig) -> str:
+    """Every value of `config` as YAML, as it may be stored: without secrets, those from the environment as expressions."""
+    return redact(OmegaConf.to_yaml(with_expressions(config)))
+
+
+def _typing(where: str) -> Typing:
+    return Typing(TrainConfig, where, renames=RENAMED)
+
+
+class _Merging:
+    """A configuration in the making, and all that was found to be wrong with what went into it."""
+
+    def __init__(self, start: DictConfig) -> None:
+        self._merged = start
+        self._problems: list[str] = []
+        self._left_out: list[str] = []  # keys of values that were wrong
+
+    def add_file(self, file: Path) -> None:
+        """Merge a YAML file over its bases."""
+        for each, values in _with_bases(file):
+            typing = _typing(f"'{each}'")
+            self.add(typing.mapping(values), typing, each.parent)
+
+    def add_overrides(self, overrides: Sequence[str], where: str) -> None:
+        """Merge `["optim.lr=3e-4"]`, one by one."""
+        for override in overrides:
+            typing = _typing(where)
+            self.add(typing.override(override), typing)
+
+    def add(self, values: dict[str, Any], typing: Typing, folder: Path = Path()) -> None:
+        """Merge typed `values`; a file that stands for a section, its name seen from `folder`, takes the section's place."""
+        for section, kind in get_type_hints(TrainConfig).items():
+            name = values.get(section)
+            if is_dataclass(kind) and isinstance(name, str) and (section == "model" or name.endswith(YAML)):
+                del values[section]
+                self._add_section(section, name, typing, folder)
+        self._merged = typing.merge(self._merged, values)
+        self._problems += [problem for problem in typing.problems if problem not in self._problems]
+        self._left_out += typing.left_out
+
+    def _add_section(self, section: str, name: str, typing: Typing, folder: Path) -> None:
+        try:
+            content = _read_model(name, folder) if section == "model" else _read_yaml(folder / name)
+        except ConfigError as error:
+            typing.problems.append(str(error))
+            typing.left_out.append(section)
+            return
+        kind = get_type_hints(TrainConfig)[section]
+        within = Typing(TrainConfig, f"'{name}'", typing.problems, typing.left_out, RENAMED)
+        merged: Any = OmegaConf.merge(self._merged, {})  # a copy: what was given stays as it is
+        merged[section] = OmegaConf.structured(kind)
+        self._merged = within.merge(merged, {section: within.mapping(content, section, kind)})
+
+    def config(self) -> TrainConfig:
+        """The dataclass, its values checked against each other.
+
+        Raises:
+            ConfigError: with everything that is wrong.
+        """
+        typing = _typing("the configuration")
+        config = typing.finish(self._merged)
+        if config is None:  # what ${...} stands for is known only now
+            raise ConfigError(" ".join([*self._problems, *typing.problems]))
+        assert isinstance(config, TrainConfig)
+        found = _made_absolute(config) + config.validate()
+        remember_expressions(self._merged, config)
+        # A rule about a value that was wrong judges the default in its place.
+        found = [problem for problem in found if not any(_is_named(key, problem) for key in self._left_out)]
+        if found:
+            self._problems.append(f"Bad value{'s' * (len(found) > 1)}: {'; '.join(found)}.")
+        if self._problems:
+            raise ConfigError(" ".join(self._problems))
+        return config
+
+
+def _is_named(key: str, problem: str) -> bool:
+    return re.search(rf"(?<![\w.]){re.escape(key)}(=|:| is )", problem) is not None
+
+
+def _made_absolute(config: TrainConfig) -> list[str]:
+    """Make local paths absolute, and say which are none.
+
+    Workers and trials work in folders of their own: a path means what it means where it was written.
+    """
+    wrong = []
+    for section, key, name in (
+        (config.data, "dataset", "data.dataset"),
+        (config, "runs_dir", "runs_dir"),
+        (config.init, "checkpoint", "init.checkpoint"),
+    ):
+        uri = getattr(section, key)
+        if not uri and key != "checkpoint":
+            wrong.append(f"{name} is empty: name a folder or a URI")
+        elif uri and "://" not in uri:
+            try:
+                setattr(section, key, str(absolute(uri)))
+            except UserError as error:
+                wrong.append(f"{name}={shown(uri)}: {str(error).rstrip('.')}")
+    return wrong
+
+
+def _with_bases(file: Path) -> list[tuple[Path, dict[Any, Any]]]:
+    """The files that `file` builds on, farthest first, and itself, each with its own values.
+
+    Raises:
+        ConfigError: one of them cannot be read, names no path as its `base`, or builds on itself.
+    """
+    chain: list[tuple[Path, dict[Any, Any]]] = []
+    while True:
+        if any(each.resolve() == file.resolve() for each, _ in chain):
+            circle = " -> ".join(f"'{shown(each)}'" for each in [*(each for each, _ in chain), file])
+            raise ConfigError(f"base: a file builds on itself: {circle}. Leave one of these bases out.")
+        values = _read_yaml(file, chain[-1][0] if chain else None)
+        base = values.pop(BASE, None)
+        chain.append((file, values))
+        if base is None:
+            return chain[::-1]
+        if not isinstance(base, str) or not base.endswith(YAML):
+            raise ConfigError(
+                f"'base' in '{shown(file)}' is '{shown(base)}', not the path of a YAML file, as in base: formulas.yaml."
+            )
+        file = file.parent / base
+
+
+def _read_yaml(file: Path, builds_on: Path | None = None) -> dict[Any, Any]:
+    try:
+        return read_mapping(file, "configuration", "configs/train/")
+    except UserError as error:
+        raise ConfigError(f"{error}{f' It is the base of {shown(builds_on)!r}.' if builds_on else ''}") from None
+
+
+def _read_model(name: str, folder: Path) -> dict[str, Any]:
+    """What a model's file, seen from `folder`, or a name of configs/model states."""
+    file = folder / name
+    try:
+        values = read_values(file if file.suffix in YAML and file.is_file() else name)
+    except ModelConfigError as error:
+        raise ConfigError(f"{error}.") from None
+    except OSError as error:
+        raise ConfigError(f"model={shown(name)}: {error.strerror}.") from None
+    values.pop("reference", None)  # of the summary: the data says what a model is trained for
+    return values

@@ -1,0 +1,165 @@
+"""The task: all that differs between kinds of output, behind one protocol.
+
+A dataset's manifest names its task, `trainers.tasks.TASKS` has the class. Nothing outside `trainers/tasks/` asks which task it
+is. Adding one is a file here and a line in that table.
+
+Legend: B batch, C channels, H W height and width in pixels, h w those of a feature map, T positions.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, Protocol, Self
+
+import numpy as np
+import pyarrow as pa
+from torch import Tensor, nn
+
+from data_pipeline.dataset.manifest import Dataset, Manifest, Split
+from data_pipeline.dataset.targets import TargetEncoder
+from trainers.config.criterion import Directions
+from trainers.tasks.device_batch import DeviceBatch
+from trainers.tasks.metrics.base import Metrics
+from trainers.tasks.presentation import MetricColumn, Section
+
+if TYPE_CHECKING:
+    from trainers.config.train import TrainConfig
+
+Row = Mapping[str, Any]  # values of columns, by name
+
+
+@dataclass(frozen=True)
+class Progress:
+    """Where in a run a training step is taken: step `step` of `total_steps`, of a run with this seed."""
+
+    step: int
+    total_steps: int
+    seed: int
+
+
+class Attention(NamedTuple):
+    """Where a network looked for each part of its prediction: `labels` of T parts and `maps` float32 (T, h, w)."""
+
+    labels: list[str]
+    maps: np.ndarray
+
+
+class Task(Protocol):
+    """Targets, network, loss, metrics and predictions of one kind of output.
+
+    An instance belongs to one dataset's outputs (a vocabulary, class names) and one configuration. It pickles: workers and
+    predictors are handed the instance, they look nothing up.
+    """
+
+    name: ClassVar[str]  # as in the manifest
+    file: ClassVar[str]  # of a checkpoint: the names of its outputs (vocab.json, classes.json)
+    options: ClassVar[str]  # section of the configuration that a prediction may change (decoding); empty: none
+    columns: ClassVar[tuple[str, ...]]  # of the dataset that hold the truth
+    prediction_schema: ClassVar[pa.Schema]  # columns of a prediction
+    directions: ClassVar[Directions]  # metrics that weights can be compared by, and whether more or less is better
+    main_metric: ClassVar[str]  # key of `directions` that the best checkpoint and early stopping go by unless told otherwise
+    headlines: ClassVar[tuple[MetricColumn, ...]]  # metrics that consoles, tables and model cards show
+    details: ClassVar[tuple[MetricColumn, ...]]  # metrics that only a report has room for
+
+    @classmethod
+    def from_dataset(cls, manifest: Manifest, config: TrainConfig) -> Self:
+        """The task of a dataset.
+
+        Raises:
+            UserError: the dataset cannot be one of this task, or the configuration does not fit it.
+        """
+
+    @classmethod
+    def from_checkpoint(cls, content: bytes, limits: Row, config: TrainConfig) -> Self:
+        """The task of a checkpoint, from the content of its `file` and its `limits`.
+
+        Raises:
+            ValueError: the content is damaged.
+        """
+
+    def to_bytes(self) -> bytes:
+        """The content of the checkpoint's `file`."""
+
+    @property
+    def limits(self) -> dict[str, Any]:
+        """What a checkpoint notes beside `file`: limits of the output that follow from the dataset, as JSON."""
+
+    @property
+    def output_names(self) -> list[str]:
+        """The name of each output, in the order of the network's rows for them."""
+
+    def describe(self) -> str:
+        """How many outputs there are, in words: `92 tokens`."""
+
+    def require_same(self, other: Self, mine: str, theirs: str) -> None:
+        """Check that `other` (from `theirs`, in words) has the same outputs as this one (from `mine`), for resuming.
+
+        Raises:
+            UserError: with the difference.
+        """
+
+    def require_covers(self, other: Self, mine: str, theirs: str) -> None:
+        """Check that this one knows all outputs of `other`, for evaluating on its dataset.
+
+        Raises:
+            UserError: with what is missing.
+        """
+
+    def target_encoder(self) -> TargetEncoder:
+        """What makes target tensors of a dataset's rows, in the stream."""
+
+    def build_model(self, pretrained: bool = False) -> nn.Module:
+        """The network, able to predict as configured; weights of a hub are fetched only with `pretrained`.
+
+        Raises:
+            UserError: the configuration asks for something impossible, by key.
+        """
+
+    @property
+    def pretrained(self) -> bool:
+        """Whether the configuration takes weights from a hub."""
+
+    def output_axes(self) -> dict[str, int]:
+        """The axis along which each tensor of the network's state has a row per output, by name; others are left out."""
+
+    def check_dataset(self, dataset: Dataset, split: str, model: nn.Module) -> list[str]:
+        """What is doubtful about training `model` (on the meta device) on a split, in sentences for the log.
+
+        Raises:
+            UserError: it is impossible.
+        """
+
+    def largest_targets(self, batch_size: int, split: Split) -> dict[str, np.ndarray]:
+        """Targets of `batch_size` rows as large as they get in `split`, to find out what fits the memory."""
+
+    @property
+    def untrained_loss(self) -> float:
+        """The loss per target of a network that guesses at random."""
+
+    def target_count(self, batch: DeviceBatch) -> Tensor:
+        """How many targets the loss of this batch is over: float scalar."""
+
+    def loss_sum(self, model: nn.Module, batch: DeviceBatch, progress: Progress | None = None) -> Tensor:
+        """The loss summed over the targets of the batch, in float32; `progress` of a training step, None in validation."""
+
+    def for_validation(self) -> Self:
+        """The same task with the loss and the way of predicting that validation during training uses."""
+
+    def new_metrics(self) -> Metrics:
+        """Sums over predictions, empty."""
+
+    def predict(self, model: Any, images: Tensor, sizes: Tensor) -> list[Row]:
+        """Predictions of images uint8 (B, C, H, W) of true `sizes` (B, 2), each a row of `prediction_schema`."""
+
+    def predict_with_attention(self, model: Any, images: Tensor, sizes: Tensor) -> list[tuple[Row, Attention | None]]:
+        """As `predict` in its simplest way, with where the network looked; None where it does not tell."""
+
+    def perfect_prediction(self, target: Row) -> Row:
+        """The prediction that `target`, the values of `columns`, asks for."""
+
+    def text_of(self, prediction: Row) -> str:
+        """A prediction as a text to show; of `perfect_prediction`, the truth."""
+
+    def report_sections(self, rows: Sequence[tuple[Row, Row]]) -> list[Section]:
+        """Sections that the report shows of a split's (prediction, target) pairs, besides what it shows of every task."""
