@@ -3,19 +3,19 @@ PYTHON ?= $(shell command -v python3.11 || command -v python3)
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
-# Two processes share the tests: one those that join the session or need S3, one the rest. ARGS=-n0: one process, as a debugger wants it.
+# Two processes share the tests: one has those that join the Ray session or need S3, one the rest. ARGS=-n0: one process, for a debugger.
 PYTEST := $(BIN)/python -m pytest -n 2 --dist loadgroup
 CONFIG ?= configs/train/formulas.yaml
 FORMULAS := data/formulas
-# Shorter than the interpreter's own search for a display, a hub or an update: none is wanted here.
+# No display is searched for.
 export MPLBACKEND = agg
 
 .PHONY: help setup train test test-all lint format bench clean
 
-help:  ## what can be made
+help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 12
 
-setup: $(READY)  ## the virtual environment, exact versions
+setup: $(READY)  ## make the virtual environment, exact versions
 
 $(READY): requirements.lock
 	@$(PYTHON) -c 'import sys; sys.exit(0 if sys.version_info[:2] == (3, 11) else "Inkray needs Python 3.11, %s is %d.%d: make PYTHON=/path/to/python3.11" % (sys.executable, *sys.version_info[:2]))'
@@ -31,28 +31,30 @@ ifeq ($(CONFIG),configs/train/formulas.yaml)
 endif
 	@$(BIN)/python -m trainers.train $(CONFIG) $(ARGS)
 
-test: $(READY)  ## the tests: 15 minutes on 2 cores (up to 18 on a busy machine)
+test: $(READY)  ## run the tests, without the slow ones (ARGS="-n0 tests/models -k beam")
 	@$(PYTEST) $(ARGS)
 
-test-all: $(READY)  ## all tests, the slow ones too
+test-all: $(READY)  ## run all tests
 	@$(PYTEST) -m "slow or not slow" $(ARGS)
 
-lint: $(READY)  ## ruff, mypy, import-linter
+lint: $(READY)  ## run ruff, mypy, import-linter, codespell; docs/configuration.md is current
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports
+	@$(BIN)/codespell
+	@$(BIN)/python -m trainers.config.document --check docs/configuration.md
 
-format: $(READY)  ## let ruff mend what it can
+format: $(READY)  ## let ruff fix what it can
 	@$(BIN)/ruff check --fix .
 	@$(BIN)/ruff format .
 
-bench: $(READY)  ## the benchmarks: tables, nothing fails on a time
+bench: $(READY)  ## run the benchmarks: tables; nothing fails on a time
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --requirement requirements-bench.txt
 	@$(BIN)/python -m benchmarks.train_overhead $(ARGS)
 	@$(BIN)/python -m benchmarks.models
 	@$(BIN)/python -m benchmarks.stream
 
-clean:  ## remove what was made, runs and data excepted
+clean:  ## remove the environment and caches; runs and data stay
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

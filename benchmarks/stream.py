@@ -38,7 +38,7 @@ from data_pipeline.dataset.manifest import open_dataset
 from data_pipeline.dataset.token_targets import TokenTargets
 from data_pipeline.dataset.tokenizer import Tokenizer
 from data_pipeline.storage.base import Storage, open_storage
-from data_pipeline.stream import CacheConfig, Position, StreamConfig, TrainStream
+from data_pipeline.stream import CacheConfig, StreamConfig, StreamPosition, TrainStream
 from data_pipeline.stream.config import Augmentation
 
 PARTS = ("local", "augmented", "s3", "training", "memory", "growth")
@@ -57,7 +57,7 @@ def stream(uri: str, config: StreamConfig, rank: int = 0, ranks: int = 1) -> Tra
 
 def sizes(uri: str, config: StreamConfig, epochs: int, rank: int = 0, ranks: int = 1) -> Iterator[int]:
     """Images of each batch as it comes."""
-    for batch in stream(uri, config, rank, ranks).batches(Position(), epochs):
+    for batch in stream(uri, config, rank, ranks).batches(StreamPosition(), epochs):
         yield len(batch.ids)
 
 

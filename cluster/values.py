@@ -167,6 +167,8 @@ class Typing:
             return str(text)
         if optional and isinstance(text, Plain) and text in _NULL:
             return None
+        if new := self.renames.values.get(key, {}).get(text):
+            return self._bad(key, text, f"was renamed to '{new}'", None)
         if kind is Any:
             return _guessed(text) if isinstance(text, Plain) else text
         if kind is bool:
@@ -179,10 +181,7 @@ class Typing:
             return self._bad(key, text, "is no number", kind) if number is None else number
         if get_origin(kind) is Literal:
             allowed = ", ".join(map(str, get_args(kind)))
-            if text in get_args(kind):
-                return str(text)
-            new = self.renames.values.get(key, {}).get(text)
-            return self._bad(key, text, f"was renamed to '{new}'" if new else f"is none of {allowed}", None)
+            return str(text) if text in get_args(kind) else self._bad(key, text, f"is none of {allowed}", None)
         if kind is str or dataclasses.is_dataclass(kind):  # a section may be named by the file that holds it
             return str(text)
         return self._bad(key, text, "stands alone, a list stands in brackets and a mapping in braces", kind)

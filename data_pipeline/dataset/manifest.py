@@ -26,8 +26,10 @@ class DatasetError(UserError):
 
 
 class Extent(NamedTuple):
-    """What is known of a row group without reading it: its `rows`, none wider than `width` or higher than `height` pixels,
-    and the `bytes` of all its images, encoded. Of datasets made before they were kept, height and bytes are 0: not known.
+    """The size of a row group, known without reading it.
+
+    It has `rows` rows, none wider than `width` or higher than `height` pixels, and all its images take `bytes`, encoded. Height
+    and bytes of datasets made before they were kept are 0: not known.
     """
 
     rows: int
@@ -38,23 +40,28 @@ class Extent(NamedTuple):
 
 @dataclass(frozen=True)
 class RowGroup:
-    """Row group number `index` of the shard `file`; `check` as in `Shard.check`, the rest as in `Extent`."""
+    """Row group number `index` of the shard `file`, and what shows that it is the one that was prepared.
+
+    `check` are its digests (`data_pipeline.dataset.integrity`); where they are not known, `sha256` is the shard's.
+    """
 
     file: str
     index: int
-    rows: int
-    width: int
-    height: int = 0
-    bytes: int = 0
-    check: builtins.bytes = b""
+    extent: Extent
+    sha256: str = ""
+    check: bytes = b""
+
+    def unchecked(self) -> RowGroup:
+        """The same row group for a reader that has checked it before."""
+        return RowGroup(self.file, self.index, self.extent)
 
 
 @dataclass(frozen=True)
 class Shard:
     """One Parquet file of a split and its row groups in order.
 
-    `checks` are the digests of all row groups (`data_pipeline.dataset.integrity`) in hexadecimal, one after the other; of
-    datasets made before they were kept it is empty.
+    `checks` are the digests of all row groups (`data_pipeline.dataset.integrity`) in hexadecimal, one after the other; empty in
+    datasets made before they were kept.
     """
 
     file: str
@@ -88,7 +95,7 @@ class Split:
     def row_groups(self) -> list[RowGroup]:
         """All row groups, in the order of the files."""
         return [
-            RowGroup(shard.file, index, *extent, check=shard.check(index))
+            RowGroup(shard.file, index, extent, shard.sha256, shard.check(index))
             for shard in self.shards
             for index, extent in enumerate(shard.row_groups)
         ]

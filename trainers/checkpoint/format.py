@@ -23,7 +23,7 @@ from cluster.errors import UserError
 from data_pipeline.dataset.manifest import Manifest
 from data_pipeline.preparation.images import ImagePolicy
 from data_pipeline.storage.base import Storage, StorageError
-from data_pipeline.stream.plan import Position
+from data_pipeline.stream.plan import StreamPosition
 from trainers.config.load import to_yaml
 from trainers.config.train import TrainConfig
 from trainers.tasks import Task
@@ -85,7 +85,7 @@ class Snapshot:
     task: Task
     data: DataInfo
     state: dict[str, Any]
-    position: Position
+    position: StreamPosition
     metrics: dict[str, float]
     card: str
 
@@ -97,7 +97,7 @@ class Snapshot:
         task: Task,
         data: DataInfo,
         state: dict[str, Any],
-        position: Position,
+        position: StreamPosition,
         metrics: dict[str, float],
         card: str,
     ) -> Snapshot:

@@ -39,7 +39,7 @@ def load_config(file: str | Path | None, overrides: Sequence[str] = ()) -> Train
     Raises:
         ConfigError: a missing file; or unknown keys, ill-typed and impossible values, all of them with what is allowed.
     """
-    merging = _Merging(OmegaConf.structured(TrainConfig))
+    merging = _Merging({})
     if file is not None:
         merging.add_file(Path(file))
     merging.add_overrides(overrides, "the command line")
@@ -48,7 +48,7 @@ def load_config(file: str | Path | None, overrides: Sequence[str] = ()) -> Train
 
 def config_from_dict(values: dict[str, Any], where: str) -> TrainConfig:
     """A configuration from plain values, as a checkpoint's `config.yaml` holds them; old names are translated."""
-    merging = _Merging(OmegaConf.structured(TrainConfig))
+    merging = _Merging({})
     typing = _typing(where)
     merging.add(typing.mapping(with_new_names(values, TrainConfig)), typing)
     return merging.config()
@@ -56,7 +56,7 @@ def config_from_dict(values: dict[str, Any], where: str) -> TrainConfig:
 
 def merge_overrides(config: TrainConfig, overrides: Sequence[str], where: str) -> TrainConfig:
     """`config` with dotted overrides applied."""
-    merging = _Merging(with_expressions(config))
+    merging = _Merging(_plain(with_expressions(config)))
     merging.add_overrides(overrides, where)
     return merging.config()
 
@@ -71,10 +71,10 @@ def _typing(where: str) -> Typing:
 
 
 class _Merging:
-    """A configuration in the making, and all that was found to be wrong with what went into it."""
+    """A configuration in the making, as plain values over the defaults, and all that was found wrong with what went into it."""
 
-    def __init__(self, start: DictConfig) -> None:
-        self._merged = start
+    def __init__(self, values: dict[str, Any]) -> None:
+        self._values = values
         self._problems: list[str] = []
         self._left_out: list[str] = []  # keys of values that were wrong
 
@@ -97,9 +97,8 @@ class _Merging:
             if is_dataclass(kind) and isinstance(name, str) and (section == "model" or name.endswith(YAML)):
                 del values[section]
                 self._add_section(section, name, typing, folder)
-        self._merged = typing.merge(self._merged, values)
-        self._problems += [problem for problem in typing.problems if problem not in self._problems]
-        self._left_out += typing.left_out
+        self._values = _over(self._values, values)
+        self._collect(typing)
 
     def _add_section(self, section: str, name: str, typing: Typing, folder: Path) -> None:
         try:
@@ -108,11 +107,12 @@ class _Merging:
             typing.problems.append(str(error))
             typing.left_out.append(section)
             return
-        kind = get_type_hints(TrainConfig)[section]
         within = Typing(TrainConfig, f"'{name}'", typing.problems, typing.left_out, RENAMED)
-        merged: Any = OmegaConf.merge(self._merged, {})  # a copy: what was given stays as it is
-        merged[section] = OmegaConf.structured(kind)
-        self._merged = within.merge(merged, {section: within.mapping(content, section, kind)})
+        self._values = {**self._values, section: within.mapping(content, section, get_type_hints(TrainConfig)[section])}
+
+    def _collect(self, typing: Typing) -> None:
+        self._problems += [problem for problem in typing.problems if problem not in self._problems]
+        self._left_out += typing.left_out
 
     def config(self) -> TrainConfig:
         """The dataclass, its values checked against each other.
@@ -121,12 +121,14 @@ class _Merging:
             ConfigError: with everything that is wrong.
         """
         typing = _typing("the configuration")
-        config = typing.finish(self._merged)
-        if config is None:  # what ${...} stands for is known only now
-            raise ConfigError(" ".join([*self._problems, *typing.problems]))
-        assert isinstance(config, TrainConfig)
+        merged = self._merged(typing)
+        config = None if merged is None else typing.finish(merged)  # what ${...} stands for is known only now
+        self._collect(typing)
+        if config is None:
+            raise ConfigError(" ".join(self._problems))
+        assert isinstance(config, TrainConfig) and merged is not None
         found = _made_absolute(config) + config.validate()
-        remember_expressions(self._merged, config)
+        remember_expressions(merged, config)
         # A rule about a value that was wrong judges the default in its place.
         found = [problem for problem in found if not any(_is_named(key, problem) for key in self._left_out)]
         if found:
@@ -134,6 +136,42 @@ class _Merging:
         if self._problems:
             raise ConfigError(" ".join(self._problems))
         return config
+
+    def _merged(self, typing: Typing) -> DictConfig | None:
+        """All values over the defaults, without those that OmegaConf refuses; None if it does not say which."""
+        values = self._values
+        while True:
+            known = len(typing.problems)
+            merged = typing.merge(OmegaConf.structured(TrainConfig), values)
+            if len(typing.problems) == known:
+                return merged
+            rest = _without(values, typing.left_out[-1].split("."))
+            if rest == values:
+                return None
+            values = rest
+
+
+def _plain(config: DictConfig) -> dict[str, Any]:
+    return {str(key): value for key, value in OmegaConf.to_container(config).items()}  # type: ignore[union-attr]
+
+
+def _over(values: dict[str, Any], others: dict[str, Any]) -> dict[str, Any]:
+    """`values` with `others` over them, mappings merged."""
+    merged = dict(values)
+    for key, value in others.items():
+        below = merged.get(key)
+        merged[key] = _over(below, value) if isinstance(below, dict) and isinstance(value, dict) else value
+    return merged
+
+
+def _without(values: dict[str, Any], path: list[str]) -> dict[str, Any]:
+    """`values` without what lies at `path`."""
+    name, *rest = path
+    if name not in values:
+        return values
+    if rest and isinstance(values[name], dict):
+        return {**values, name: _without(values[name], rest)}
+    return {key: value for key, value in values.items() if key != name}
 
 
 def _is_named(key: str, problem: str) -> bool:
@@ -170,18 +208,17 @@ def _with_bases(file: Path) -> list[tuple[Path, dict[Any, Any]]]:
     """
     chain: list[tuple[Path, dict[Any, Any]]] = []
     while True:
-        if any(each.resolve() == file.resolve() for each, _ in chain):
-            circle = " -> ".join(f"'{shown(each)}'" for each in [*(each for each, _ in chain), file])
-            raise ConfigError(f"base: a file builds on itself: {circle}. Leave one of these bases out.")
         values = _read_yaml(file, chain[-1][0] if chain else None)
+        files = [each for each, _ in chain]
+        if file.resolve() in [each.resolve() for each in files]:
+            circle = " -> ".join(f"'{shown(each)}'" for each in [*files, file])
+            raise ConfigError(f"base: a file builds on itself: {circle}. Leave one of these bases out.")
         base = values.pop(BASE, None)
         chain.append((file, values))
         if base is None:
             return chain[::-1]
         if not isinstance(base, str) or not base.endswith(YAML):
-            raise ConfigError(
-                f"'base' in '{shown(file)}' is '{shown(base)}', not the path of a YAML file, as in base: formulas.yaml."
-            )
+            raise ConfigError(f"base={shown(base)} in '{shown(file)}': the path of a YAML file, as in base: formulas.yaml.")
         file = file.parent / base
 
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import torch.distributed as dist
 
-from data_pipeline.stream import Batch, Position
+from data_pipeline.stream import Batch, StreamPosition
 from trainers.distributed.collectives import broadcast_from_rank0
 from trainers.distributed.context import WorkerContext
 from trainers.distributed.norms import norms_for
@@ -17,7 +17,6 @@ from trainers.engine.rejected import require_few
 from trainers.engine.reporter import Reporter
 from trainers.engine.run_spec import DataSources, RunSpec
 from trainers.engine.setup import TrainState
-from trainers.report.sample_images import sample_images
 from trainers.tasks.device_batch import DeviceBatch
 
 
@@ -37,7 +36,7 @@ class Validator:
             return
         stream = self._sources.training()
         batches = prefetch_to_device(
-            stream.batches(Position(epoch), epoch + 1, broadcast_from_rank0), self._context.device, stream.stop
+            stream.batches(StreamPosition(epoch), epoch + 1, broadcast_from_rank0), self._context.device, stream.stop
         )
 
         def forward(network: Any, item: tuple[Batch, DeviceBatch]) -> None:
@@ -85,6 +84,8 @@ class Validator:
         tracking = self._spec.config.tracking
         if self._context.rank or not tracking.images or not (tracking.wandb or tracking.tensorboard):
             return
+        from trainers.report.sample_images import sample_images  # drawing is slow to import
+
         try:
             images = sample_images(state.step.averaging.network, self._spec.task, batch, tensors, tracking.images)
             self._reporter.emit(SampleImages(state.step.steps, images))

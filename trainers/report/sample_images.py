@@ -1,4 +1,4 @@
-"""Sample images of a validation batch: what is predicted for its first images, and where the network looked."""
+"""Sample images of a validation batch for trackers: what is predicted for its first images, and where the network looked."""
 
 from __future__ import annotations
 
@@ -20,28 +20,29 @@ SAMPLES, ATTENTION = "val/samples", "val/attention"
 
 
 @torch.inference_mode()
-def sample_images(network: Any, task: Task, batch: Batch, tensors: DeviceBatch, count: int) -> dict[str, Image]:
-    """Grids uint8 (H, W, 3) of the first `count` images of `batch` with what is predicted; empty if it has none.
+def sample_images(network: Any, task: Task, batch: Batch, tensors: DeviceBatch, count: int) -> dict[str, np.ndarray]:
+    """Images uint8 (H, W, 3) of the first `count` samples of `batch`, by name; none if it has no samples.
 
-    `val/samples`: each image with its truth and its prediction, errors in red. `val/attention`: where the network looked for
-    each part of the longest prediction among them that is correct, or of the first where none is, if it tells.
+    `val/samples`: each with its truth and its prediction, errors in red. `val/attention`: where the network looked for each
+    part of the longest prediction among them that is right, or of the first where none is, if it tells.
     `network` is in evaluation mode and on the device of `tensors`. Padding and images that cannot be used are left out.
     """
-    shown = np.flatnonzero(batch.weights[: len(batch.ids)])[:count]
-    if not len(shown):
+    indices = np.flatnonzero(batch.weights[: len(batch.ids)])[:count]
+    if not len(indices):
         return {}
-    rows = torch.from_numpy(shown).to(tensors.images.device)
+    rows = torch.from_numpy(indices).to(tensors.images.device)
     predicted = task.predict_with_attention(network, tensors.images[rows], tensors.sizes[rows])
     examples = []
-    for index, (prediction, _) in zip(shown, predicted, strict=True):
+    for index, (prediction, _) in zip(indices, predicted, strict=True):
         truth = task.perfect_prediction({name: batch.columns[name][index] for name in task.columns})
         texts = task.text_of(truth), task.text_of(prediction)
         examples.append(Example(batch.ids[index], _pixels(batch, index), *texts, batch.sources[index]))
     images = {SAMPLES: draw_sample_grid(examples, max_examples=count)}
-    chosen = longest_correct(examples)
-    attention = predicted[chosen][1]
+    shown = longest_correct(examples)
+    attention = predicted[shown][1]
     if attention is not None:
-        images[ATTENTION] = draw_attention_strip(AttentionExample(examples[chosen].image, attention.labels, attention.maps))
+        example = AttentionExample(examples[shown].image, attention.labels, attention.maps)
+        images[ATTENTION] = draw_attention_strip(example)
     return images
 
 

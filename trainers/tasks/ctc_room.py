@@ -15,7 +15,7 @@ def texts_without_room(model: Any, dataset: Dataset, split: str) -> int:
     """How many texts of a split need more columns than a recognizer's features of their images have."""
     rows = read_split(dataset, split, ["height", "width", "text"])
     sizes = torch.tensor([rows.column(side).to_pylist() for side in ("height", "width")]).t()
-    columns = model.backbone.cells(sizes)[:, 1]
+    columns = model.backbone.feature_sizes(sizes)[:, 1]
     needed = torch.tensor([columns_for(text) for text in rows.column("text").to_pylist()])
     return int((needed > columns).sum())
 

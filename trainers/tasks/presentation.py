@@ -66,14 +66,14 @@ class Example:
 
 
 def longest_correct(examples: Sequence[Example]) -> int:
-    """The index of the longest prediction that is correct; of the first example where none is."""
-    correct = [index for index, example in enumerate(examples) if example.correct and example.prediction]
-    return max(correct, key=lambda index: len(examples[index].prediction.split()), default=0)
+    """The index of the example whose prediction is the longest that is right; of the first where none is."""
+    right = [index for index, example in enumerate(examples) if example.correct and example.prediction]
+    return max(right, key=lambda index: len(examples[index].prediction.split()), default=0)
 
 
 @dataclass(frozen=True)
 class AttentionExample:
-    """One image, the T tokens predicted for it, and where the network looked for each: `maps` (T, h, w), not negative."""
+    """One image, the T tokens read in it, and where the decoder looked for each: `maps` (T, h, w), not negative."""
 
     image: Image
     tokens: Sequence[str]
@@ -93,7 +93,7 @@ class Section:
     """A part of the report that a task adds.
 
     The content decides how it is shown: a table, a mapping of facts, a preformatted text, an image uint8 (H, W) or
-    (H, W, 3), or the attention over an image.
+    (H, W, 3), or attention over an image.
     """
 
     title: str

@@ -227,7 +227,7 @@ class SequenceTask(Task):
         generation = model.generate(images, Decoding(return_attention=True), sizes)
         assert generation.attention is not None
         backbone: Any = model.backbone
-        cells = backbone.cells(sizes).tolist()
+        cells = backbone.feature_sizes(sizes).tolist()
         ids = generation.token_ids.tolist()
         return [
             ({"prediction": self.tokenizer.decode(row)}, self._attention(row, generation, index, *cells[index]))

@@ -9,7 +9,6 @@ import yaml
 
 from models import Decoding
 from models.presets import load_named, names
-from tests.support.places import ROOT
 from trainers.config.load import ConfigError, config_from_dict, load_config, merge_overrides, to_yaml
 from trainers.tasks.losses import LossConfig
 
@@ -56,13 +55,6 @@ def test_a_bad_file_is_named(tmp_path: Path) -> None:
     (tmp_path / "key.yaml").write_text("optimizer: {}\n")
     with pytest.raises(ConfigError, match=r"Unknown key 'optimizer' in .*key.yaml"):
         load_config(tmp_path / "key.yaml")
-
-
-@pytest.mark.parametrize("file", sorted((ROOT / "configs" / "train").glob("*.yaml")), ids=lambda path: path.stem)
-def test_shipped_configurations_load(file: Path) -> None:
-    config = load_config(file)
-    assert file.read_text().startswith("#"), "the header says the command"
-    assert config.name
 
 
 @pytest.mark.parametrize("name", names())
