@@ -7,7 +7,7 @@ import numpy as np
 from data_pipeline.dataset.token_targets import TEXT, TokenTargets
 from data_pipeline.dataset.tokenizer import Tokenizer
 from data_pipeline.stream.batch import Batch
-from data_pipeline.stream.plan import Position
+from data_pipeline.stream.plan import StreamPosition
 
 TOKENIZER = Tokenizer(["a", "b", "c", "d"])
 
@@ -25,6 +25,6 @@ def batch_of(texts: list[str], weights: list[float] | None = None, seed: int = 0
         ids=[str(i) for i in range(len(texts))],
         sources=[""] * len(texts),
         columns={TEXT: texts},
-        position=Position(),
+        position=StreamPosition(),
         global_size=len(texts),
     )
