@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import astuple, dataclass, fields
+from dataclasses import astuple, dataclass
 
 from cluster.sums import Sums
 
@@ -41,5 +41,8 @@ class StreamStats(Sums):
 
     @classmethod
     def from_list(cls, values: list[float]) -> StreamStats:
-        """The inverse of `to_list`: each field gets the type of its default."""
-        return cls(*(type(item.default)(value) for item, value in zip(fields(cls), values, strict=True)))
+        """The inverse of `to_list`."""
+        read_bytes, reads, cached, retries, images, decode_s, pixels, padded_pixels = values
+        return cls(
+            int(read_bytes), int(reads), int(cached), int(retries), int(images), decode_s, int(pixels), int(padded_pixels)
+        )
