@@ -15,7 +15,7 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
-from data_pipeline.stream.config import Augmentation
+from data_pipeline.augmentation.config import Augmentation
 
 NOISE_VALUES = 2**20  # of the field that noise is cut from
 ELASTIC_CELL = 16  # pixels between two draws of the elastic field, which is smooth in between (Simard et al. 2003)

@@ -10,10 +10,10 @@ from typing import Any, NamedTuple
 
 from cluster.errors import UserError
 from cluster.redaction import printable, redacted
+from data_pipeline.dataset.image_policy import ImagePolicy
 from data_pipeline.dataset.integrity import CHECK_BYTES
 from data_pipeline.dataset.schema import shard_schema
 from data_pipeline.dataset.schema_versions import READ_VERSIONS, SCHEMA_VERSION, content_digest, upgraded
-from data_pipeline.preparation.images import ImagePolicy
 from data_pipeline.storage.base import Storage, StorageError, open_storage
 from data_pipeline.storage.uris import invalid_name
 

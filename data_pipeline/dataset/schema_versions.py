@@ -8,8 +8,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import asdict
 from typing import Any
 
+from data_pipeline.dataset.image_policy import ImagePolicy
 from data_pipeline.dataset.token_targets import TEXT_COLUMNS
-from data_pipeline.preparation.images import ImagePolicy
 
 SCHEMA_VERSION = 2  # what is written
 READ_VERSIONS = (1, 2)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import astuple, dataclass
+from dataclasses import astuple, dataclass, fields
+from typing import Any
 
 from cluster.sums import Sums
 
@@ -41,8 +42,6 @@ class StreamStats(Sums):
 
     @classmethod
     def from_list(cls, values: list[float]) -> StreamStats:
-        """The inverse of `to_list`."""
-        read_bytes, reads, cached, retries, images, decode_s, pixels, padded_pixels = values
-        return cls(
-            int(read_bytes), int(reads), int(cached), int(retries), int(images), decode_s, int(pixels), int(padded_pixels)
-        )
+        """The inverse of `to_list`: each field gets the type of its default."""
+        kinds: list[Any] = [int if isinstance(item.default, int) else float for item in fields(cls)]
+        return cls(*(kind(value) for kind, value in zip(kinds, values, strict=True)))

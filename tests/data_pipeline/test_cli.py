@@ -67,7 +67,7 @@ MISTAKES = [
     (prepare, ["crohme", LONG, "out"], "No source 'xxx.*File name too long"),
     (prepare, ["crohme", ".", "~nouser/out"], "'~nouser/out' is no path"),
     (prepare, ["crohme", ".", "out", "--height", "8"], "argument --height: '8' is no whole number from 16"),
-    (prepare, ["crohme", ".", "out", "--stroke-size", "nan"], "argument --stroke-size: 'nan' is no number from 4"),
+    (prepare, ["crohme", ".", "out", "--stroke-size", "nan"], "argument --stroke-size: 'nan' is not a number from 4"),
     (prepare, ["crohme", ".", "out", "--stroke-size", "1e300"], "argument --stroke-size: '1e300'"),
     (prepare, ["crohme", ".", "out", "--split", "train"], "--split takes NAME=PATH"),
     (prepare, ["crohme", ".", "out", "--split", "train=absent"], "No source 'absent'"),

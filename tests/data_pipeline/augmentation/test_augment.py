@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from data_pipeline.augmentation.augment import NOISE_VALUES, augment
-from data_pipeline.stream.config import Augmentation
+from data_pipeline.augmentation.config import Augmentation
 
 NAMES: list[Augmentation] = ["light", "strong"]
 

@@ -14,8 +14,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
+from data_pipeline.dataset.image_policy import ImagePolicy
 from data_pipeline.preparation import images
-from data_pipeline.preparation.images import BadImage, ImagePolicy, decode, encode_png, fit
+from data_pipeline.preparation.images import BadImage, decode, encode_png, fit
 
 PIXELS = np.random.default_rng(0).integers(0, 255, (40, 90), np.uint8)
 

@@ -19,10 +19,11 @@ import ray
 from ray import cloudpickle
 
 from cluster.errors import UserError, user_error_in
+from data_pipeline.dataset.image_policy import ImagePolicy
 from data_pipeline.dataset.manifest import Dataset, DatasetError, open_dataset
 from data_pipeline.dataset.shards import read_split
 from data_pipeline.dataset.tokenizer import Tokenizer
-from data_pipeline.preparation.images import ImagePolicy, encode_png
+from data_pipeline.preparation.images import encode_png
 from data_pipeline.storage.base import StorageError
 from data_pipeline.stream import EvaluationStream, StreamConfig, StreamPosition
 from data_pipeline.stream.batch import Batch, pad_images
