@@ -31,7 +31,7 @@ _FIRST_INDEX = {"train": 0, "val": 1_000_000_000, "test": 2_000_000_000}
 
 
 def belongs(split: str, text: str) -> bool:
-    """Whether a formula with this text may be in `split`."""
+    """Whether a formula with this text belongs to `split`."""
     return hashlib.sha256(text.encode()).digest()[0] % 10 in _PARTS[split]
 
 

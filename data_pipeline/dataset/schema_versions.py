@@ -41,7 +41,7 @@ def upgraded(content: dict[str, Any]) -> dict[str, Any]:
 def content_digest(
     task: str, target: Mapping[str, Any], columns: Mapping[str, str], policy: ImagePolicy, shards: Iterable[tuple[str, str]]
 ) -> str:
-    """The digest of a dataset, from what decides on its samples; `shards` are pairs of file and SHA-256.
+    """The digest of a dataset, computed from what determines its samples; `shards` are pairs of file and SHA-256.
 
     The order of samples follows from it, so it must stay the same for a dataset forever, whatever the schema version.
     """

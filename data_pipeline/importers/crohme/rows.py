@@ -1,4 +1,4 @@
-"""InkML files to the rows of a shard."""
+"""Rows of a shard from InkML files."""
 
 import zlib
 from dataclasses import dataclass

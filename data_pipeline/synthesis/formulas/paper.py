@@ -1,4 +1,4 @@
-"""Ink on paper: from a picture of how much ink lies where to an RGB image."""
+"""Ink on paper: an RGB image from a map of how much ink is where."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def shadow(height: int, width: int, angle: float, strength: float) -> Coverage:
 
 
 def ink_on_paper(coverage: Coverage, ink: Colour, paper: Image | Colour, light: Coverage, noise: Coverage) -> Image:
-    """Lay ink of one colour on paper, light it, and add the camera's noise (gray levels, (H, W)) to all channels."""
+    """Lay ink of one color on paper, light it, and add the camera's noise (gray levels, (H, W)) to all channels."""
     ground = np.asarray(paper, np.float32)
     mixed = ground + coverage[:, :, None] * (np.asarray(ink, np.float32) - ground)
     lit = mixed * light[:, :, None] + noise[:, :, None]
