@@ -50,7 +50,7 @@ def test_preparing_a_few_files_from_end_to_end(tmp_path: Path) -> None:
     (source / "empty.inkml").write_bytes(b"")
     done = command("data_pipeline.prepare", "crohme", str(source), str(out), "--height", "32", "--width", "64")
     assert done.returncode == 0, done.stderr
-    assert "train 1 formulas, 1 rejected (see rejected.parquet), 3 tokens" in done.stdout and "Licence" in done.stdout
+    assert "train 1 formulas, 1 rejected (see rejected.parquet), 3 tokens" in done.stdout and "License" in done.stdout
     assert "Traceback" not in done.stderr and (out / "dataset.json").is_file()
 
 
