@@ -89,9 +89,9 @@ def test_lines_tell_what_the_stream_did() -> None:
     }
     console.metrics(INTERVAL | {f"data/{name}": value for name, value in costs.items()})
     console.metrics(EPOCH | {f"epoch/{name}": value for name, value in (costs | {"images_per_s": 99}).items()})
-    told = "decode 0.3 ms padding 9 % read 3.1 MB/s cache 50 % 2 retries 1 rejected"
+    stream = "decode 0.3 ms padding 9 % read 3.1 MB/s cache 50 % 2 retries 1 rejected"
     first, second = printed.getvalue().splitlines()
-    assert first.endswith("wait 0.4 % " + told) and second.endswith("99.0 images/s " + told)
+    assert first.endswith("wait 0.4 % " + stream) and second.endswith("99.0 images/s " + stream)
 
 
 def test_a_terminal_gets_a_bar(tmp_path: Path) -> None:
@@ -146,7 +146,7 @@ def test_a_history_that_could_not_be_written_is_whole_once_it_can(tmp_path: Path
     for _ in range(3):
         (tmp_path / "run").write_text("a file is in the way")
         tracker.metrics(EPOCH)
-    assert printed.getvalue().count("Training goes on.") == 1, "told once"
+    assert printed.getvalue().count("Training goes on.") == 1, "reported once"
     (tmp_path / "run").unlink()
     tracker.close()
     assert [json.loads(line)["step"] for line in (tmp_path / "run/metrics.jsonl").read_text().splitlines()] == [20, 40, 40, 40]
@@ -180,7 +180,7 @@ def events(folder: Path) -> list[event_pb2.Event]:
 
 
 def points(folder: Path, tag: str) -> list[tuple[int, float]]:
-    """What TensorBoard shows: the start of a session takes away what was told of its step and later ones."""
+    """What TensorBoard shows: the start of a session takes away what was written of its step and later ones."""
     shown: list[tuple[int, float]] = []
     for event in events(folder):
         if event.HasField("session_log"):
@@ -216,13 +216,15 @@ def test_tensorboard_holds_configuration_dataset_and_images(tmp_path: Path) -> N
     sink = TensorBoard(open_storage(tmp_path), {"seed": 77}, {"name": "formulas", "digest": "sha256:0"})
     sink.images(7, IMAGES)
     sink.close()
-    told = {value.tag: (event.step, value) for event in events(tmp_path / "tensorboard") for value in event.summary.value}
+    written = {value.tag: (event.step, value) for event in events(tmp_path / "tensorboard") for value in event.summary.value}
     texts = {
-        tag.split("/")[0]: value.tensor.string_val[0].decode() for tag, (_, value) in told.items() if value.HasField("tensor")
+        tag.split("/")[0]: value.tensor.string_val[0].decode()
+        for tag, (_, value) in written.items()
+        if value.HasField("tensor")
     }
     assert "    seed: 77\n" in texts["config"] and "name: formulas" in texts["dataset"] and "sha256:0" in texts["dataset"]
     for name, expected in IMAGES.items():
-        step, value = told[name]
+        step, value = written[name]
         assert step == 7
         with Image.open(io.BytesIO(value.image.encoded_image_string)) as image:
             assert np.array_equal(
