@@ -12,12 +12,12 @@ import torch
 from trainers.prediction.decoding_options import decoding_of
 
 from cluster.errors import UserError
+from data_pipeline.dataset.image_policy import ImagePolicy
 from data_pipeline.dataset.tokenizer import Tokenizer
-from data_pipeline.preparation.images import ImagePolicy
 from data_pipeline.storage.base import open_storage
 from data_pipeline.stream.plan import StreamPosition
 from models import Decoding
-from tests.support.runs import KINDS, SMALL
+from tests.support.overrides import KINDS, SMALL
 from trainers.checkpoint.format import (
     PREFIX,
     WEIGHTS,

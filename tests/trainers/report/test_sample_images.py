@@ -11,7 +11,7 @@ import torch
 
 from data_pipeline.stream.batch import Batch
 from models import Recognizer
-from tests.support.batches import TOKENIZER, batch_of
+from tests.support.batches import TOKENIZER, text_batch
 from tests.support.runs import KINDS, SMALL
 from tests.support.stroke_count import Counter, StrokeCountTask
 from trainers.config.load import load_config
@@ -53,7 +53,7 @@ def drawn(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
 
 def padded_batch() -> Batch:
     """Four rows: one that cannot be used, two samples of which one is narrow, and one row of padding."""
-    batch = batch_of(["a", "b c", "d"], [0.0, 1.0, 1.0])
+    batch = text_batch(["a", "b c", "d"], [0.0, 1.0, 1.0])
     batch.sizes[2] = 24, 40
     blank = np.full_like(batch.images[:1], 255)
     return replace(
@@ -99,7 +99,7 @@ def test_the_longest_text_that_was_read_right_has_its_attention_shown(drawn: dic
 
 
 def test_color_stays_color_and_no_more_than_asked_are_shown(drawn: dict[str, Any]) -> None:
-    batch = batch_of(["a", "b", "c"])
+    batch = text_batch(["a", "b", "c"])
     color = replace(batch, images=np.repeat(batch.images, 3, axis=1) * np.array([1, 0, 0], np.uint8)[:, None, None])
     sample_images(network("model.in_channels=3"), TASK, color, to_device(color, CPU), 2)
     examples: list[Example] = drawn["draw_sample_grid"]
@@ -108,11 +108,11 @@ def test_color_stays_color_and_no_more_than_asked_are_shown(drawn: dict[str, Any
 
 
 def test_a_batch_without_samples_gives_no_images() -> None:
-    batch = batch_of(["a"], [0.0])
+    batch = text_batch(["a"], [0.0])
     assert sample_images(network(), TASK, batch, to_device(batch, CPU), 8) == {}
 
 
 def test_a_task_without_attention_shows_its_samples_alone(drawn: dict[str, Any]) -> None:
-    batch = replace(batch_of(["a", "b"]), columns={"count": [3, 1]})
+    batch = replace(text_batch(["a", "b"]), columns={"count": [3, 1]})
     images = sample_images(Counter().eval(), StrokeCountTask("strokes"), batch, to_device(batch, CPU), 8)
     assert set(images) == {SAMPLES} and [e.truth for e in drawn["draw_sample_grid"]] == ["3", "1"]
