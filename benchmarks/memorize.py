@@ -19,11 +19,12 @@ import torch
 
 from benchmarks.machine import machine
 from cluster.errors import UserError, run_command
+from data_pipeline.dataset.image_policy import ImagePolicy
 from data_pipeline.dataset.token_targets import TokenTargets
 from data_pipeline.dataset.tokenizer import Tokenizer
-from data_pipeline.preparation.images import ImagePolicy, fit
+from data_pipeline.preparation.images import fit
 from data_pipeline.stream.batch import Batch, pad_images
-from data_pipeline.stream.plan import Position
+from data_pipeline.stream.plan import StreamPosition
 from data_pipeline.synthesis.formulas.grammar import FormulaConfig, charset
 from data_pipeline.synthesis.formulas.sample import make_sample
 from models import ModelConfig, ModelConfigError, build_model
@@ -68,7 +69,7 @@ def batch_of(images: list[np.ndarray], texts: list[str], policy: ImagePolicy, to
     pixels, sizes = pad_images(images, policy)
     names = [str(number) for number in range(len(texts))]
     weights = np.ones(len(texts), np.float32)
-    return Batch(pixels, sizes, targets, weights, names, [""] * len(texts), {"text": texts}, Position(), len(texts))
+    return Batch(pixels, sizes, targets, weights, names, [""] * len(texts), {"text": texts}, StreamPosition(), len(texts))
 
 
 def memorize(

@@ -15,7 +15,7 @@ from benchmarks.stream_data import mixed_dataset
 from data_pipeline.dataset.manifest import open_dataset
 from data_pipeline.dataset.token_targets import TokenTargets
 from data_pipeline.dataset.tokenizer import Tokenizer
-from data_pipeline.stream import Position, StreamConfig, TrainStream
+from data_pipeline.stream import StreamConfig, StreamPosition, TrainStream
 
 BATCH_PIXELS = 32_000_000  # two of the largest images
 EPOCHS = 2
@@ -52,7 +52,7 @@ def _measure(uri: str, pause_s: float) -> dict[str, Any]:
     watcher = threading.Thread(target=watch)
     watcher.start()
     images = batches = 0
-    for batch in stream.batches(Position(), EPOCHS):
+    for batch in stream.batches(StreamPosition(), EPOCHS):
         images, batches = images + len(batch.ids), batches + 1
         time.sleep(pause_s)
     stop.set()

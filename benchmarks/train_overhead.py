@@ -28,9 +28,9 @@ from cluster.cores import cores_each
 from cluster.errors import run_command
 from cluster.scratch import scratch_folder
 from cluster.session import ray_session
+from data_pipeline.dataset.image_policy import ImagePolicy
 from data_pipeline.dataset.manifest import open_dataset
-from data_pipeline.preparation.images import ImagePolicy
-from data_pipeline.stream import Batch, Position, TrainStream
+from data_pipeline.stream import Batch, StreamPosition, TrainStream
 from data_pipeline.synthesis.formulas.grammar import FormulaConfig
 from data_pipeline.synthesize import synthesize_formulas
 from trainers.config.load import load_config
@@ -120,7 +120,7 @@ def memory_batches(config: TrainConfig, rank: int = 0, workers: int = 1) -> list
         dataset, config.data.train_split, task.target_encoder(), config.stream,
         seed=config.seed, global_batch_size=config.global_batch_size, rank=rank, world_size=workers,
     )  # fmt: skip
-    return list(stream.batches(Position(), 1))
+    return list(stream.batches(StreamPosition(), 1))
 
 
 def main() -> int:

@@ -1,7 +1,7 @@
 """`python -m data_pipeline.bench DATASET [key=value ...]`: what this storage and these CPUs can feed, part by part.
 
-Keys are those of the stream's configuration: `augmentation=strong cache.place=disk window_row_groups=64`. Reading, decoding
-and augmenting are timed apart, then the stream as a whole, by threads of one process and by tasks of Ray.
+Keys are those of the stream's configuration: `augmentation=strong cache.location=disk window_row_groups=64`. Reading, decoding
+and augmenting are timed apart, then the stream as a whole, by threads of one process and by Ray tasks.
 """
 
 from __future__ import annotations
@@ -20,12 +20,14 @@ from cluster.errors import UserError, run_command
 from cluster.numbers import with_number_problems
 from cluster.session import ray_session
 from cluster.values import Typing
+from data_pipeline.augmentation.config import Augmentation
 from data_pipeline.dataset.manifest import Dataset, open_dataset
 from data_pipeline.dataset.targets import NoTargets
-from data_pipeline.stream import Costs, Position, StreamConfig, TrainStream
-from data_pipeline.stream.batch import Decoder
-from data_pipeline.stream.config import RENAMED, Augmentation, Execution
-from data_pipeline.stream.read import RowGroupReader, Rows
+from data_pipeline.stream import StreamConfig, StreamPosition, StreamStats, TrainStream
+from data_pipeline.stream.collator import Collator
+from data_pipeline.stream.config import RENAMED, Execution
+from data_pipeline.stream.reader import RowGroupReader
+from data_pipeline.stream.rows import Rows
 from data_pipeline.stream.stream import decoding_threads
 from data_pipeline.stream.threads import LOCAL_READS, REMOTE_READS
 
@@ -34,105 +36,105 @@ EPOCHS = 10_000  # more than there is time for
 
 @dataclass(frozen=True)
 class Speed:
-    """Images of `seconds`, what they cost, and how long the first took to come."""
+    """The images of `seconds`, their statistics, and how long the first took to come."""
 
     images: int
     seconds: float
-    costs: Costs
+    stats: StreamStats
     first_s: float = 0.0
 
     @property
     def rate(self) -> float:
-        """Images/s."""
+        """Images a second."""
         return self.images / max(self.seconds, 1e-9)
 
 
 class Bench:
-    """The measurements on one split."""
+    """Measures what feeds the images of one split."""
 
     def __init__(self, dataset: Dataset, split: str, config: StreamConfig, batch_size: int, seconds: float) -> None:
         self._dataset, self._split, self._config = dataset, split, config
         self._batch_size, self._seconds = batch_size, seconds
-        self._targets = NoTargets()  # any task: what a target costs is nothing beside its image
+        self._targets = NoTargets()  # of any task: encoding a target takes no time beside decoding its image
         self.threads = decoding_threads(config, 1)
 
     def _stream(self, config: StreamConfig) -> TrainStream:
         return TrainStream(self._dataset, self._split, self._targets, config, seed=0, global_batch_size=self._batch_size)
 
     def reading(self) -> Speed:
-        """Row groups in the order of training, as many at a time as the stream reads."""
+        """Read row groups in the order of training, as many at a time as the stream does."""
         plan = self._stream(self._config).plan
         reader = RowGroupReader(self._dataset, self._split, plan.groups, self._config)
         at_a_time = REMOTE_READS if reader.remote else LOCAL_READS
         numbers = (int(group) for epoch in itertools.count() for window in plan.windows(epoch) for group in window.groups)
-        started, first_s, images, costs = time.monotonic(), 0.0, 0, Costs()
+        started, first_s, images, stats = time.monotonic(), 0.0, 0, StreamStats()
         with ThreadPoolExecutor(at_a_time) as pool:
             while time.monotonic() - started < self._seconds:
-                for rows, its in pool.map(reader.read, itertools.islice(numbers, 4 * at_a_time)):
+                for rows, part in pool.map(reader.read, itertools.islice(numbers, 4 * at_a_time)):
                     first_s = first_s or time.monotonic() - started
-                    images, costs = images + len(rows.ids), costs + its
-        return Speed(images, time.monotonic() - started, costs, first_s)
+                    images, stats = images + len(rows.ids), stats + part
+        return Speed(images, time.monotonic() - started, stats, first_s)
 
     def decoding(self, augmentation: Augmentation, threads: int) -> Speed:
-        """Batches of rows that are in memory already."""
+        """Collate batches of rows that are in memory already."""
         plan = self._stream(self._config).plan
         reader = RowGroupReader(self._dataset, self._split, plan.groups, self._config)
         groups = [reader.read(int(number))[0] for number in plan.windows(0)[0].groups[:16]]
-        decoder = Decoder(self._dataset.manifest.image, self._targets, augmentation, 0)
+        collator = Collator(self._dataset.manifest.image, self._targets, augmentation, 0)
 
-        def decode(rows: Rows) -> Costs:
-            return decoder(0, len(rows.ids), [(rows, index) for index in range(len(rows.ids))]).costs
+        def decode(rows: Rows) -> StreamStats:
+            return collator(0, len(rows.ids), [(rows, index) for index in range(len(rows.ids))]).stats
 
         decode(groups[0])
-        started, costs, endless = time.monotonic(), Costs(), itertools.cycle(groups)
+        started, stats, endless = time.monotonic(), StreamStats(), itertools.cycle(groups)
         with ThreadPoolExecutor(threads) as pool:
             while time.monotonic() - started < self._seconds:
-                costs = sum(pool.map(decode, itertools.islice(endless, 4 * threads)), costs)
-        return Speed(costs.images, time.monotonic() - started, costs)
+                stats = sum(pool.map(decode, itertools.islice(endless, 4 * threads)), stats)
+        return Speed(stats.images, time.monotonic() - started, stats)
 
     def streaming(self, execution: Execution) -> Speed:
-        """The stream as training consumes it; its first batch is timed apart."""
-        batches = self._stream(replace(self._config, execution=execution)).batches(Position(), EPOCHS)
+        """Consume the stream as training does; its first batch is timed apart."""
+        batches = self._stream(replace(self._config, execution=execution)).batches(StreamPosition(), EPOCHS)
         started = time.monotonic()
         next(batches)
         first_s, begun = time.monotonic() - started, time.monotonic()
-        images, costs = 0, Costs()
+        images, stats = 0, StreamStats()
         while time.monotonic() - begun < self._seconds:
             batch = next(batches)
-            images, costs = images + len(batch.ids), costs + batch.costs
+            images, stats = images + len(batch.ids), stats + batch.stats
         seconds = time.monotonic() - begun
         batches.close()
-        return Speed(images, seconds, costs, first_s)
+        return Speed(images, seconds, stats, first_s)
 
 
 def report(bench: Bench, config: StreamConfig, with_ray: bool) -> Iterator[str]:
-    """Lines of figures as they come, then what follows from them."""
+    """Yield a line for each measurement as it is made, then a conclusion."""
     reading = bench.reading()
-    cached = reading.costs.cached / max(reading.costs.cached + reading.costs.reads, 1)
+    cached = reading.stats.cached / max(reading.stats.cached + reading.stats.reads, 1)
     yield (
-        f"reading            {reading.rate:10,.0f} images/s  {reading.costs.read_bytes / 1e6 / reading.seconds:.1f} MB/s read, "
+        f"reading            {reading.rate:10,.0f} images/s  {reading.stats.read_bytes / 1e6 / reading.seconds:.1f} MB/s read, "
         f"{cached:.0%} from the cache, first rows after {reading.first_s:.2f} s"
     )
     alone = bench.decoding("none", 1)
     yield f"decoding, 1 thread {alone.rate:10,.0f} images/s  {1e3 / alone.rate:.2f} ms an image, no augmentation"
     decoding = bench.decoding(config.augmentation, bench.threads)
     yield f"{f'decoding, {bench.threads} threads':18}{decoding.rate:11,.0f} images/s  augmentation {config.augmentation}"
-    ways: dict[Execution, Callable[[], Speed]] = {"threads": lambda: bench.streaming("threads")}
+    executions: dict[Execution, Callable[[], Speed]] = {"threads": lambda: bench.streaming("threads")}
     if with_ray:
-        ways["ray"] = lambda: bench.streaming("ray")
+        executions["ray"] = lambda: bench.streaming("ray")
     speeds: dict[Execution, Speed] = {}
-    for way, measure in ways.items():
-        speeds[way] = speed = measure()
-        padding = 1 - speed.costs.pixels / max(speed.costs.padded_pixels, 1)
+    for execution, measure in executions.items():
+        speeds[execution] = speed = measure()
+        padding = 1 - speed.stats.pixels / max(speed.stats.padded_pixels, 1)
         yield (
-            f"stream, {way:11}{speed.rate:10,.0f} images/s  first batch after {speed.first_s:.2f} s, {padding:.0%} padding"
-            + (f", {speed.costs.retries} retries" if speed.costs.retries else "")
+            f"stream, {execution:11}{speed.rate:10,.0f} images/s  first batch after {speed.first_s:.2f} s, "
+            f"{padding:.0%} padding" + (f", {speed.stats.retries} retries" if speed.stats.retries else "")
         )
-    best = max(speeds, key=lambda way: speeds[way].rate)
+    best = max(speeds, key=lambda name: speeds[name].rate)
     bound = "storage" if reading.rate < decoding.rate else "decoding"
     advice = {
-        "storage": "stream.cache.place=disk reads it once"
-        if config.cache.place == "off"
+        "storage": "stream.cache.location=disk reads it once"
+        if config.cache.location == "off"
         else "a faster store, or more machines",
         "decoding": "more cores feed more, and machines without GPUs may join the cluster (stream.execution=ray)",
     }[bound]
@@ -169,7 +171,7 @@ def main() -> int:
     parser.add_argument("--split", default="train")
     parser.add_argument("--batch-size", type=whole_number(1, 1_000_000), default=64)
     parser.add_argument("--seconds", type=finite_number(0.01, 3600), default=5, help="of each part (default %(default)s)")
-    parser.add_argument("--no-ray", action="store_true", help="leave out the tasks of Ray")
+    parser.add_argument("--no-ray", action="store_true", help="leave out Ray tasks")
     args = parser.parse_intermixed_args()
     config = stream_config(args.overrides)
     dataset = open_dataset(args.dataset)

@@ -1,17 +1,16 @@
-"""Where datasets, checkpoints and predictions live: a directory behind a URI, on local disk, S3 or whatever fsspec opens.
+"""Storage of datasets, checkpoints and predictions: a directory behind a URI, on local disk, S3 or whatever fsspec opens.
 
 A `Storage` is a file system of pyarrow and a path in it. It pickles, so tasks on other machines can open it. Its URI and its
 path agree: `open_storage(storage.uri)` has the same path, whatever characters the names in it have
 (`data_pipeline.storage.uris`).
-On local disk what is written is on the disk before it is seen under its name, so a machine that loses power leaves no file
-that is empty or half there, and files come to be in the order in which they were written.
-Failures come out as one sentence that says what is wrong (endpoint, bucket, credentials, disk) and what to set.
+On local disk, contents are flushed before they are seen under their name, so a machine that loses power leaves no file that is
+empty or partial, and files appear in the order in which they were written.
+A failure is one sentence that says what is wrong (endpoint, bucket, credentials, disk) and what to set.
 """
 
 from __future__ import annotations
 
 import contextlib
-import errno
 import os
 import posixpath
 import re
@@ -19,24 +18,17 @@ import shutil
 import uuid
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
-from urllib.parse import parse_qs, urlsplit
 
 import pyarrow.fs as pafs
 
-from cluster.environment import set_environment_defaults
 from cluster.errors import UserError
 from cluster.paths import absolute
 from cluster.redaction import printable, redact
 from data_pipeline.storage.durable import flush_folder, make_durable_folder, publish_file
-from data_pipeline.storage.errors import StorageError, lacks_bucket, no_bucket, s3_endpoint, storage_errors
+from data_pipeline.storage.errors import StorageError, lacks_bucket, no_bucket, storage_errors
+from data_pipeline.storage.fsspec_files import fsspec_filesystem, fsspec_of, rename, renaming
+from data_pipeline.storage.s3 import s3_filesystem
 from data_pipeline.storage.uris import Uri, decoded, invalid_name, is_uri, joined, parent_of, secret_in
-
-CONNECT_TIMEOUT_S = 5
-REQUEST_TIMEOUT_S = 8  # without a byte; all attempts together stay below 30 s
-MAX_ATTEMPTS = 3
-
-_S3_QUERY = ("endpoint_override", "scheme", "region")
 
 
 @dataclass(frozen=True)
@@ -174,10 +166,10 @@ class Storage:
         with storage_errors(self):
             self.make_parent()
             if self.is_local:
-                publish_file(Path(self.path), data, durable_name)
+                publish_file(Path(self.path), data, flush="name" if durable_name else "contents")
                 return
-            renaming = _renaming(self.filesystem)
-            if renaming is None:  # object stores publish on close
+            inner = renaming(self.filesystem)
+            if inner is None:  # object stores publish on close
                 with self.filesystem.open_output_stream(self.path) as stream:
                     stream.write(data)
                 return
@@ -185,7 +177,7 @@ class Storage:
             try:
                 with self.filesystem.open_output_stream(partial) as stream:
                     stream.write(data)
-                _rename(renaming, partial, self.path)
+                rename(inner, partial, self.path)
             except BaseException:
                 with contextlib.suppress(OSError):
                     self.filesystem.delete_file(partial)
@@ -199,7 +191,7 @@ class Storage:
                 make_durable_folder(Path(parent))
             except FileNotFoundError:  # /proc, say
                 raise StorageError(f"Cannot write '{self.shown}': no folder can be made there. Choose another place.") from None
-        elif parent and _renaming(self.filesystem) is not None:
+        elif parent and renaming(self.filesystem) is not None:
             self.filesystem.create_dir(parent, recursive=True)
 
     def delete(self) -> None:
@@ -264,7 +256,12 @@ def open_storage(uri: str | os.PathLike[str]) -> Storage:
         if parts.query:
             raise StorageError(f"'{printable(text)}' has a query, which file:// has not. A ? in a path is written %3F.")
         return _open_local(decoded(parts.path) or "/", text)
-    return _open_s3(parts) if str(parts).startswith("s3://") else _open_fsspec(parts)
+    parts = parts.with_path(parts.path.rstrip("/"))
+    if str(parts).startswith("s3://"):
+        filesystem, endpoint = s3_filesystem(parts)
+        return Storage(str(parts), filesystem, parts.authority + decoded(parts.path), endpoint)
+    filesystem, path = fsspec_filesystem(parts)
+    return Storage(str(parts), filesystem, path)
 
 
 def _open_local(text: str, uri: str) -> Storage:
@@ -275,89 +272,6 @@ def _open_local(text: str, uri: str) -> Storage:
     except UserError as error:
         raise StorageError(str(error)) from None
     return Storage(str(path) if text == uri else uri, pafs.LocalFileSystem(), str(path))
-
-
-def _open_s3(parts: Uri) -> Storage:
-    shown = printable(str(parts))
-    if not parts.authority or ":" in parts.authority:
-        raise StorageError(f"'{shown}' names no bucket. Write s3://BUCKET/PATH; a server is named by AWS_ENDPOINT_URL.")
-    query = {key: values[-1] for key, values in parse_qs(parts.query[1:]).items()}
-    if unknown := [key for key in query if key not in _S3_QUERY]:
-        raise StorageError(
-            f"An s3:// URI has an unknown parameter, '{printable(unknown[0])}'. There are: {', '.join(_S3_QUERY)}. "
-            "A ? in a path is written %3F."
-        )
-    endpoint = query.get("endpoint_override") or s3_endpoint()
-    options: dict[str, Any] = {}
-    if endpoint:
-        endpoint = endpoint if "://" in endpoint else f"{query.get('scheme', 'https')}://{endpoint}"
-        address = urlsplit(endpoint)
-        options = {"endpoint_override": address.netloc, "scheme": address.scheme}
-        # Not Amazon's: its machines' own credentials are not there to be asked for, and asking takes seconds.
-        os.environ.setdefault("AWS_EC2_METADATA_DISABLED", "true")
-    region = query.get("region") or os.environ.get("AWS_REGION") or os.environ.get("AWS_DEFAULT_REGION")
-    if region or endpoint:
-        options["region"] = region or "us-east-1"
-    set_environment_defaults()
-    filesystem = pafs.S3FileSystem(
-        connect_timeout=CONNECT_TIMEOUT_S,
-        request_timeout=REQUEST_TIMEOUT_S,
-        retry_strategy=pafs.AwsStandardS3RetryStrategy(max_attempts=MAX_ATTEMPTS),
-        **options,
-    )
-    parts = parts.with_path(parts.path.rstrip("/"))
-    return Storage(str(parts), filesystem, parts.authority + decoded(parts.path), endpoint or "")
-
-
-def _open_fsspec(parts: Uri) -> Storage:
-    import fsspec
-
-    parts = parts.with_path(parts.path.rstrip("/"))
-    uri, shown = str(parts), printable(str(parts))
-    web = parts.scheme in ("http", "https")  # their paths are URIs, which stay as they are
-    escaped = bool(re.search("[%#]", parts.authority + parts.path)) and not web
-    try:
-        # fsspec takes paths as they are written: names that are not plain are decoded here.
-        filesystem, path = fsspec.core.url_to_fs(str(parts.with_path("" if parts.authority else "/")) if escaped else uri)
-    except (ValueError, ImportError) as error:
-        raise StorageError(f"Cannot open '{shown}': scheme '{parts.scheme}://' is not available here ({error}).") from None
-    except OSError as error:
-        raise StorageError(f"Cannot reach '{shown}': {error}. Check the host and the credentials.") from None
-    if "?" in path and not web:
-        raise StorageError(f"'{shown}' has a query, which {parts.scheme}:// does not take. A ? in a path is written %3F.")
-    path = path.rstrip("/")
-    if escaped:
-        path = decoded(path + parts.path)
-    elif not path and filesystem._strip_protocol(f"{parts.scheme}://{parts.authority}/x").startswith("/"):
-        path = "/"
-    return Storage(uri, pafs.PyFileSystem(pafs.FSSpecHandler(filesystem)), path)
-
-
-def fsspec_of(filesystem: pafs.FileSystem) -> Any:
-    """The file system of fsspec below `filesystem`, or None."""
-    return filesystem.handler.fs if isinstance(filesystem, pafs.PyFileSystem) else None
-
-
-def _renaming(filesystem: pafs.FileSystem) -> Any:
-    """The fsspec file system below `filesystem` if it renames files (sftp, smb, local); object stores only copy, it is None."""
-    inner = fsspec_of(filesystem)
-    if inner is None:
-        return None
-    from fsspec import AbstractFileSystem
-
-    return None if type(inner).mv is AbstractFileSystem.mv else inner
-
-
-def _rename(filesystem: Any, source: str, target: str) -> None:
-    """Rename over `target`, which the rename of some servers (SMB, HDFS) refuses, by an error or in silence."""
-    try:
-        filesystem.mv(source, target)
-    except OSError as error:
-        if error.errno != errno.EEXIST:
-            raise
-    if filesystem.exists(source):
-        filesystem.rm_file(target)
-        filesystem.mv(source, target)
 
 
 __all__ = ["Storage", "StorageError", "fsspec_of", "open_storage", "storage_errors"]

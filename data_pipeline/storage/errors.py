@@ -1,4 +1,4 @@
-"""What goes wrong with storage, as one sentence that says the cause (endpoint, bucket, credentials, disk) and the remedy."""
+"""Errors of storage as one sentence that says the cause (endpoint, bucket, credentials, disk) and the remedy."""
 
 from __future__ import annotations
 
@@ -8,16 +8,13 @@ import os
 import re
 import socket
 from collections.abc import Iterator
-from typing import TYPE_CHECKING
+from typing import Protocol
 
 import pyarrow as pa
 import pyarrow.fs as pafs
 
 from cluster.errors import UserError
 from cluster.redaction import redact
-
-if TYPE_CHECKING:
-    from data_pipeline.storage.base import Storage
 
 _NETWORK_ERRNOS = {
     getattr(errno, name)
@@ -26,10 +23,30 @@ _NETWORK_ERRNOS = {
 _BUSY_S3 = ("SLOW_DOWN", "THROTTLING", "INTERNAL_ERROR", "INTERNAL_FAILURE", "SERVICE_UNAVAILABLE")
 
 
+class Entry(Protocol):
+    """What a message says of a file or directory on some storage; a `Storage` is one."""
+
+    @property
+    def filesystem(self) -> pafs.FileSystem:
+        """The file system that it is in."""
+
+    @property
+    def path(self) -> str:
+        """Its path in the file system."""
+
+    @property
+    def endpoint(self) -> str:
+        """The S3 server, if it is not Amazon's."""
+
+    @property
+    def shown(self) -> str:
+        """Its URI on one line."""
+
+
 class StorageError(UserError):
     """Storage that cannot be read or written, with the reason and the remedy.
 
-    `missing`: there is no such file. `transient`: the network or an overloaded server, so another attempt may succeed.
+    `missing`: there is no such file. `transient`: the network failed or a server is overloaded, so a retry may succeed.
     """
 
     def __init__(self, message: str = "", missing: bool = False, transient: bool = False) -> None:
@@ -38,7 +55,7 @@ class StorageError(UserError):
 
 
 @contextlib.contextmanager
-def storage_errors(storage: Storage) -> Iterator[None]:
+def storage_errors(storage: Entry) -> Iterator[None]:
     """Turn what pyarrow and the operating system raise into a `StorageError` with the cause and the remedy."""
     try:
         yield
@@ -50,7 +67,7 @@ def storage_errors(storage: Storage) -> Iterator[None]:
         raise _explain(storage, error) from error
 
 
-def _explain(storage: Storage, error: BaseException) -> StorageError:
+def _explain(storage: Entry, error: BaseException) -> StorageError:
     text = str(error)
     if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
         return StorageError(f"No space left while writing '{storage.shown}'. Free some, or choose another place.")
@@ -73,7 +90,7 @@ def _is_network(error: BaseException) -> bool:
     return isinstance(error, OSError) and error.errno in _NETWORK_ERRNOS
 
 
-def _explain_s3(storage: Storage, text: str) -> StorageError:
+def _explain_s3(storage: Entry, text: str) -> StorageError:
     bucket, where = _bucket(storage), _where(storage)
     code = (re.search(r"AWS Error ([A-Z_]+)", text) or ["", "UNKNOWN"])[1]
     if code == "UNKNOWN" and (
@@ -104,24 +121,24 @@ def _explain_s3(storage: Storage, text: str) -> StorageError:
     return StorageError(f"Cannot use {where}: {_first_sentence(text)}")
 
 
-def _where(storage: Storage) -> str:
+def _where(storage: Entry) -> str:
     return f"'{storage.shown}' (endpoint {storage.endpoint or s3_endpoint() or 'of Amazon'})"
 
 
-def _bucket(storage: Storage) -> str:
+def _bucket(storage: Entry) -> str:
     return storage.path.partition("/")[0]
 
 
-def no_bucket(storage: Storage) -> str:
-    """That the bucket of `storage` does not exist."""
+def no_bucket(storage: Entry) -> str:
+    """The message that the bucket of `storage` does not exist."""
     return f"Bucket '{_bucket(storage)}' of {_where(storage)} does not exist. Check its name, or create it."
 
 
-def lacks_bucket(storage: Storage) -> bool:
-    """Whether the path is on S3 and its bucket is known not to be there; S3 itself says of both only that a key is missing."""
+def lacks_bucket(storage: Entry) -> bool:
+    """Whether the path is on S3 and its bucket is known to be missing; S3 itself reports a missing key for both."""
     if not isinstance(storage.filesystem, pafs.S3FileSystem):
         return False
-    with contextlib.suppress(OSError):  # no right to ask about the bucket: then it is there, or nobody can tell
+    with contextlib.suppress(OSError):  # no right to ask about the bucket: it exists, or nobody can tell
         return bool(storage.filesystem.get_file_info(_bucket(storage)).type == pafs.FileType.NotFound)
     return False
 
@@ -131,5 +148,5 @@ def _first_sentence(text: str) -> str:
 
 
 def s3_endpoint() -> str | None:
-    """The S3 server that the environment names, if it names one."""
+    """The S3 server that the environment names, if any."""
     return os.environ.get("AWS_ENDPOINT_URL_S3") or os.environ.get("AWS_ENDPOINT_URL")

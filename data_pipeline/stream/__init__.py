@@ -1,12 +1,12 @@
-"""From shards to batches.
+"""Streaming of a dataset: from shards to batches.
 
-`plan` is the order, `read` fetches rows, `batch` decodes and pads them; `threads` or `ray_tasks` carry it out.
+`plan` decides the order, `reader` fetches row groups, `collator` makes arrays of rows; `threads` or `ray_tasks` carry it out.
 """
 
 from data_pipeline.stream.batch import Batch
 from data_pipeline.stream.config import CacheConfig, StreamConfig
-from data_pipeline.stream.costs import Costs
-from data_pipeline.stream.plan import Position
+from data_pipeline.stream.plan import StreamPosition
+from data_pipeline.stream.stats import StreamStats
 from data_pipeline.stream.stream import EvaluationStream, TrainStream
 
-__all__ = ["Batch", "CacheConfig", "Costs", "EvaluationStream", "Position", "StreamConfig", "TrainStream"]
+__all__ = ["Batch", "CacheConfig", "EvaluationStream", "StreamConfig", "StreamPosition", "StreamStats", "TrainStream"]

@@ -1,14 +1,14 @@
-"""Settings of the stream."""
+"""Configuration of the stream."""
 
 from dataclasses import dataclass, field
 from typing import Literal
 
 from cluster.values import Renames
+from data_pipeline.augmentation.config import Augmentation
 from data_pipeline.dataset.token_targets import MAX_TOKENS
 
-Augmentation = Literal["none", "light", "strong"]
 Execution = Literal["auto", "threads", "ray"]
-CachePlace = Literal["off", "disk", "memory"]
+CacheLocation = Literal["off", "disk", "memory"]
 
 MAX_THREADS = 1024
 
@@ -17,34 +17,34 @@ RENAMED = Renames({"cache.place": "cache.location"})  # keys that had another na
 
 @dataclass
 class CacheConfig:
-    """Row groups kept near the processes that read them: the first epoch reads remotely, later ones do not."""
+    """Cache of row groups near the processes that read them: the first epoch reads remotely, later ones do not."""
 
-    place: CachePlace = "off"  # disk; or memory, which all processes of a machine share (/dev/shm) and which ends with them
+    location: CacheLocation = "off"  # disk; or memory: shared by all processes of a machine (/dev/shm), gone when they end
     directory: str = ""  # of the cache on disk, on every machine; empty: ~/.cache/inkray
-    limit_mb: int = 20_000  # of each machine; what was used longest ago goes first
+    limit_mb: int = 20_000  # on each machine; the least recently used row groups are removed first
 
 
 @dataclass
 class StreamConfig:
-    """How a dataset becomes batches. Of these, `window_row_groups` and `batch_pixels` alone decide the order of samples."""
+    """How a dataset becomes batches. Only `window_row_groups` and `batch_pixels` of these decide the order of samples."""
 
     window_row_groups: int = 32  # rows are shuffled inside a window of this many row groups
     batch_pixels: int = 0  # padded pixels of a global batch, at most; 0: batches are counted in samples alone
     augmentation: Augmentation = "light"
-    execution: Execution = "auto"  # threads of the training worker, or tasks on any machine; auto: tasks if machines are spare
-    threads: int = 0  # that decode in each training worker; 0: its part of the machine's cores
+    execution: Execution = "auto"  # threads of the training worker, or Ray tasks anywhere; auto: tasks if machines are spare
+    threads: int = 0  # decoding threads of each training worker; 0: its part of the machine's cores
     task_cpus: float = 0.5  # CPU slots of a decoding task
-    prefetch_batches: int = 4  # batches made ready ahead of the step
+    prefetch_batches: int = 4  # batches prepared ahead of the step
     prefetch_windows: int = 1  # windows of encoded rows read ahead
-    memory_mb: int = 1024  # bound on all that the stream of a training worker holds
+    memory_mb: int = 1024  # limit on all that the stream of a training worker holds
     cache: CacheConfig = field(default_factory=CacheConfig)
-    storage_timeout_s: float = 120.0  # how long a storage that fails is tried again, with growing pauses
-    max_tokens: int = MAX_TOKENS  # of a text; an image with a longer one counts as unusable
+    storage_timeout_s: float = 120.0  # how long a failing storage is retried, with growing pauses
+    max_tokens: int = MAX_TOKENS  # of a text; an image with a longer text counts as unusable
     max_rejected: float = 0.01  # share of an epoch's images that may turn out unusable before the run fails
 
     def validate(self) -> list[str]:
         """What is wrong with the values, by key."""
-        lowest = {
+        minimum = {
             "window_row_groups": 1,
             "batch_pixels": 0,
             "threads": 0,
@@ -57,7 +57,7 @@ class StreamConfig:
         rules = [
             *(
                 (getattr(self, key) >= value, f"{key}={getattr(self, key)}: at least {value}")  # NaN is not, either
-                for key, value in lowest.items()
+                for key, value in minimum.items()
             ),
             (self.threads <= MAX_THREADS, f"threads={self.threads}: at most {MAX_THREADS}"),
             (self.cache.limit_mb >= 1, f"cache.limit_mb={self.cache.limit_mb}: at least 1"),

@@ -1,12 +1,12 @@
-"""The order of a run, as a pure function of (dataset, seed, epoch).
+"""The order of samples in a run, as a pure function of (dataset, seed, epoch).
 
 An epoch permutes the row groups and cuts them into windows. Inside a window, rows whose images have about the same size are
-shuffled and cut into bundles, and the bundles are shuffled: batches pad little, and all sizes occur all the time. The
-sequence of rows that results is cut into global batches, by their number or by the pixels that they take when padded, and
-rank r of W takes the r-th part of each. Neither the number of workers nor timing has a say in it, and a position is a count
-of samples: `Position(epoch, samples)`.
+shuffled and cut into bundles, and the bundles are shuffled: batches pad little, and all sizes occur throughout the epoch. The
+resulting sequence of rows is cut into global batches, by their number or by the pixels that they take when padded, and
+rank r of W takes the r-th part of each. The order depends neither on the number of workers nor on timing, and a position is a
+count of samples: `StreamPosition(epoch, samples)`.
 
-No list of all samples is ever made: windows are a few integers, and the rows of one are drawn when it is read.
+No list of all samples is ever made: a window is a few integers, and its rows are drawn when it is read.
 """
 
 from __future__ import annotations
@@ -14,101 +14,44 @@ from __future__ import annotations
 import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import TypeVar
 
 import numpy as np
 
-from data_pipeline.dataset.manifest import Manifest, Split
-from data_pipeline.preparation.images import ImagePolicy
+from data_pipeline.dataset.manifest import Manifest
+from data_pipeline.stream.row_groups import RowGroups
 
-# Pixels: padded sizes are multiples of these, and row groups of one padded size are mixed with each other. Heights are told
-# apart more finely: images whose height is their own are wide and low, so that a few rows more are many pixels.
-WIDTH_MULTIPLE, HEIGHT_MULTIPLE = 32, 16
 BUNDLE_ROWS = 64  # rows of one size that stay together, where batches are counted in samples
 
-Pixels = TypeVar("Pixels", int, np.ndarray)
-
-
-def padded(pixels: Pixels, multiple: int) -> Pixels:
-    """Widths or heights as they are in a batch: rounded up."""
-    return -(-pixels // multiple) * multiple
-
-
-# Streams of random numbers that must not be confused: one purpose, one number.
+# Streams of random numbers that must not be confused: one number for each purpose.
 _WINDOWS, _ROWS = 1, 2
 
 
 @dataclass(frozen=True, order=True)
-class Position:
-    """A place in a run: `samples` of `epoch` are behind."""
+class StreamPosition:
+    """A position in a run: `samples` of `epoch` have been consumed."""
 
     epoch: int = 0
     samples: int = 0
 
 
 @dataclass(frozen=True)
-class RowGroups:
-    """The row groups of a split as columns, for there may be millions. `shard` is an index into `files`, `index` one into the
-    shard; `width` and `height` (pixels) are those of the images in a batch, padding included; `bytes` is what they take
-    encoded. All int64 (G,).
-    """
-
-    files: tuple[str, ...]
-    shard: np.ndarray
-    index: np.ndarray
-    rows: np.ndarray
-    width: np.ndarray
-    height: np.ndarray
-    bytes: np.ndarray
-
-    def __len__(self) -> int:
-        return len(self.rows)
-
-    @classmethod
-    def of(cls, split: Split, policy: ImagePolicy) -> RowGroups:
-        """Those of `split`. What an old manifest does not tell is taken as the most that it can be, or the shard's mean."""
-        lengths = [len(shard.row_groups) for shard in split.shards]
-        extents = np.array([extent for shard in split.shards for extent in shard.row_groups], np.int64).reshape(-1, 4)
-        rows, width, height, size = extents.T
-        shard = np.repeat(np.arange(len(lengths)), lengths)
-        mean = np.array([shard.bytes / max(shard.rows, 1) for shard in split.shards])
-        index = np.arange(len(shard)) - np.repeat(np.cumsum([0, *lengths[:-1]]), lengths) if lengths else shard
-        return cls(
-            files=tuple(shard.file for shard in split.shards),
-            shard=shard,
-            index=index,
-            rows=rows,
-            width=padded(width, WIDTH_MULTIPLE),
-            height=np.full_like(height, policy.height)
-            if policy.fixed_height
-            else padded(np.where(height > 0, height, policy.height), HEIGHT_MULTIPLE),
-            bytes=np.where(size > 0, size, np.ceil(rows * mean[shard]).astype(np.int64) if len(shard) else size),
-        )
-
-    def part(self, first: int, step: int) -> RowGroups:
-        """Every `step`-th row group from number `first` on."""
-        columns = (self.shard, self.index, self.rows, self.width, self.height, self.bytes)
-        return RowGroups(self.files, *(column[first::step] for column in columns))
-
-
-@dataclass(frozen=True)
 class BatchRule:
-    """How large a global batch is: `samples` at most, and so many that they take at most `pixels` when padded (0: no matter).
+    """The size of a global batch: at most `samples`, and at most `pixels` once padded (0: no limit).
 
-    An image alone that takes more is a batch of its own. Blank rows that make ranks equal do not count.
+    A single image that takes more is a batch of its own. Blank rows that make ranks equal do not count.
     """
 
     samples: int
     pixels: int = 0
 
     def fitting(self, area: int) -> int:
-        """How many images of a padded `area` (pixels) make a batch."""
+        """The number of images of a padded `area` (pixels) that make a batch."""
         return max(1, min(self.samples, self.pixels // max(area, 1))) if self.pixels else self.samples
 
 
 @dataclass(frozen=True, eq=False)
 class Window:
-    """Row groups (their numbers) whose rows are shuffled together. Its first row is the epoch's sample number `start`."""
+    """Row groups (their numbers) whose rows are shuffled together; its first row is the epoch's sample number `start`."""
 
     epoch: int
     number: int
@@ -118,44 +61,44 @@ class Window:
 
     @property
     def end(self) -> int:
-        """The sample after its last."""
+        """The number of the sample after its last."""
         return self.start + self.rows
 
 
 @dataclass(frozen=True)
-class Step:
-    """A global batch: `size` samples of `epoch` from number `first` on."""
+class GlobalBatch:
+    """The samples of all ranks in one step: `size` samples of `epoch`, beginning with number `first`."""
 
     epoch: int
     first: int
     size: int
 
     def share(self, rank: int, world_size: int) -> tuple[int, int]:
-        """The samples of a rank: first and after the last. All are dealt as evenly as it goes, in order."""
+        """The samples of a rank, from the first to before the last. Ranks get consecutive parts of one size, the last less."""
         each = self.rows_of_rank(world_size)
         return self.first + min(self.size, rank * each), self.first + min(self.size, (rank + 1) * each)
 
     def rows_of_rank(self, world_size: int) -> int:
-        """Rows of each rank's batch, padding included: the same on every rank."""
+        """The number of rows of each rank's batch, padding included: the same on every rank."""
         return -(-self.size // world_size)
 
 
 class Plan:
-    """The order of every epoch over `groups`; without `shuffled`, that of the files."""
+    """The order of every epoch over `groups`; without `shuffled`, the order of the files."""
 
     def __init__(self, groups: RowGroups, key: tuple[int, ...], window_row_groups: int, rule: BatchRule, shuffled: bool = True):
         self.groups, self.rule, self.shuffled = groups, rule, shuffled
         self.rows = int(groups.rows.sum())
         self._key, self._window = key, window_row_groups
         self._area = groups.height * groups.width
-        # Which padded size each row group has, as a number: sizes in order of height, then width.
+        # The padded size of each row group as a number: sizes in order of height, then width.
         _, self._size = np.unique(np.stack([groups.height, groups.width], axis=1), axis=0, return_inverse=True)
         self._epochs: dict[int, list[Window]] = {}
 
     def windows(self, epoch: int) -> list[Window]:
         """The windows of an epoch in order: a permutation of the row groups, cut."""
         epoch = epoch if self.shuffled else 0
-        if epoch not in self._epochs:  # asked for window by window, and at an epoch's end for two epochs
+        if epoch not in self._epochs:  # requested window by window, and at an epoch's end for two epochs
             self._epochs = dict([*self._epochs.items(), (epoch, self._cut_epoch(epoch))][-2:])
         return self._epochs[epoch]
 
@@ -171,78 +114,78 @@ class Plan:
         return [Window(epoch, number, int(starts[number]), rows[number], part) for number, part in enumerate(parts)]
 
     def order(self, window: Window) -> np.ndarray:
-        """The rows of a window in order: int64 (rows, 2) of (place in `window.groups`, row in that row group)."""
+        """The rows of a window in order: int64 (rows, 2) of (index into `window.groups`, row in that row group)."""
         counts = self.groups.rows[window.groups]
-        place = np.repeat(np.arange(len(counts)), counts)
+        member = np.repeat(np.arange(len(counts)), counts)
         row = np.arange(window.rows) - np.repeat(np.cumsum(counts) - counts, counts)
-        pairs = np.stack([place, row], axis=1)
+        pairs = np.stack([member, row], axis=1)
         if not self.shuffled:
             return pairs
         rng = _generator(*self._key, window.epoch, _ROWS, window.number)
-        sizes = self._size[window.groups][place]
+        sizes = self._size[window.groups][member]
         bundles: list[np.ndarray] = []
-        rests: list[np.ndarray] = []
+        remainders: list[np.ndarray] = []
         for size in np.unique(sizes):
             members = rng.permutation(pairs[sizes == size])
             length = self.rule.fitting(self._area_of(window, size)) if self.rule.pixels else BUNDLE_ROWS
             whole = len(members) // length * length
             bundles += np.split(members[:whole], whole // length) if whole else []
-            rests.append(members[whole:])
-        # What does not fill a bundle comes last, so that the bundles before it stay in step with the batches.
+            remainders.append(members[whole:])
+        # What does not fill a bundle comes last, so that the bundles before it stay aligned with the batches.
         shuffled = [bundles[index] for index in rng.permutation(len(bundles))]
-        return np.concatenate([np.empty((0, 2), np.int64), *shuffled, *rests])
+        return np.concatenate([np.empty((0, 2), np.int64), *shuffled, *remainders])
 
-    def steps(self, start: Position) -> Iterator[Step]:
+    def global_batches(self, start: StreamPosition) -> Iterator[GlobalBatch]:
         """The global batches from `start` to the end of its epoch."""
         if self.rule.pixels:
             for window in self.windows(start.epoch):
-                yield from self.steps_over(window, start.samples)
+                yield from self.global_batches_over(window, start.samples)
             return
         for first in range(start.samples, self.rows, self.rule.samples):
-            yield Step(start.epoch, first, min(self.rule.samples, self.rows - first))
+            yield GlobalBatch(start.epoch, first, min(self.rule.samples, self.rows - first))
 
-    def steps_over(self, window: Window, origin: int) -> Iterator[Step]:
-        """Those that have samples in `window`, of an epoch that begins at sample number `origin`."""
+    def global_batches_over(self, window: Window, origin: int) -> Iterator[GlobalBatch]:
+        """The global batches with samples in `window`, of an epoch that begins at sample number `origin`."""
         if self.rule.pixels:  # then a batch ends where its window ends
             first = max(window.start, origin)
             for size in self._cut(self._padded_sizes(window)[self.order(window)[first - window.start :, 0]]):
-                yield Step(window.epoch, first, size)
+                yield GlobalBatch(window.epoch, first, size)
                 first += size
             return
         samples = self.rule.samples
         for first in range(origin + max(0, window.start - origin) // samples * samples, window.end, samples):
-            yield Step(window.epoch, first, min(samples, self.rows - first))
+            yield GlobalBatch(window.epoch, first, min(samples, self.rows - first))
 
     def steps_in(self, epoch: int) -> int:
-        """Global batches of a whole epoch, counted without drawing the order of a row."""
+        """The number of global batches of a whole epoch, found without drawing the order of its rows."""
         if not self.rule.pixels:
             return -(-self.rows // self.rule.samples)
-        return sum(self._steps_of(window) for window in self.windows(epoch))
+        return sum(self._count_of(window) for window in self.windows(epoch))
 
-    def _steps_of(self, window: Window) -> int:
+    def _count_of(self, window: Window) -> int:
         rows, sizes = self.groups.rows[window.groups], self._size[window.groups]
         padded = self._padded_sizes(window)
         if not self.shuffled:
             return sum(1 for _ in self._cut(np.repeat(padded, rows, axis=0)))
-        steps, rests = 0, []
+        count, remainders = 0, []
         counts = np.bincount(sizes, rows).astype(np.int64)
         for size in np.flatnonzero(counts).tolist():
             fitting = self.rule.fitting(self._area_of(window, size))
-            steps += int(counts[size]) // fitting
-            rests.append(np.repeat(padded[sizes == size][:1], counts[size] % fitting, axis=0))
-        return steps + sum(1 for _ in self._cut(np.concatenate(rests)))
+            count += int(counts[size]) // fitting
+            remainders.append(np.repeat(padded[sizes == size][:1], counts[size] % fitting, axis=0))
+        return count + sum(1 for _ in self._cut(np.concatenate(remainders)))
 
     def _area_of(self, window: Window, size: int) -> int:
-        """Padded pixels of an image of the size with this number, which `window` has."""
+        """The padded pixels of an image of the size with this number, which occurs in `window`."""
         groups = window.groups
         return int(self._area[groups[np.argmax(self._size[groups] == size)]])
 
     def _padded_sizes(self, window: Window) -> np.ndarray:
-        """Padded (height, width) of the images of each of a window's row groups: int64 (groups, 2)."""
+        """The padded (height, width) of the images of each of a window's row groups: int64 (groups, 2)."""
         return np.stack([self.groups.height[window.groups], self.groups.width[window.groups]], axis=1)
 
     def _cut(self, sizes: np.ndarray) -> Iterator[int]:
-        """Lengths of batches that fill the pixels; `sizes` int64 (rows, 2) are `_padded_sizes` in the order of the rows."""
+        """The lengths of batches that fill the pixels; `sizes` int64 (rows, 2) are `_padded_sizes` in the order of the rows."""
         first = 0
         while first < len(sizes):
             ahead = np.maximum.accumulate(sizes[first : first + self.rule.samples], axis=0)
@@ -251,12 +194,12 @@ class Plan:
             yield length
             first += length
 
-    def most_bytes_of_a_window(self) -> int:
-        """Encoded bytes of the largest window that may occur."""
+    def max_window_bytes(self) -> int:
+        """The encoded bytes of the largest window that may occur."""
         return int(np.sort(self.groups.bytes)[-self._window :].sum())
 
-    def most_pixels_of_a_batch(self) -> int:
-        """Padded pixels of the largest global batch that may occur."""
+    def max_batch_pixels(self) -> int:
+        """The padded pixels of the largest global batch that may occur."""
         if not len(self.groups):
             return 0
         largest = int(self.groups.height.max() * self.groups.width.max())
@@ -264,7 +207,7 @@ class Plan:
 
 
 def train_plan(manifest: Manifest, split: str, seed: int, window_row_groups: int, rule: BatchRule) -> Plan:
-    """The order of training on a split."""
+    """The plan of training on a split."""
     groups = RowGroups.of(manifest.split(split), manifest.image)
     return Plan(groups, (zlib.crc32(manifest.digest.encode()), seed), window_row_groups, rule)
 
@@ -272,7 +215,7 @@ def train_plan(manifest: Manifest, split: str, seed: int, window_row_groups: int
 def evaluation_plan(
     manifest: Manifest, split: str, rank: int, world_size: int, window_row_groups: int, rule: BatchRule
 ) -> Plan:
-    """One rank's part of an evaluation: whole row groups in the order of the files, so that nothing is read twice."""
+    """One rank's part of an evaluation: whole row groups in the order of the files, so that none is read twice."""
     groups = RowGroups.of(manifest.split(split), manifest.image).part(rank, world_size)
     return Plan(groups, (), window_row_groups, rule, shuffled=False)
 

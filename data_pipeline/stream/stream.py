@@ -1,25 +1,27 @@
-"""Batches of a split, for training and for evaluation: a plan, carried out by threads of this process or by Ray's tasks."""
+"""Batches of a split, for training and for evaluation: a plan, carried out by threads of this process or by Ray tasks."""
 
 from __future__ import annotations
 
 from collections.abc import Generator
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 from cluster.cores import cores_each
 from cluster.errors import UserError
+from data_pipeline.augmentation.config import Augmentation
 from data_pipeline.dataset.manifest import Dataset, DatasetError
 from data_pipeline.dataset.targets import TargetEncoder
-from data_pipeline.stream.batch import Batch, Decoded, Decoder
-from data_pipeline.stream.config import Augmentation, StreamConfig
-from data_pipeline.stream.plan import BatchRule, Plan, Position, Step, evaluation_plan, train_plan
-from data_pipeline.stream.read import RowGroupReader
-from data_pipeline.stream.threads import BATCHES_SHARE, WINDOWS_SHARE, threaded
+from data_pipeline.stream.batch import Batch
+from data_pipeline.stream.collator import Collator
+from data_pipeline.stream.config import StreamConfig
+from data_pipeline.stream.plan import BatchRule, GlobalBatch, Plan, StreamPosition, evaluation_plan, train_plan
+from data_pipeline.stream.reader import RowGroupReader
+from data_pipeline.stream.spec import StreamSpec
+from data_pipeline.stream.threads import BATCHES_SHARE, WINDOWS_SHARE, iter_threads
 
 if TYPE_CHECKING:
     from data_pipeline.stream.ray_tasks import Share
 
 Batches = Generator[Batch, None, None]
-Way = Literal["threads", "ray"]
 
 
 def decoding_threads(config: StreamConfig, processes: int) -> int:
@@ -28,53 +30,62 @@ def decoding_threads(config: StreamConfig, processes: int) -> int:
 
 
 class _Stream:
-    """What the streams share: the plan of a split, and how it is carried out. `auto` is `threads` here."""
+    """A split's plan, for one of the ranks that it is cut for, and how it is carried out; `auto` means threads here.
+
+    Raises:
+        DatasetError: the dataset lacks a column that the target encoder reads.
+        UserError: a window or a batch of this dataset may be larger than the memory that is allowed.
+    """
 
     def __init__(
-        self, dataset: Dataset, split: str, targets: TargetEncoder, config: StreamConfig, plan: Plan, ranks: int, processes: int
+        self,
+        dataset: Dataset,
+        split: str,
+        targets: TargetEncoder,
+        config: StreamConfig,
+        plan: Plan,
+        ranks: tuple[int, int],
+        processes: int,
     ) -> None:
         self.plan = plan
         self._dataset, self._split, self._targets, self._config = dataset, split, targets, config
-        self._way: Way = "ray" if config.execution == "ray" else "threads"
+        self._rank, self._world_size = ranks
         self._threads = decoding_threads(config, processes)
         self._reader: RowGroupReader | None = None
         _require_columns(dataset, targets)
-        _require_room(plan, dataset, config, ranks)
+        _require_memory(plan, dataset, config, self._world_size)
 
     def _run(
-        self, start: Position, epochs: int, augmentation: Augmentation, seed: int, rank: int, ranks: int, share: Share | None
+        self, start: StreamPosition, epochs: int, augmentation: Augmentation, seed: int, share: Share | None = None
     ) -> Batches:
-        reader = self._reader = RowGroupReader(
-            self._dataset, self._split, self.plan.groups, self._config, self._targets.columns
-        )
-        decoder = Decoder(self._dataset.manifest.image, self._targets, augmentation, seed)
-        if self._way == "threads":
-            steps = threaded(
-                self.plan, reader, decoder, self._config, self._threads, start, epochs, rank=rank, world_size=ranks
-            )
-        else:
-            from data_pipeline.stream.ray_tasks import tasked  # threads need no Ray
+        plan, config = self.plan, self._config
+        reader = self._reader = RowGroupReader(self._dataset, self._split, plan.groups, config, self._targets.columns)
+        collator = Collator(self._dataset.manifest.image, self._targets, augmentation, seed)
+        spec = StreamSpec(plan, reader, collator, config, start, epochs, self._rank, self._world_size)
+        if config.execution == "ray":
+            from data_pipeline.stream.ray_tasks import iter_ray  # threads need no Ray
 
-            steps = tasked(self.plan, reader, decoder, self._config, start, epochs, rank=rank, world_size=ranks, share=share)
+            batches = iter_ray(spec, share)
+        else:
+            batches = iter_threads(spec, self._threads)
         try:
-            for step, decoded in steps:
-                yield self._batch(step, decoded)
+            for batch, rows in batches:
+                yield Batch(**vars(rows), position=self._after(batch), global_size=batch.size)
         finally:
-            steps.close()
+            batches.close()
 
     def stop(self) -> None:
-        """From any thread: the batches that are being read are not wanted any more, so a storage that fails is left alone."""
+        """Abandon the batches that are being read: a storage that fails is not retried. May be called from any thread."""
         if self._reader is not None:
             self._reader.close()
 
-    def _batch(self, step: Step, decoded: Decoded) -> Batch:
-        done = step.first + step.size
-        position = Position(step.epoch, done) if done < self.plan.rows else Position(step.epoch + 1, 0)
-        return Batch(**vars(decoded), position=position, global_size=step.size)
+    def _after(self, batch: GlobalBatch) -> StreamPosition:
+        done = batch.first + batch.size
+        return StreamPosition(batch.epoch, done) if done < self.plan.rows else StreamPosition(batch.epoch + 1, 0)
 
 
 class TrainStream(_Stream):
-    """Batches of one rank, epoch after epoch, from any position on.
+    """Batches of one rank, epoch after epoch, from any position.
 
     Two streams with the same dataset, seed, window and batch size give the same samples in the same order, whatever the number
     of ranks and the way of execution. `processes` of the ranks share this machine.
@@ -99,34 +110,34 @@ class TrainStream(_Stream):
     ) -> None:
         rule = BatchRule(global_batch_size, config.batch_pixels)
         plan = train_plan(dataset.manifest, split, seed, config.window_row_groups, rule)
-        super().__init__(dataset, split, targets, config, plan, world_size, processes)
-        self._seed, self._rank, self._ranks = seed, rank, world_size
+        super().__init__(dataset, split, targets, config, plan, (rank, world_size), processes)
+        self._seed = seed
 
     @property
     def rows(self) -> int:
-        """Samples of an epoch, over all ranks."""
+        """The number of samples of an epoch, over all ranks."""
         return self.plan.rows
 
     def total_steps(self, epochs: int) -> int:
-        """Steps of a run of so many epochs, the same on every rank."""
+        """The number of steps of a run of so many epochs, the same on every rank."""
         if not self.plan.rule.pixels:
             return epochs * self.plan.steps_in(0)
         return sum(self.plan.steps_in(epoch) for epoch in range(epochs))
 
-    def batches(self, start: Position, epochs: int, share: Share | None = None) -> Batches:
-        """Batches from `start` to the end of epoch `epochs` - 1, made ready ahead. Whoever stops early closes the generator.
+    def batches(self, start: StreamPosition, epochs: int, share: Share | None = None) -> Batches:
+        """Batches from `start` to the end of epoch `epochs` - 1, made ahead. A caller that stops early closes the generator.
 
-        Where tasks of Ray feed several ranks, these call it together, with a `share` that gives all of them rank 0's argument.
+        Where Ray tasks feed several ranks, these call it together, with a `share` that gives all of them rank 0's argument.
 
         Raises (once consumed):
             StorageError, DatasetError: a shard is missing, cannot be read, or is not as the manifest describes it, by name.
             UserError: a mistake in a target, such as a token outside the vocabulary, or a cache that cannot be used.
         """
-        return self._run(start, epochs, self._config.augmentation, self._seed, self._rank, self._ranks, share)
+        return self._run(start, epochs, self._config.augmentation, self._seed, share)
 
 
 class EvaluationStream(_Stream):
-    """Every row of a split exactly once, in batches of `batch_size` at most; ranks may differ in their number of batches."""
+    """Every row of a split exactly once, in batches of at most `batch_size`; ranks may differ in their number of batches."""
 
     def __init__(
         self,
@@ -143,12 +154,12 @@ class EvaluationStream(_Stream):
         rule = BatchRule(batch_size, max(1, config.batch_pixels // world_size) if config.batch_pixels else 0)
         window = max(1, config.window_row_groups // 4)
         plan = evaluation_plan(dataset.manifest, split, rank, world_size, window, rule)
-        super().__init__(dataset, split, targets, config, plan, 1, processes)
+        super().__init__(dataset, split, targets, config, plan, (0, 1), processes)  # the plan has this rank's rows alone
         self.rows = dataset.manifest.split(split).rows  # over all ranks
 
     def batches(self) -> Batches:
-        """This rank's batches; raises as those of training."""
-        return self._run(Position(), 1, "none", 0, 0, 1, None)
+        """This rank's batches; raises what those of training raise."""
+        return self._run(StreamPosition(), 1, "none", 0)
 
 
 def _require_columns(dataset: Dataset, targets: TargetEncoder) -> None:
@@ -161,17 +172,18 @@ def _require_columns(dataset: Dataset, targets: TargetEncoder) -> None:
         )
 
 
-def _require_room(plan: Plan, dataset: Dataset, config: StreamConfig, ranks: int) -> None:
-    """The bound on memory holds, or this says what to set. What may occur is known from the manifest."""
+def _require_memory(plan: Plan, dataset: Dataset, config: StreamConfig, ranks: int) -> None:
+    """Check that all windows and batches fit the memory, which the manifest tells; the message says what to set."""
     memory, where = config.memory_mb * 2**20, f"Dataset '{dataset.manifest.name}'"
-    window = plan.most_bytes_of_a_window()
+    window = plan.max_window_bytes()
     if window > memory * WINDOWS_SHARE:
-        most = max(1, int(config.window_row_groups * memory * WINDOWS_SHARE / window))
+        row_groups = max(1, int(config.window_row_groups * memory * WINDOWS_SHARE / window))
         raise UserError(
             f"{where}: a window of {config.window_row_groups} row groups takes up to {window / 2**20:.0f} MiB, more than "
-            f"{WINDOWS_SHARE:.0%} of stream.memory_mb={config.memory_mb}. Set stream.window_row_groups={most}, or more memory."
+            f"{WINDOWS_SHARE:.0%} of stream.memory_mb={config.memory_mb}. Set stream.window_row_groups={row_groups}, or more "
+            "memory."
         )
-    batch = plan.most_pixels_of_a_batch() * dataset.manifest.image.channels / ranks
+    batch = plan.max_batch_pixels() * dataset.manifest.image.channels / ranks
     if batch > memory * BATCHES_SHARE:
         pixels = int(memory * BATCHES_SHARE / 4 * ranks / dataset.manifest.image.channels)
         raise UserError(

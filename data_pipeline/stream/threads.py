@@ -1,6 +1,6 @@
-"""The plan carried out by threads of the process that trains: windows are read ahead, batches decoded ahead, in order.
+"""The stream in threads of the training process: windows are read ahead, batches collated ahead, in order.
 
-OpenCV and pyarrow let go of the interpreter's lock, so a few threads read and decode in parallel; no pixel is ever copied to
+OpenCV and pyarrow release the interpreter's lock, so a few threads read and decode in parallel; no pixel is ever copied to
 another process. What is held is bounded in bytes: half of `stream.memory_mb` for encoded windows, the rest for batches.
 """
 
@@ -8,16 +8,17 @@ from __future__ import annotations
 
 import threading
 from collections import deque
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Generator
 from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import replace
 
 import numpy as np
 
-from data_pipeline.stream.batch import Decoded, Decoder, Picked
-from data_pipeline.stream.config import StreamConfig
-from data_pipeline.stream.costs import Costs
-from data_pipeline.stream.plan import Plan, Position, Step, Window
-from data_pipeline.stream.read import RowGroupReader, Rows
+from data_pipeline.stream.batch import CollatedRows
+from data_pipeline.stream.plan import GlobalBatch, Plan, Window
+from data_pipeline.stream.rows import RowRef, Rows
+from data_pipeline.stream.spec import StreamSpec
+from data_pipeline.stream.stats import StreamStats
 
 LOCAL_READS, REMOTE_READS = 2, 16  # at a time: a disk answers at once, a network after a while
 WINDOWS_SHARE, BATCHES_SHARE = 0.5, 0.4  # of the memory; the rest is for images that are being decoded
@@ -28,46 +29,41 @@ class LoadedWindow:
 
     def __init__(self, plan: Plan, read: Callable[[int], Rows], pool: ThreadPoolExecutor, window: Window, first: int) -> None:
         self.window, self._order = window, plan.order(window)
-        places = np.unique(self._order[max(0, first - window.start) :, 0])  # a resumed epoch begins amid a window
-        self.bytes = int(plan.groups.bytes[window.groups[places]].sum())
-        self._reads = {int(place): pool.submit(read, int(window.groups[place])) for place in places}
+        members = np.unique(self._order[max(0, first - window.start) :, 0])  # a resumed epoch begins amid a window
+        self.bytes = int(plan.groups.bytes[window.groups[members]].sum())
+        self._reads = {int(member): pool.submit(read, int(window.groups[member])) for member in members}
 
     @property
     def ready(self) -> bool:
         """Whether all of it has been read."""
         return all(read.done() for read in self._reads.values())
 
-    def picked(self, first: int, last: int) -> list[Picked]:
+    def rows(self, first: int, last: int) -> list[RowRef]:
         """Its rows among the samples from `first` to before `last` of the epoch; waits until they are read."""
         part = self._order[max(0, first - self.window.start) : max(0, last - self.window.start)]
-        return [(self._reads[place].result(), row) for place, row in part.tolist()]
+        return [(self._reads[member].result(), row) for member, row in part.tolist()]
 
 
 class WindowLoader:
-    """Windows in order, some read ahead, as far as memory goes."""
+    """Loads windows in order, some ahead, as far as the memory allows."""
 
-    def __init__(self, plan: Plan, reader: RowGroupReader, config: StreamConfig, start: Position, epochs: int) -> None:
-        self._plan, self._reader = plan, reader
-        self._most, self._limit = 1 + config.prefetch_windows, int(config.memory_mb * 2**20 * WINDOWS_SHARE)
-        self._pool = ThreadPoolExecutor(REMOTE_READS if reader.remote else LOCAL_READS, "inkray-read")
-        self._coming = self._windows(start, epochs)
+    def __init__(self, spec: StreamSpec) -> None:
+        self._plan, self._reader = spec.plan, spec.reader
+        self._max_windows, self._limit = 1 + spec.config.prefetch_windows, int(spec.config.memory_mb * 2**20 * WINDOWS_SHARE)
+        self._pool = ThreadPoolExecutor(REMOTE_READS if spec.reader.remote else LOCAL_READS, "inkray-read")
+        self._coming = spec.windows()
         self._next = next(self._coming, None)
         self._loaded: deque[LoadedWindow] = deque()
-        self._costs, self._lock = Costs(), threading.Lock()
+        self._stats, self._lock = StreamStats(), threading.Lock()
 
     def _read(self, number: int) -> Rows:
-        rows, costs = self._reader.read(number)
+        rows, stats = self._reader.read(number)
         with self._lock:
-            self._costs += costs
+            self._stats += stats
         return rows
 
-    def _windows(self, start: Position, epochs: int) -> Iterator[tuple[Window, int]]:
-        for epoch in range(start.epoch, epochs):
-            first = start.samples if epoch == start.epoch else 0
-            yield from ((window, first) for window in self._plan.windows(epoch) if window.end > first)
-
     def _read_ahead(self) -> None:
-        while self._next is not None and len(self._loaded) < self._most:
+        while self._next is not None and len(self._loaded) < self._max_windows:
             window, first = self._next
             held = sum(loaded.bytes for loaded in self._loaded)
             if self._loaded and held + int(self._plan.groups.bytes[window.groups].sum()) > self._limit:
@@ -89,85 +85,64 @@ class WindowLoader:
                 return True
         return False
 
-    def picked(self, epoch: int, first: int, last: int) -> list[Picked]:
-        """The rows of these samples, which come after those of the calls before; waits for them."""
+    def rows(self, epoch: int, first: int, last: int) -> list[RowRef]:
+        """The rows of these samples, which follow those of the calls before; waits for them."""
         self._drop_before(epoch, first)
-        rows: list[Picked] = []
+        rows: list[RowRef] = []
         while first < last:
             self._read_ahead()
             loaded = next(item for item in self._loaded if item.window.epoch == epoch and item.window.end > first)
-            rows += loaded.picked(first, last)
+            rows += loaded.rows(first, last)
             first = loaded.window.end
-            if first < last:  # the batch goes on in the next window: this one is done with
+            if first < last:  # the batch continues in the next window: this one is finished
                 self._drop_before(epoch, first)
         return rows
 
-    def take_costs(self) -> Costs:
+    def take_stats(self) -> StreamStats:
         """What was read since the last call."""
         with self._lock:
-            costs, self._costs = self._costs, Costs()
-        return costs
+            stats, self._stats = self._stats, StreamStats()
+        return stats
 
     def close(self) -> None:
-        """Read no more."""
+        """Stop reading."""
         self._reader.close()
         self._pool.shutdown(wait=False, cancel_futures=True)
 
 
-def threaded(
-    plan: Plan,
-    reader: RowGroupReader,
-    decoder: Decoder,
-    config: StreamConfig,
-    threads: int,
-    start: Position,
-    epochs: int,
-    rank: int = 0,
-    world_size: int = 1,
-) -> Generator[tuple[Step, Decoded], None, None]:
-    """A rank's batches from `start` to the end of epoch `epochs` - 1, decoded by `threads` threads."""
-    loader = WindowLoader(plan, reader, config, start, epochs)
+def iter_threads(spec: StreamSpec, threads: int) -> Generator[tuple[GlobalBatch, CollatedRows], None, None]:
+    """A rank's batches, collated by `threads` threads."""
+    loader = WindowLoader(spec)
     pool = ThreadPoolExecutor(threads, "inkray-decode")
-    limit = int(config.memory_mb * 2**20 * BATCHES_SHARE)
-    most = config.prefetch_batches + threads
-    pending: deque[tuple[Step, int, Future[Decoded]]] = deque()
-    held = 0
+    limit = int(spec.config.memory_mb * 2**20 * BATCHES_SHARE)
+    max_pending = spec.config.prefetch_batches + threads
+    pending: deque[tuple[GlobalBatch, int, Future[CollatedRows]]] = deque()
+    held = 0  # bytes of the images of the pending batches
+
+    def oldest() -> tuple[GlobalBatch, CollatedRows]:
+        nonlocal held
+        batch, size, future = pending.popleft()
+        held -= size
+        rows = future.result()
+        return batch, replace(rows, stats=rows.stats + loader.take_stats())
+
     try:
-        coming = _steps(plan, start, epochs)
-        step = next(coming, None)
-        while step is not None or pending:
-            while step is not None and (not pending or len(pending) < most):
-                first, last = step.share(rank, world_size)
-                if pending and not loader.ready(step.epoch, last):
+        coming = spec.global_batches()
+        batch = next(coming, None)
+        while batch is not None or pending:
+            while batch is not None and (not pending or len(pending) < max_pending):
+                first, last = batch.share(spec.rank, spec.world_size)
+                if pending and not loader.ready(batch.epoch, last):
                     break
-                size, picked = step.rows_of_rank(world_size), loader.picked(step.epoch, first, last)
-                bytes_ = int(np.prod(decoder.shape(size, picked)))
-                while pending and held + bytes_ > limit:
-                    done, its, decoded = _oldest(pending)
-                    held -= its
-                    yield done, _with(decoded, loader)
-                pending.append((step, bytes_, pool.submit(decoder, step.epoch, size, picked)))
-                held += bytes_
-                del picked
-                step = next(coming, None)
-            done, its, decoded = _oldest(pending)
-            held -= its
-            yield done, _with(decoded, loader)
+                count, refs = batch.rows_of_rank(spec.world_size), loader.rows(batch.epoch, first, last)
+                size = int(np.prod(spec.collator.shape(count, refs)))
+                while pending and held + size > limit:
+                    yield oldest()
+                pending.append((batch, size, pool.submit(spec.collator, batch.epoch, count, refs)))
+                held += size
+                del refs
+                batch = next(coming, None)
+            yield oldest()
     finally:
         loader.close()
         pool.shutdown(wait=False, cancel_futures=True)
-
-
-def _oldest(pending: deque[tuple[Step, int, Future[Decoded]]]) -> tuple[Step, int, Decoded]:
-    step, size, future = pending.popleft()
-    return step, size, future.result()
-
-
-def _with(decoded: Decoded, loader: WindowLoader) -> Decoded:
-    costs = decoded.costs + loader.take_costs()
-    return Decoded(**{**vars(decoded), "costs": costs})
-
-
-def _steps(plan: Plan, start: Position, epochs: int) -> Iterator[Step]:
-    for epoch in range(start.epoch, epochs):
-        yield from plan.steps(start if epoch == start.epoch else Position(epoch))

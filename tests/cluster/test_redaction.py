@@ -55,7 +55,7 @@ def test_a_secret_is_taken_out(text: str, monkeypatch: pytest.MonkeyPatch) -> No
         "zip://inside::s3://bucket/a@b.zip",
         "file:///home/a:b@c/d, https://host/a@b?c=d:1&e=f@g and C:/a",
         "abfs://container@account.dfs.core.windows.net/x",
-        "max_tokens: 200, stream.cache.place=memory, tokens=[a, b]",
+        "max_tokens: 200, stream.cache.location=memory, tokens=[a, b]",
         r"truth  \frac { a } { b } = \sqrt { x } & y",
         "data:\n  dataset: /home/me@work/data\n",
         "token 'x' is not in the vocabulary; key=value overrides",

@@ -20,7 +20,7 @@ def bench(*arguments: str) -> subprocess.CompletedProcess[str]:
 
 
 def test_it_tells_what_each_part_can_feed(formulas: str, tmp_path: Path) -> None:
-    done = bench(formulas, "--seconds", "0.5", "augmentation=strong", "cache.place=disk", f"cache.directory={tmp_path}")
+    done = bench(formulas, "--seconds", "0.5", "augmentation=strong", "cache.location=disk", f"cache.directory={tmp_path}")
     assert done.returncode == 0, done.stderr
     rates = [float(number.replace(",", "")) for number in re.findall(r"([\d,]+) images/s", done.stdout)]
     assert len(rates) == 6 and min(rates) > 0
@@ -40,7 +40,7 @@ def test_a_mistake_is_one_message(formulas: str) -> None:
 
 
 def test_keys_may_be_written_as_in_a_run() -> None:
-    config = stream_config(["stream.cache.place=memory", "augmentation=none"])
-    assert config.cache.place == "memory" and config.augmentation == "none"
+    config = stream_config(["stream.cache.location=memory", "augmentation=none"])
+    assert config.cache.location == "memory" and config.augmentation == "none"
     with pytest.raises(UserError, match=r"'cache\.place' .*'here' is none of off, disk, memory"):
-        stream_config(["cache.place=here"])
+        stream_config(["cache.location=here"])

@@ -10,7 +10,7 @@ from typing import Any
 from data_pipeline.dataset.manifest import Dataset
 from data_pipeline.dataset.token_targets import TokenTargets
 from data_pipeline.dataset.tokenizer import Tokenizer
-from data_pipeline.stream import Batch, Position, StreamConfig, TrainStream
+from data_pipeline.stream import Batch, StreamConfig, StreamPosition, TrainStream
 
 CONFIG = StreamConfig(window_row_groups=2)
 SEED = 3
@@ -34,7 +34,9 @@ def train_stream(dataset: Dataset, rank: int = 0, world_size: int = 1, config: S
     )
 
 
-def of_all_ranks(dataset: Dataset, world_size: int, config: StreamConfig, start: Position, epochs: int) -> list[list[Batch]]:
+def of_all_ranks(
+    dataset: Dataset, world_size: int, config: StreamConfig, start: StreamPosition, epochs: int
+) -> list[list[Batch]]:
     """The batches of every rank, each read in a thread of its own, as workers read side by side."""
     box: queue.Queue[Any] = queue.Queue()
 

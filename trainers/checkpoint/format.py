@@ -20,10 +20,10 @@ from safetensors.torch import save
 from torch import Tensor, nn
 
 from cluster.errors import UserError
+from data_pipeline.dataset.image_policy import ImagePolicy
 from data_pipeline.dataset.manifest import Manifest
-from data_pipeline.preparation.images import ImagePolicy
 from data_pipeline.storage.base import Storage, StorageError
-from data_pipeline.stream.plan import Position
+from data_pipeline.stream.plan import StreamPosition
 from trainers.config.load import to_yaml
 from trainers.config.train import TrainConfig
 from trainers.tasks import Task
@@ -74,7 +74,7 @@ class DataInfo:
 
 @dataclass(frozen=True)
 class Snapshot:
-    """All that a checkpoint holds, at one moment: what training changes is copied, so it may be written while training goes on.
+    """All that a checkpoint holds, at one moment: what training changes is copied, so training may continue meanwhile.
 
     `weights` are those to predict with; `state` is what training resumes from, besides the position (its own weights too, where
     `weights` are averages).
@@ -85,7 +85,7 @@ class Snapshot:
     task: Task
     data: DataInfo
     state: dict[str, Any]
-    position: Position
+    position: StreamPosition
     metrics: dict[str, float]
     card: str
 
@@ -97,7 +97,7 @@ class Snapshot:
         task: Task,
         data: DataInfo,
         state: dict[str, Any],
-        position: Position,
+        position: StreamPosition,
         metrics: dict[str, float],
         card: str,
     ) -> Snapshot:

@@ -12,7 +12,7 @@ from safetensors.torch import load
 from torch import Tensor
 
 from data_pipeline.storage.base import Storage, StorageError
-from data_pipeline.stream.plan import Position
+from data_pipeline.stream.plan import StreamPosition
 from trainers.checkpoint.format import STATE, WEIGHTS, CheckpointError, read_checked
 from trainers.checkpoint.select import completion_marks
 
@@ -22,7 +22,7 @@ class TrainerState:
     """Weights to predict with, position, and the step's state."""
 
     weights: dict[str, Tensor]
-    position: Position
+    position: StreamPosition
     step: dict[str, Any]
 
 
@@ -36,7 +36,7 @@ def load_trainer_state(checkpoint: Storage) -> TrainerState:
     try:
         state, weights = read_checked(checkpoint, STATE, WEIGHTS)
         content = torch.load(io.BytesIO(state), map_location="cpu", weights_only=True)
-        return TrainerState(load(weights), Position(*content["position"]), content["step"])
+        return TrainerState(load(weights), StreamPosition(*content["position"]), content["step"])
     except StorageError as error:
         if error.missing:
             raise CheckpointError(f"Checkpoint '{checkpoint.uri}' is incomplete: {error}") from None

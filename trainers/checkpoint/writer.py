@@ -9,12 +9,13 @@ import uuid
 from collections.abc import Callable
 
 from data_pipeline.storage.base import Storage, StorageError
+from data_pipeline.storage.retry import backoff_s
 from trainers.checkpoint.format import COMPLETE, PREFIX, Snapshot
 from trainers.checkpoint.select import age_order, complete_checkpoints
 from trainers.config.checkpoint import CheckpointConfig
 from trainers.config.criterion import Criterion
 
-FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.5, 30.0
+FIRST_PAUSE_S, MAX_PAUSE_S = 0.5, 30.0
 
 
 class CheckpointWriter:
@@ -87,7 +88,7 @@ class CheckpointWriter:
             except Exception as error:  # whatever it is: this thread lives as long as the run
                 self._error, done = error, False
                 if not failures:
-                    self._warn(f"{error} The checkpoint is tried again; training goes on, the one before it stays.")
+                    self._warn(f"{error} The checkpoint is tried again; training continues, the one before it stays.")
                 failures += 1
             with self._changed:
                 self._busy = False
@@ -95,7 +96,7 @@ class CheckpointWriter:
                     self._waiting.insert(0, snapshot)
                 self._changed.notify_all()
                 if not done and not self._closed:
-                    self._changed.wait(min(FIRST_PAUSE_S * 2 ** (failures - 1), LONGEST_PAUSE_S))
+                    self._changed.wait(backoff_s(failures, FIRST_PAUSE_S, MAX_PAUSE_S))
 
     def _superseded(self, snapshot: Snapshot) -> bool:
         """Whether what waits now takes the place of `snapshot`: a validated one gives way to a validated one only."""

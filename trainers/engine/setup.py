@@ -11,7 +11,7 @@ from torch import nn
 
 from cluster.cores import cores_each
 from data_pipeline.storage.base import Storage
-from data_pipeline.stream import Position, TrainStream
+from data_pipeline.stream import StreamPosition, TrainStream
 from trainers.checkpoint.trainer_state import TrainerState, latest_complete, load_trainer_state
 from trainers.checkpoint.warm_start import REPORT, warm_start
 from trainers.config.train import TrainConfig
@@ -44,7 +44,7 @@ class TrainState:
     step: TrainStep
     early_stopping: EarlyStopping
     total_steps: int
-    position: Position = field(default_factory=Position)
+    position: StreamPosition = field(default_factory=StreamPosition)
     metrics: dict[str, float] = field(default_factory=dict)
 
     def state_dict(self, epochs: int) -> dict[str, Any]:

@@ -6,7 +6,7 @@ from typing import Any
 
 import torch.distributed as dist
 
-from data_pipeline.stream import Batch, Position
+from data_pipeline.stream import Batch, StreamPosition
 from trainers.distributed.collectives import broadcast_from_rank0
 from trainers.distributed.context import WorkerContext
 from trainers.distributed.norms import norms_for
@@ -36,7 +36,7 @@ class Validator:
             return
         stream = self._sources.training()
         batches = prefetch_to_device(
-            stream.batches(Position(epoch), epoch + 1, broadcast_from_rank0), self._context.device, stream.stop
+            stream.batches(StreamPosition(epoch), epoch + 1, broadcast_from_rank0), self._context.device, stream.stop
         )
 
         def forward(network: Any, item: tuple[Batch, DeviceBatch]) -> None:

@@ -14,10 +14,10 @@ from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, Protocol, Self
 
 import numpy as np
 import pyarrow as pa
-from data_pipeline.dataset.targets import TargetEncoder
 from torch import Tensor, nn
 
 from data_pipeline.dataset.manifest import Dataset, Manifest, Split
+from data_pipeline.dataset.targets import TargetEncoder
 from trainers.config.criterion import Directions
 from trainers.tasks.device_batch import DeviceBatch
 from trainers.tasks.metrics.base import Metrics
@@ -58,7 +58,7 @@ class Task(Protocol):
     columns: ClassVar[tuple[str, ...]]  # of the dataset that hold the truth
     prediction_schema: ClassVar[pa.Schema]  # columns of a prediction
     directions: ClassVar[Directions]  # metrics that weights can be compared by, and whether more or less is better
-    main_metric: ClassVar[str]  # key of `directions` that the best checkpoint and early stopping go by unless told otherwise
+    main_metric: ClassVar[str]  # key of `directions` that the best checkpoint and early stopping go by, unless configured
     headlines: ClassVar[tuple[MetricColumn, ...]]  # metrics that consoles, tables and model cards show
     details: ClassVar[tuple[MetricColumn, ...]]  # metrics that only a report has room for
 

@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
+from data_pipeline.dataset.image_policy import ImagePolicy
 from data_pipeline.dataset.manifest import SCHEMA_VERSION, DatasetError, Extent, Manifest, RowGroup, Shard, Split, open_dataset
-from data_pipeline.preparation.images import ImagePolicy
-from data_pipeline.stream.plan import RowGroups
+from data_pipeline.stream.row_groups import RowGroups
 from tests.support.numbers import number_manifest
 
 SHARDS = [
@@ -46,9 +46,9 @@ def test_row_groups_stand_in_the_order_of_the_files() -> None:
     split = manifest().split("train")
     first, second = (shard.file for shard in SHARDS)
     assert split.row_groups() == [
-        RowGroup(first, 0, 64, 120, 32, 700),
-        RowGroup(first, 1, 10, 250, 32, 99),
-        RowGroup(second, 0, 5, 9),
+        RowGroup(first, 0, Extent(64, 120, 32, 700), "ab"),
+        RowGroup(first, 1, Extent(10, 250, 32, 99), "ab"),
+        RowGroup(second, 0, Extent(5, 9), "cd"),
     ]
     assert split.rows == 79
 

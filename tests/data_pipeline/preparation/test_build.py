@@ -18,6 +18,7 @@ import pytest
 
 from cluster.errors import UserError, user_error_in
 from data_pipeline import explore, synthesize
+from data_pipeline.dataset.image_policy import ImagePolicy
 from data_pipeline.dataset.manifest import DatasetError, Manifest, open_dataset
 from data_pipeline.dataset.shards import ROWS_PER_GROUP, Rejected, Row, read_split
 from data_pipeline.dataset.token_targets import TokenTargets
@@ -25,7 +26,7 @@ from data_pipeline.dataset.tokenizer import Tokenizer
 from data_pipeline.explore import describe
 from data_pipeline.preparation.build import Chunk
 from data_pipeline.preparation.build import build_dataset as build
-from data_pipeline.preparation.images import ImagePolicy, decode
+from data_pipeline.preparation.images import decode
 from data_pipeline.preparation.target_survey import TextSurvey
 from data_pipeline.prepare import find_splits, prepare_crohme
 from data_pipeline.storage.base import StorageError, open_storage
@@ -259,18 +260,21 @@ def test_a_damaged_dataset_is_overwritten_and_no_more(ray_cluster: None, tmp_pat
 
 
 def test_an_empty_split_is_said_in_one_way(ray_cluster: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from trainers.prediction.evaluation import commonest_answer, judge_checkpoint
+    from trainers.config.train import TrainConfig
+    from trainers.prediction.evaluation import evaluate_checkpoint, majority_baseline
     from trainers.prediction.inputs import open_inputs
+    from trainers.tasks.sequence import SequenceTask
 
     build_dataset(open_storage(tmp_path), EMPTY, [Chunk("train", 0, 2, 0), Chunk("val", 0, 1, 1)], half)
     dataset = open_dataset(str(tmp_path))
     message = "Split 'val' of dataset 'made up' is empty. With rows: train."
     monkeypatch.setattr("sys.argv", ["explore", str(tmp_path), "--split", "val", "--sheet", str(tmp_path / "sheet.png")])
-    loaded = SimpleNamespace(uri="", task=SimpleNamespace(tokenizer=Tokenizer(dataset.manifest.charset)))
+    task = SequenceTask.from_dataset(dataset.manifest, TrainConfig())
+    checkpoint = SimpleNamespace(uri="", task=task)
     for way in (
         explore.main,
-        lambda: judge_checkpoint(loaded, dataset, "val"),  # type: ignore[arg-type]
-        lambda: commonest_answer(dataset, "train", "val"),
+        lambda: evaluate_checkpoint(checkpoint, dataset, "val", lambda *_: iter(())),  # type: ignore[arg-type]
+        lambda: majority_baseline(task, dataset, "train", "val"),
         lambda: open_inputs(str(tmp_path), "val"),
     ):
         with pytest.raises(DatasetError) as raised:

@@ -10,9 +10,9 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from data_pipeline.dataset.image_policy import ImagePolicy
 from data_pipeline.dataset.manifest import Extent, Manifest, Shard, Split
-from data_pipeline.preparation.images import ImagePolicy
-from data_pipeline.stream.plan import BatchRule, Plan, Position, RowGroups, Step, evaluation_plan, train_plan
+from data_pipeline.stream.plan import BatchRule, GlobalBatch, Plan, RowGroups, StreamPosition, evaluation_plan, train_plan
 from tests.support.datasets import sequence_manifest
 
 Sample = tuple[int, int, int]  # shard, row group, row
@@ -57,11 +57,11 @@ def epoch_order(plan: Plan, epoch: int) -> list[Sample]:
     return order
 
 
-def steps_of_ranks(plan: Plan, start: Position, world_size: int) -> list[list[Sample]]:
+def steps_of_ranks(plan: Plan, start: StreamPosition, world_size: int) -> list[list[Sample]]:
     """What all ranks read, step by step, from `start` to the end of its epoch."""
     order = epoch_order(plan, start.epoch)
     steps = []
-    for step in plan.steps(start):
+    for step in plan.global_batches(start):
         shares = [step.share(rank, world_size) for rank in range(world_size)]
         assert all(0 <= last - first <= step.rows_of_rank(world_size) for first, last in shares)
         steps.append([sample for first, last in shares for sample in order[first:last]])
@@ -115,36 +115,36 @@ def test_a_run_killed_anywhere_reads_what_was_left_at_any_size(
 ) -> None:
     """Each sample of the epoch once, in the same global order, cut into the same batches."""
     plan = run.plan
-    alone = steps_of_ranks(plan, Position(epoch), 1)
+    alone = steps_of_ranks(plan, StreamPosition(epoch), 1)
     assert [sample for step in alone for sample in step] == epoch_order(plan, epoch)
     killed = data.draw(st.integers(0, len(alone)), label="steps before the kill")
-    before = steps_of_ranks(plan, Position(epoch), world_size)[:killed]
+    before = steps_of_ranks(plan, StreamPosition(epoch), world_size)[:killed]
     done = sum(map(len, before))
-    after = steps_of_ranks(run.plan, Position(epoch, done), resumed_size)
+    after = steps_of_ranks(run.plan, StreamPosition(epoch, done), resumed_size)
     assert before + after == alone
 
 
 @given(runs, st.data(), st.integers(1, 5))
 def test_it_may_resume_with_another_batch_size(run: Run, data: st.DataObject, world_size: int) -> None:
     done = data.draw(st.integers(0, run.rows), label="samples behind")
-    resumed = steps_of_ranks(run.plan, Position(0, done), world_size)
+    resumed = steps_of_ranks(run.plan, StreamPosition(0, done), world_size)
     assert [sample for step in resumed for sample in step] == epoch_order(run.plan, 0)[done:]
 
 
 @given(runs, st.integers(0, 3))
 def test_steps_are_counted_without_drawing_them(run: Run, epoch: int) -> None:
-    assert run.plan.steps_in(epoch) == sum(1 for _ in run.plan.steps(Position(epoch)))
+    assert run.plan.steps_in(epoch) == sum(1 for _ in run.plan.global_batches(StreamPosition(epoch)))
 
 
 @given(runs, st.data())
 def test_the_steps_over_a_window_are_those_that_touch_it(run: Run, data: st.DataObject) -> None:
     plan = run.plan
     origin = data.draw(st.integers(0, run.rows - 1), label="samples behind")
-    steps = list(plan.steps(Position(2, origin)))
+    steps = list(plan.global_batches(StreamPosition(2, origin)))
     for window in plan.windows(2):
         if window.end > origin:
             touching = [step for step in steps if step.first < window.end and step.first + step.size > window.start]
-            assert list(plan.steps_over(window, origin)) == touching
+            assert list(plan.global_batches_over(window, origin)) == touching
 
 
 @given(runs)
@@ -153,7 +153,7 @@ def test_batches_keep_to_their_pixels(run: Run) -> None:
     plan = run.plan
     for window in plan.windows(0):
         order = plan.order(window)
-        for step in plan.steps_over(window, 0):
+        for step in plan.global_batches_over(window, 0):
             if not run.rule.pixels:
                 assert step.size == min(run.rule.samples, plan.rows - step.first)
                 continue
@@ -161,7 +161,7 @@ def test_batches_keep_to_their_pixels(run: Run) -> None:
             area = padded_area(plan, groups[: step.size])
             assert step.size <= run.rule.samples
             assert area <= run.rule.pixels or step.size == 1
-            assert area <= plan.most_pixels_of_a_batch()
+            assert area <= plan.max_batch_pixels()
             if step.size < min(run.rule.samples, len(groups)):
                 assert padded_area(plan, groups[: step.size + 1]) > run.rule.pixels
 
@@ -190,7 +190,7 @@ def test_bundles_are_of_one_size(run: Run) -> None:
 
 @given(st.integers(1, 500), st.integers(1, 9))
 def test_every_rank_has_as_many_rows_padding_included(size: int, world_size: int) -> None:
-    step = Step(0, 10, size)
+    step = GlobalBatch(0, 10, size)
     shares = [step.share(rank, world_size) for rank in range(world_size)]
     assert shares[0][0] == 10 and shares[-1][1] == 10 + size
     assert all(one[1] == other[0] for one, other in itertools.pairwise(shares))
@@ -198,13 +198,13 @@ def test_every_rank_has_as_many_rows_padding_included(size: int, world_size: int
 
 
 def test_ranks_may_outnumber_the_rows() -> None:
-    assert [Step(0, 0, 3).share(rank, 5) for rank in range(5)] == [(0, 1), (1, 2), (2, 3), (3, 3), (3, 3)]
+    assert [GlobalBatch(0, 0, 3).share(rank, 5) for rank in range(5)] == [(0, 1), (1, 2), (2, 3), (3, 3), (3, 3)]
 
 
 def test_nothing_is_left_at_the_end_of_an_epoch() -> None:
     for rule in (BatchRule(4), BatchRule(4, 5000)):
         plan = Run((Shard("a", [Extent(10, 32)], 9, "a"),), 0, 1, rule).plan
-        assert list(plan.steps(Position(0, 10))) == []
+        assert list(plan.global_batches(StreamPosition(0, 10))) == []
 
 
 @given(runs, st.integers(1, 4))
@@ -215,8 +215,8 @@ def test_an_evaluation_goes_through_the_files_in_order(run: Run, world_size: int
         plan = evaluation_plan(run.manifest, "train", rank, world_size, run.window, run.rule)
         order = epoch_order(plan, 0)
         assert order == sorted(order)
-        assert sum(step.size for step in plan.steps(Position())) == len(order)
-        assert plan.steps_in(0) == sum(1 for _ in plan.steps(Position()))
+        assert sum(step.size for step in plan.global_batches(StreamPosition())) == len(order)
+        assert plan.steps_in(0) == sum(1 for _ in plan.global_batches(StreamPosition()))
         seen += order
     assert sorted(seen) == sorted(epoch_order(run.plan, 0))
 

@@ -10,18 +10,20 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
+from data_pipeline.dataset.image_policy import ImagePolicy
 from data_pipeline.dataset.manifest import Dataset
 from data_pipeline.dataset.shards import Rejected, Row
 from data_pipeline.dataset.token_targets import MAX_TOKENS
 from data_pipeline.preparation.build import Chunk, build_dataset
-from data_pipeline.preparation.images import ImagePolicy, encode_png
+from data_pipeline.preparation.images import encode_png
 from data_pipeline.preparation.target_survey import TextSurvey
 from data_pipeline.storage.base import open_storage
-from data_pipeline.stream import Batch, Position, StreamConfig
-from data_pipeline.stream import batch as batch_module
+from data_pipeline.stream import Batch, StreamConfig, StreamPosition
+from data_pipeline.stream import collator as collator_module
 from tests.support.datasets import sequence_manifest, text_row, write_sequence_dataset
 from tests.support.streams import CONFIG, train_stream
-from trainers.checkpoint.format import DataInfo
+from trainers.config.train import TrainConfig
+from trainers.tasks.sequence import SequenceTask
 
 PIXELS = np.full((32, 40), 200, np.uint8)
 
@@ -31,7 +33,7 @@ def dataset_of(folder: Path, *rows: Row) -> Dataset:
 
 
 def only_batch(dataset: Dataset, config: StreamConfig = CONFIG) -> Batch:
-    (batch,) = train_stream(dataset, config=config).batches(Position(), 1)
+    (batch,) = train_stream(dataset, config=config).batches(StreamPosition(), 1)
     return batch
 
 
@@ -44,7 +46,7 @@ def test_a_text_of_a_million_tokens_is_its_rows_rejection_and_sizes_nothing(tmp_
     batch = only_batch(dataset)
     assert batch.errors == {"long": "1,000,000 tokens, more than the 4,096 allowed (stream.max_tokens)"}
     assert batch.targets["tokens"].shape[1] == 4 and batch.weights.sum() == 1
-    assert DataInfo.of(dataset.manifest).max_length == MAX_TOKENS + MAX_TOKENS // 2 + 1
+    assert SequenceTask.from_dataset(dataset.manifest, TrainConfig()).max_length == MAX_TOKENS + MAX_TOKENS // 2 + 1
 
 
 def test_the_longest_text_that_is_allowed_is_a_target(tmp_path: Path) -> None:
@@ -73,14 +75,14 @@ def long_and_short(chunk: Chunk) -> tuple[list[Row], list[Rejected]]:
 def test_whatever_augmentation_raises_is_the_rows_rejection(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: Exception
 ) -> None:
-    real = batch_module.augment
+    real = collator_module.augment
 
     def augment(image: np.ndarray, name: str, seed: int, epoch: int, sample_id: str) -> np.ndarray:
         if sample_id == "bad":
             raise error
         return real(image, "none", seed, epoch, sample_id)
 
-    monkeypatch.setattr(batch_module, "augment", augment)
+    monkeypatch.setattr(collator_module, "augment", augment)
     batch = only_batch(dataset_of(tmp_path, row("bad"), row("good")))
     assert list(batch.errors) == ["bad"] and batch.errors["bad"].startswith("cannot be augmented: ")
     assert batch.weights.sum() == 1 and batch.targets["tokens"].shape[1] == 4

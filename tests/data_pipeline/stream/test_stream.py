@@ -19,12 +19,13 @@ import ray
 from ray import cloudpickle
 
 from cluster.errors import UserError, user_error_in
+from data_pipeline.dataset.image_policy import ImagePolicy
 from data_pipeline.dataset.manifest import Dataset, DatasetError, open_dataset
 from data_pipeline.dataset.shards import read_split
 from data_pipeline.dataset.tokenizer import Tokenizer
-from data_pipeline.preparation.images import ImagePolicy, encode_png
+from data_pipeline.preparation.images import encode_png
 from data_pipeline.storage.base import StorageError
-from data_pipeline.stream import EvaluationStream, Position, StreamConfig
+from data_pipeline.stream import EvaluationStream, StreamConfig, StreamPosition
 from data_pipeline.stream.batch import Batch, pad_images
 from data_pipeline.stream.config import Execution
 from tests.support.datasets import text_row, write_sequence_dataset
@@ -38,7 +39,7 @@ def dataset(formulas: str) -> Dataset:
 
 @pytest.fixture(scope="module")
 def two_epochs(dataset: Dataset) -> list[Batch]:
-    return list(train_stream(dataset).batches(Position(), 2))
+    return list(train_stream(dataset).batches(StreamPosition(), 2))
 
 
 def small_dataset(folder: Path, images: dict[str, bytes], texts: dict[str, str], charset: list[str]) -> Dataset:
@@ -57,7 +58,7 @@ def test_an_epoch_is_every_row_once_and_the_next_has_another_order(dataset: Data
     assert sorted(first) == sorted(second) == [f"train-{number:08d}" for number in range(300)]
     assert first != second
     assert sum(batch.weights.sum() for batch in two_epochs) == 600
-    assert [batch.position for batch in two_epochs[-2:]] == [Position(1, 288), Position(2, 0)]
+    assert [batch.position for batch in two_epochs[-2:]] == [StreamPosition(1, 288), StreamPosition(2, 0)]
     assert [batch.global_size for batch in two_epochs[8:10]] == [32, 12]
 
 
@@ -73,7 +74,7 @@ def test_batches_are_what_they_say(dataset: Dataset, two_epochs: list[Batch]) ->
 
 
 def test_the_same_seed_gives_the_same_bytes_either_way(dataset: Dataset, two_epochs: list[Batch], config: StreamConfig) -> None:
-    again = list(train_stream(dataset, config=config).batches(Position(), 2))
+    again = list(train_stream(dataset, config=config).batches(StreamPosition(), 2))
     assert [batch.position for batch in again] == [batch.position for batch in two_epochs]
     assert [batch.images.tobytes() for batch in again] == [batch.images.tobytes() for batch in two_epochs]
     assert [batch.targets["tokens"].tobytes() for batch in again] == [batch.targets["tokens"].tobytes() for batch in two_epochs]
@@ -86,7 +87,7 @@ def test_an_image_is_augmented_anew_each_epoch(two_epochs: list[Batch]) -> None:
 
 
 def test_two_ranks_read_what_one_reads(dataset: Dataset, two_epochs: list[Batch], config: StreamConfig) -> None:
-    ranks = of_all_ranks(dataset, 2, config, Position(), 2)
+    ranks = of_all_ranks(dataset, 2, config, StreamPosition(), 2)
     for alone, first, second in zip(two_epochs, *ranks, strict=True):
         assert digests(first) + digests(second) == digests(alone)
         assert first.position == second.position == alone.position
@@ -137,7 +138,7 @@ def test_images_that_cannot_be_decoded_are_counted_and_not_fatal(ray_cluster: No
     assert batch.errors["empty"] == "empty file" and "40x40" in batch.errors["tall"]
     weights = dict(zip(batch.ids, batch.weights, strict=True))
     assert weights == {name: float(name.startswith("good")) for name in [*good_images(6), *bad]}
-    (trained,) = train_stream(dataset).batches(Position(), 1)
+    (trained,) = train_stream(dataset).batches(StreamPosition(), 1)
     assert trained.errors == batch.errors and trained.weights.sum() == 6
     blank = trained.images[trained.weights == 0]
     assert (blank == 255).all(), "a sample that does not count shows nothing"
@@ -146,7 +147,7 @@ def test_images_that_cannot_be_decoded_are_counted_and_not_fatal(ray_cluster: No
 def test_a_token_outside_the_vocabulary_is_named(ray_cluster: None, tmp_path: Path) -> None:
     dataset = small_dataset(tmp_path, good_images(4), {"good-02": r"a \strange b"}, ["a", "b"])
     with pytest.raises(UserError, match=r"\\\\strange"):
-        list(train_stream(dataset).batches(Position(), 1))
+        list(train_stream(dataset).batches(StreamPosition(), 1))
 
 
 def test_a_missing_shard_is_named_at_once(
@@ -156,7 +157,7 @@ def test_a_missing_shard_is_named_at_once(
     shutil.copytree(dataset.storage.path, copy)
     (copy / "train" / "part-00000.parquet").unlink()
     with pytest.raises(Exception) as raised:
-        list(train_stream(open_dataset(str(copy)), config=config).batches(Position(), 3))
+        list(train_stream(open_dataset(str(copy)), config=config).batches(StreamPosition(), 3))
     mistake = user_error_in(raised.value)
     assert isinstance(mistake, StorageError)
     assert str(mistake) == f"'{copy}/train/part-00000.parquet' does not exist."
@@ -168,7 +169,7 @@ def test_a_damaged_shard_is_named(dataset: Dataset, tmp_path: Path, config: Stre
     shutil.copytree(dataset.storage.path, copy)
     (copy / "train" / "part-00000.parquet").write_bytes(b"no parquet")
     with pytest.raises(Exception) as raised:
-        list(train_stream(open_dataset(str(copy)), config=config).batches(Position(), 1))
+        list(train_stream(open_dataset(str(copy)), config=config).batches(StreamPosition(), 1))
     assert "train/part-00000.parquet" in str(user_error_in(raised.value))
 
 
@@ -181,7 +182,7 @@ def running() -> set[str]:
 
 @pytest.mark.parametrize(("way", "thread"), [("threads", "inkray-decode"), ("ray", "StreamingExecutor")])
 def test_a_stream_left_early_leaves_nothing_running(dataset: Dataset, way: Execution, thread: str) -> None:
-    batches = train_stream(dataset, config=replace(CONFIG, execution=way)).batches(Position(), 100)
+    batches = train_stream(dataset, config=replace(CONFIG, execution=way)).batches(StreamPosition(), 100)
     next(batches)
     assert any(name.startswith(thread) for name in running())
     batches.close()
@@ -195,7 +196,7 @@ def test_a_slow_reader_does_not_fill_the_object_store(dataset: Dataset) -> None:
     from ray._private.internal_api import memory_summary
 
     config = replace(CONFIG, augmentation="none", execution="ray", memory_mb=200)
-    batches = train_stream(dataset, config=config).batches(Position(), 300)
+    batches = train_stream(dataset, config=config).batches(StreamPosition(), 300)
     for _ in range(3):
         next(batches)
     time.sleep(4)  # 300 epochs are 1.5 GB of pixels; what is not asked for is not to be read
@@ -213,10 +214,10 @@ def test_a_shard_that_is_shorter_than_the_manifest_says_is_named(dataset: Datase
     shard = copy / "train" / "part-00000.parquet"
     pq.write_table(pq.read_table(shard).slice(0, kept), shard, row_group_size=64)
     with pytest.raises(Exception) as raised:
-        list(train_stream(open_dataset(str(copy))).batches(Position(), 1))
+        list(train_stream(open_dataset(str(copy))).batches(StreamPosition(), 1))
     mistake = user_error_in(raised.value)
     assert isinstance(mistake, DatasetError) and f"Shard '{shard}' is not the one that the manifest describes" in str(mistake)
-    with pytest.raises(DatasetError, match=f"{shard}.*{kept} rows instead of 300"):
+    with pytest.raises(DatasetError, match=f"Shard '{shard}' is not the one that the manifest describes"):
         read_split(open_dataset(str(copy)), "train", ["id"])
 
 
@@ -233,7 +234,7 @@ def test_a_task_is_given_its_own_window_alone(dataset: Dataset, monkeypatch: pyt
     largest = []
     for epochs in (1, 300):
         sent.clear()
-        batches = train_stream(dataset, config=replace(CONFIG, execution="ray")).batches(Position(), epochs)
+        batches = train_stream(dataset, config=replace(CONFIG, execution="ray")).batches(StreamPosition(), epochs)
         next(batches)
         batches.close()
         largest.append(max(sent))
@@ -245,9 +246,9 @@ def test_images_are_padded_to_one_size() -> None:
     batch, sizes = pad_images([np.full((4, 40), 1, np.uint8), np.full((4, 3, 1), 2, np.uint8)], policy)
     assert batch.shape == (2, 1, 4, 64) and sizes.tolist() == [[4, 40], [4, 3]]
     assert (batch[0, 0, :, :40] == 1).all() and (batch[0, 0, :, 40:] == 9).all() and (batch[1, 0, :, 3:] == 9).all()
-    coloured = np.arange(4 * 5 * 3, dtype=np.uint8).reshape(4, 5, 3)
-    batch, _ = pad_images([coloured], ImagePolicy(4, 64, "rgb"))
-    assert batch.shape == (1, 3, 4, 32) and np.array_equal(batch[0, :, :, :5].transpose(1, 2, 0), coloured)
+    colored = np.arange(4 * 5 * 3, dtype=np.uint8).reshape(4, 5, 3)
+    batch, _ = pad_images([colored], ImagePolicy(4, 64, "rgb"))
+    assert batch.shape == (1, 3, 4, 32) and np.array_equal(batch[0, :, :, :5].transpose(1, 2, 0), colored)
 
 
 @pytest.mark.parametrize("world_size", [1, 2, 3])
@@ -257,12 +258,12 @@ def test_killed_and_resumed_at_any_size_each_image_comes_once_in_one_order(
 ) -> None:
     """Through real files and threads: some steps with `world_size` ranks, the rest of the epoch with every other number."""
     order = [name for batch in two_epochs[:10] for name in batch.ids]
-    ranks = [train_stream(dataset, rank, world_size).batches(Position(), 1) for rank in range(world_size)]
+    ranks = [train_stream(dataset, rank, world_size).batches(StreamPosition(), 1) for rank in range(world_size)]
     seen = [name for _ in range(killed) for batches in ranks for name in next(batches).ids]
     for batches in ranks:
         batches.close()
     for resumed in (1, 2, 3):
-        rest = of_all_ranks(dataset, resumed, replace(CONFIG, execution="threads"), Position(0, len(seen)), 1)
+        rest = of_all_ranks(dataset, resumed, replace(CONFIG, execution="threads"), StreamPosition(0, len(seen)), 1)
         assert seen + [name for step in zip(*rest, strict=True) for batch in step for name in batch.ids] == order
 
 
@@ -278,7 +279,7 @@ def test_a_slow_rank_changes_nothing(dataset: Dataset, two_epochs: list[Batch]) 
             return box.get()
 
         read = []
-        for batch in train_stream(dataset, rank, 2, replace(CONFIG, execution="ray")).batches(Position(), 2, share):
+        for batch in train_stream(dataset, rank, 2, replace(CONFIG, execution="ray")).batches(StreamPosition(), 2, share):
             time.sleep(0.03 * rank)
             read.append(batch.ids)
         return read
@@ -292,5 +293,5 @@ def test_an_image_that_is_not_what_its_row_says_is_left_out(ray_cluster: None, t
     rows = [text_row("right", encode_png(np.zeros((32, 40), np.uint8)), 40, 32, "a")]
     rows.append(text_row("wrong", encode_png(np.zeros((32, 60), np.uint8)), 40, 32, "a"))
     dataset = write_sequence_dataset(tmp_path, rows, ["a"], ImagePolicy(32, 64))
-    (batch,) = train_stream(dataset).batches(Position(), 1)
+    (batch,) = train_stream(dataset).batches(StreamPosition(), 1)
     assert batch.errors == {"wrong": "60x32 pixels, its row says 40x32"}

@@ -17,9 +17,9 @@ import pytest
 from cluster.errors import UserError
 from data_pipeline.dataset.manifest import Dataset, open_dataset
 from data_pipeline.storage.base import StorageError, open_storage
-from data_pipeline.stream import Batch, CacheConfig, Costs, Position, StreamConfig, TrainStream
+from data_pipeline.storage.retry import with_retries
+from data_pipeline.stream import Batch, CacheConfig, StreamConfig, StreamPosition, StreamStats, TrainStream
 from data_pipeline.stream.cache import SHARED_MEMORY, Cache, entry_key
-from data_pipeline.stream.retry import retried
 from tests.support.chaos import Faults, failing
 from tests.support.s3 import S3Server
 from tests.support.streams import targets_of
@@ -32,15 +32,15 @@ def train_stream(dataset: Dataset, config: StreamConfig) -> TrainStream:
 
 
 def read(dataset: Dataset, config: StreamConfig, epochs: int = 1) -> list[Batch]:
-    return list(train_stream(dataset, config).batches(Position(), epochs))
+    return list(train_stream(dataset, config).batches(StreamPosition(), epochs))
 
 
 def contents(batches: list[Batch]) -> list[bytes]:
     return [batch.images.tobytes() + repr(batch.ids).encode() for batch in batches]
 
 
-def costs(batches: list[Batch]) -> Costs:
-    return sum((batch.costs for batch in batches), Costs())
+def costs(batches: list[Batch]) -> StreamStats:
+    return sum((batch.stats for batch in batches), StreamStats())
 
 
 @pytest.fixture(scope="module")
@@ -115,15 +115,15 @@ def test_only_what_may_pass_is_tried_again() -> None:
             raise following
         return following
 
-    assert retried(answer, 30, stop) == ("bytes", 2)
+    assert with_retries(answer, 30, stop, "stream.storage_timeout_s") == ("bytes", 2)
     answers += [StorageError("gone", missing=True), "never asked for"]
     with pytest.raises(StorageError, match="gone"):
-        retried(answer, 30, stop)
+        with_retries(answer, 30, stop, "stream.storage_timeout_s")
     assert answers == ["never asked for"]
     stop.set()
     answers[:] = [StorageError("busy", transient=True), "never asked for"]
     with pytest.raises(StorageError, match="busy"):
-        retried(answer, 30, stop)
+        with_retries(answer, 30, stop, "stream.storage_timeout_s")
 
 
 def test_a_stream_that_is_closed_stops_asking(s3_server: S3Server, bucket: str, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -131,7 +131,7 @@ def test_a_stream_that_is_closed_stops_asking(s3_server: S3Server, bucket: str, 
     with failing(s3_server.endpoint, faults) as endpoint:
         monkeypatch.setenv("AWS_ENDPOINT_URL", endpoint)
         dataset = open_dataset(bucket)
-        batches = train_stream(dataset, replace(CONFIG, storage_timeout_s=600)).batches(Position(), 100)
+        batches = train_stream(dataset, replace(CONFIG, storage_timeout_s=600)).batches(StreamPosition(), 100)
         next(batches)
         faults.share = 1.0
         time.sleep(1)
@@ -151,7 +151,7 @@ def test_later_epochs_come_from_the_cache(local: Dataset, tmp_path: Path, place:
     assert contents(batches) == contents(read(local, CONFIG, epochs=3))
     spent = costs(batches)
     assert (spent.reads, spent.cached) == (5, 10)
-    assert spent.figures(1)["data/cache_hit_share"] == pytest.approx(2 / 3)
+    assert spent.metrics(1)["data/cache_hit_share"] == pytest.approx(2 / 3)
 
 
 def test_a_cache_survives_its_dataset(local: Dataset, tmp_path: Path) -> None:

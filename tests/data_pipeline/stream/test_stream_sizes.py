@@ -9,12 +9,13 @@ import numpy as np
 import pytest
 
 from cluster.errors import UserError
+from data_pipeline.dataset.image_policy import ImagePolicy
 from data_pipeline.dataset.manifest import Dataset, Split, open_dataset
 from data_pipeline.dataset.shards import write_shard
 from data_pipeline.dataset.token_targets import TEXT_COLUMNS
-from data_pipeline.preparation.images import ImagePolicy, encode_png
+from data_pipeline.preparation.images import encode_png
 from data_pipeline.storage.base import open_storage
-from data_pipeline.stream import Costs, Position, StreamConfig
+from data_pipeline.stream import StreamConfig, StreamPosition, StreamStats
 from tests.support.datasets import sequence_manifest, text_row, write_sequence_dataset
 from tests.support.streams import CONFIG, digests, of_all_ranks, train_stream
 
@@ -39,7 +40,7 @@ def test_batches_of_mixed_sizes_keep_to_their_pixels(ray_cluster: None, tmp_path
     dataset = mixed_dataset(tmp_path)
     config = replace(config, batch_pixels=300_000, augmentation="none", window_row_groups=3)
     stream = train_stream(dataset, config=config)
-    batches = list(stream.batches(Position(), 2))
+    batches = list(stream.batches(StreamPosition(), 2))
     assert len(batches) == stream.total_steps(2)
     for epoch in (0, 1):
         part = [name for batch in batches[epoch * len(batches) // 2 :][: len(batches) // 2] for name in batch.ids]
@@ -54,17 +55,17 @@ def test_batches_of_mixed_sizes_keep_to_their_pixels(ray_cluster: None, tmp_path
             assert (rows.max() + 1, columns.max() + 1) == (true_height, true_width)
             assert (image[:true_height, :true_width] == ink).all()
             assert (image[true_height:] == 255).all() and (image[:, true_width:] == 255).all()
-    threads = list(train_stream(dataset, config=replace(config, execution="threads")).batches(Position(), 2))
+    threads = list(train_stream(dataset, config=replace(config, execution="threads")).batches(StreamPosition(), 2))
     assert [digests(batch) for batch in batches] == [digests(batch) for batch in threads]
-    total = sum((batch.costs for batch in batches), Costs())
-    assert 0 < total.figures(1)["data/padding_share"] < 0.75
+    total = sum((batch.stats for batch in batches), StreamStats())
+    assert 0 < total.metrics(1)["data/padding_share"] < 0.75
     assert total.images == 600 and total.decode_s > 0 and total.read_bytes > 0
 
 
 def test_pixel_batches_resume_at_any_world_size(ray_cluster: None, tmp_path: Path, config: StreamConfig) -> None:
     dataset = mixed_dataset(tmp_path)
     config = replace(config, batch_pixels=300_000, window_row_groups=3)
-    alone = list(train_stream(dataset, config=config).batches(Position(), 1))
+    alone = list(train_stream(dataset, config=config).batches(StreamPosition(), 1))
     rest = of_all_ranks(dataset, 3, config, alone[4].position, 1)
     assert [[name for batch in step for name in batch.ids] for step in zip(*rest, strict=True)] == [b.ids for b in alone[5:]]
 
@@ -77,7 +78,8 @@ def test_what_does_not_fit_the_memory_is_said_before_it_is_read(ray_cluster: Non
     with pytest.raises(UserError, match=stated) as raised:
         train_stream(dataset, config=replace(CONFIG, memory_mb=1))
     pixels = int(str(raised.value).partition("batch_pixels=")[2].partition(",")[0])
-    assert len(list(train_stream(dataset, config=replace(CONFIG, memory_mb=1, batch_pixels=pixels)).batches(Position(), 1))) > 9
+    fitting = replace(CONFIG, memory_mb=1, batch_pixels=pixels)
+    assert len(list(train_stream(dataset, config=fitting).batches(StreamPosition(), 1))) > 9
     images = {f"{n:03d}": encode_png(np.random.default_rng(n).integers(0, 255, (128, 512), np.uint8)) for n in range(64)}
     rows = [text_row(name, image, 512, 128, "a") for name, image in images.items()]
     heavy = write_sequence_dataset(tmp_path / "heavy", rows, ["a"], ImagePolicy(128, 512))

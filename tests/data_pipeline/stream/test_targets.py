@@ -17,7 +17,7 @@ from data_pipeline.dataset.token_targets import TokenTargets
 from data_pipeline.dataset.tokenizer import Tokenizer
 from data_pipeline.preparation.build import Chunk, build_dataset
 from data_pipeline.storage.base import open_storage
-from data_pipeline.stream import Batch, CacheConfig, EvaluationStream, Position, StreamConfig, TrainStream
+from data_pipeline.stream import Batch, CacheConfig, EvaluationStream, StreamConfig, StreamPosition, TrainStream
 from tests.support.numbers import NumberTargets, number_manifest, number_row, write_numbers
 from tests.support.streams import CONFIG
 
@@ -32,7 +32,7 @@ def test_another_encoder_is_streamed_by_threads_and_by_tasks(ray_cluster: None, 
     dataset = write_numbers(tmp_path / "data", rows)
     config = replace(config, augmentation="none", cache=CacheConfig("disk", str(tmp_path / "cache")))
     for _ in range(2):  # the second time from the cache
-        batches = list(stream(dataset, config).batches(Position(), 2))
+        batches = list(stream(dataset, config).batches(StreamPosition(), 2))
         assert sorted(name for batch in batches for name in batch.ids) == sorted(2 * [row.id for row in rows])
         for batch in batches:
             check(batch)
@@ -56,7 +56,7 @@ def check(batch: Batch) -> None:
 def test_a_mistake_in_a_target_ends_the_run(ray_cluster: None, tmp_path: Path, config: StreamConfig) -> None:
     dataset = write_numbers(tmp_path, [number_row(0), number_row(1, -1)])
     with pytest.raises(Exception) as raised:
-        list(stream(dataset, config).batches(Position(), 1))
+        list(stream(dataset, config).batches(StreamPosition(), 1))
     assert str(user_error_in(raised.value)) == "A count of -1 is no count."
 
 

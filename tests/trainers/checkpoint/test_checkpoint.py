@@ -12,12 +12,12 @@ import torch
 from trainers.prediction.decoding_options import decoding_of
 
 from cluster.errors import UserError
+from data_pipeline.dataset.image_policy import ImagePolicy
 from data_pipeline.dataset.tokenizer import Tokenizer
-from data_pipeline.preparation.images import ImagePolicy
 from data_pipeline.storage.base import open_storage
-from data_pipeline.stream.plan import Position
+from data_pipeline.stream.plan import StreamPosition
 from models import Decoding
-from tests.support.runs import KINDS, SMALL
+from tests.support.overrides import KINDS, SMALL
 from trainers.checkpoint.format import (
     PREFIX,
     WEIGHTS,
@@ -47,7 +47,7 @@ def write(
     step = TrainStep(model, task, config.optim, 10, torch.device("cpu"))
     folder.mkdir(parents=True, exist_ok=True)
     metrics = {"val/score": score}
-    snapshot = Snapshot.take(model, config, tokenizer, data, step.state_dict(), Position(3, 64), metrics, "card")
+    snapshot = Snapshot.take(model, config, tokenizer, data, step.state_dict(), StreamPosition(3, 64), metrics, "card")
     snapshot.write(open_storage(folder))
     return model
 
@@ -59,7 +59,7 @@ def test_what_is_saved_is_loaded(tmp_path: Path) -> None:
     for name, tensor in model.state_dict().items():
         assert torch.equal(tensor, loaded.model.state_dict()[name]), name
     state = load_trainer_state(open_storage(tmp_path / "c"))
-    assert (state.position, state.step["steps"]) == (Position(3, 64), 0)
+    assert (state.position, state.step["steps"]) == (StreamPosition(3, 64), 0)
 
 
 @pytest.mark.parametrize("kind", KINDS)

@@ -12,10 +12,10 @@ import pytest
 import torch
 
 from cluster.errors import UserError
+from data_pipeline.dataset.image_policy import ImagePolicy
 from data_pipeline.dataset.tokenizer import Tokenizer
-from data_pipeline.preparation.images import ImagePolicy
 from data_pipeline.storage.base import Storage, open_storage
-from data_pipeline.stream.plan import Position
+from data_pipeline.stream.plan import StreamPosition
 from trainers.checkpoint.format import (
     PREFIX,
     STATE,
@@ -40,7 +40,7 @@ def snapshot(step: int, score: float | None = None) -> Snapshot:
     network = torch.nn.Linear(2, 2)
     torch.nn.init.constant_(network.weight, float(step))
     state = {"steps": step, "optimizer": {"momentum": torch.full((3,), float(step))}}
-    return Snapshot.take(network, load_config(None), Tokenizer(["a"]), DATA, state, Position(0, step), metrics, "card")
+    return Snapshot.take(network, load_config(None), Tokenizer(["a"]), DATA, state, StreamPosition(0, step), metrics, "card")
 
 
 class Told:
@@ -87,7 +87,7 @@ def test_the_best_and_the_last_stay(start: Start) -> None:
     found = latest_complete(run, pytest.fail)
     assert found is not None
     name, state = found
-    assert name.startswith(f"{PREFIX}0000006") and state.position == Position(0, 6) and state.step["steps"] == 6
+    assert name.startswith(f"{PREFIX}0000006") and state.position == StreamPosition(0, 6) and state.step["steps"] == 6
     assert torch.equal(state.weights["weight"], torch.full((2, 2), 6.0))
     assert torch.equal(state.step["optimizer"]["momentum"], torch.full((3,), 6.0))
 
@@ -96,7 +96,7 @@ def test_a_snapshot_does_not_change_with_the_network() -> None:
     network = torch.nn.Linear(2, 2)
     before = network.weight.detach().clone()
     state = {"steps": 1, "nested": [{"tensor": network.weight}]}
-    taken = Snapshot.take(network, load_config(None), Tokenizer(["a"]), DATA, state, Position(), {}, "")
+    taken = Snapshot.take(network, load_config(None), Tokenizer(["a"]), DATA, state, StreamPosition(), {}, "")
     with torch.no_grad():
         network.weight.add_(1)
     assert torch.equal(taken.weights["weight"], before) and torch.equal(taken.state["nested"][0]["tensor"], before)

@@ -93,7 +93,7 @@ def test_every_key_takes_nonsense_as_a_message_or_as_a_value_of_its_type(written
         (["optim.betas=[0.9]"], ["'optim.betas'", "[0.9]", "not 2"]),
         (["optim.freeze={backbone.*: many}"], ["'optim.freeze.backbone.*'", "many"]),
         (["decoding.num_best=9"], ["decoding.num_best", "9"]),
-        (["stream.cache.place=on"], ["'stream.cache.place'", "'on'", "off, disk, memory"]),
+        (["stream.cache.location=on"], ["'stream.cache.location'", "'on'", "off, disk, memory"]),
         (["model=" + "x" * 300], ["model", "configs/model"]),
         # All of them at once, and no rule about the default in the place of a value that was wrong.
         (
@@ -145,7 +145,7 @@ def test_a_text_stays_what_is_written(text: str, tmp_path: Path) -> None:
     if text not in ("a: b", "[x", "#x"):  # which a file has in quotes
         (tmp_path / "run.yaml").write_text(f"name: {text}\nstream: {{cache: {{place: off}}}}\n")
         config = load_config(tmp_path / "run.yaml")
-        assert (config.name, config.stream.cache.place) == (text, "off")
+        assert (config.name, config.stream.cache.location) == (text, "off")
 
 
 def test_numbers_are_decimal_in_files_of_every_kind(tmp_path: Path) -> None:
@@ -206,7 +206,7 @@ def test_splits_that_a_dataset_lacks_are_named_with_the_way_to_do_without(module
 
 
 def test_a_cache_that_cannot_be_used_is_named_before_there_is_a_run(formulas_dataset: str, tmp_path: Path) -> None:
-    cache = ["stream.cache.place=disk", "stream.cache.directory=/proc/x"]
+    cache = ["stream.cache.location=disk", "stream.cache.directory=/proc/x"]
     args = [f"data.dataset={formulas_dataset}", f"runs_dir={tmp_path}", "scaling.use_gpu=false", *cache]
     assert "/proc/x" in only_message(command_here("trainers.solo", *args))
     assert not list(tmp_path.iterdir())

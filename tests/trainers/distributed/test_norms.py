@@ -12,10 +12,11 @@ import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
+from data_pipeline.dataset.image_policy import ImagePolicy
 from data_pipeline.dataset.token_targets import TokenTargets
-from data_pipeline.preparation.images import ImagePolicy
-from data_pipeline.stream.batch import Batch, Decoder
-from data_pipeline.stream.plan import Position, Step
+from data_pipeline.stream.batch import Batch
+from data_pipeline.stream.collator import Collator
+from data_pipeline.stream.plan import GlobalBatch, StreamPosition
 from tests.trainers.engine.test_step import CPU, TOKENIZER, batch_of, hand_over, kind_of, part, tiny_model, two_ranks
 from trainers.config.compute import DdpConfig
 from trainers.distributed.ddp import wrapped
@@ -45,8 +46,8 @@ def arrays(tensors: Mapping[str, Tensor]) -> dict[str, np.ndarray]:
 def made_up(rows: int = 1) -> Batch:
     """What the stream hands to a rank that has no row."""
     policy = ImagePolicy(64, 256, fixed_height=False)
-    decoded = Decoder(policy, TokenTargets(TOKENIZER), "none", 0)(0, rows, [])
-    return Batch(**vars(decoded), position=Position(), global_size=1)
+    decoded = Collator(policy, TokenTargets(TOKENIZER), "none", 0)(0, rows, [])
+    return Batch(**vars(decoded), position=StreamPosition(), global_size=1)
 
 
 def test_a_made_up_row_is_one_that_a_network_takes() -> None:
@@ -78,7 +79,7 @@ def test_rows_without_a_weight_change_no_statistic() -> None:
             keep = [0, 2]
             batch = Batch(
                 whole.images[keep], whole.sizes[keep], {"tokens": whole.targets["tokens"][keep]}, whole.weights[keep],
-                ["0", "2"], ["", ""], {"text": texts}, Position(),
+                ["0", "2"], ["", ""], {"text": texts}, StreamPosition(),
             )  # fmt: skip
         else:
             batch.weights[1] = 0
@@ -114,7 +115,7 @@ def _rank(rank: int, port: int, results: Any) -> None:
     )
     whole = batch_of(TEXTS)
     found: dict[str, Any] = {}
-    for global_step in (Step(0, 0, 16), Step(0, 16, 1)):
+    for global_step in (GlobalBatch(0, 0, 16), GlobalBatch(0, 16, 1)):
         found["before"] = arrays(network.state_dict())
         rows = slice(*global_step.share(rank, 2))
         batch = part(whole, rows) if rows.stop > rows.start else made_up(global_step.rows_of_rank(2))

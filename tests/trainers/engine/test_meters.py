@@ -8,17 +8,17 @@ import numpy as np
 import pytest
 import torch
 
-from data_pipeline.stream import Batch, Costs, Position
+from data_pipeline.stream import Batch, StreamPosition, StreamStats
 from trainers.engine.meters import IntervalMeter, Sums
 from trainers.engine.step import StepResult
 
-COSTS = Costs(read_bytes=2_000_000, reads=1, cached=3, retries=2, images=4, decode_s=0.004, pixels=75, padded_pixels=100)
+COSTS = StreamStats(read_bytes=2_000_000, reads=1, cached=3, retries=2, images=4, decode_s=0.004, pixels=75, padded_pixels=100)
 
 
 def batch() -> Batch:
     empty = np.zeros((4, 1, 1, 1), np.uint8)
     numbers = np.zeros(4, np.int64)
-    return Batch(empty, numbers, {}, np.ones(4, np.float32), [], [], {}, Position(), 4, {"bad": "why"}, COSTS)
+    return Batch(empty, numbers, {}, np.ones(4, np.float32), [], [], {}, StreamPosition(), 4, {"bad": "why"}, COSTS)
 
 
 def result(loss: float) -> StepResult:
@@ -51,7 +51,7 @@ def test_intervals_add_up_to_an_epoch() -> None:
 
 
 def test_costs_travel_as_numbers() -> None:
-    assert Costs.from_list(COSTS.to_list()) == COSTS
+    assert StreamStats.from_list(COSTS.to_list()) == COSTS
 
 
 def test_a_step_that_is_left_out_is_no_figure() -> None:

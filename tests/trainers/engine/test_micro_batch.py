@@ -16,7 +16,7 @@ from data_pipeline.dataset.token_targets import TokenTargets
 from data_pipeline.dataset.tokenizer import Tokenizer
 from data_pipeline.storage.base import open_storage
 from data_pipeline.stream import StreamConfig, TrainStream
-from data_pipeline.stream.plan import Position
+from data_pipeline.stream.plan import StreamPosition
 from tests.trainers.engine.test_step import CPU, TOKENIZER, _frozen, batch_of, tiny_model
 from trainers.config.compute import ComputeConfig
 from trainers.config.failure import FailureConfig
@@ -130,7 +130,7 @@ def test_what_is_tried_is_as_long_as_the_longest_batch(formulas_dataset: str) ->
     stream = TrainStream(dataset, "train", targets, StreamConfig(augmentation="none"), seed=0, global_batch_size=20)
     step = TrainStep(tiny_model(), SequenceTask(tokenizer), OptimConfig(), 4, CPU)
     tried = largest_batch(3, step, stream.plan, dataset, "train")
-    batches = list(stream.batches(Position(), 1))
+    batches = list(stream.batches(StreamPosition(), 1))
     assert tried.targets["tokens"].shape == (3, max(batch.targets["tokens"].shape[1] for batch in batches))
     assert tried.images.shape[1:] == (1, 64, max(batch.images.shape[3] for batch in batches))
     assert tried.sizes.tolist() == [list(tried.images.shape[2:])] * 3

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from data_pipeline.stream import Batch, Position
+from data_pipeline.stream import Batch, StreamPosition
 from trainers.engine.prefetch import prefetch_to_device
 
 DEVICES = ["cpu", pytest.param("cuda", marks=pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU"))]
@@ -26,9 +26,8 @@ class Source:
                 image = np.full((1, 1, 1, 1), number, np.uint8)
                 image.flags.writeable = False  # as from the object store
                 ones = np.ones(1, np.int64)
-                yield Batch(
-                    image, ones, {"tokens": ones[None]}, np.ones(1, np.float32), [str(number)], [""], {}, Position(0, number)
-                )
+                targets, weights = {"tokens": ones[None]}, np.ones(1, np.float32)
+                yield Batch(image, ones, targets, weights, [str(number)], [""], {}, StreamPosition(0, number))
             if count == 3:
                 raise ValueError("broken")
         finally:

@@ -20,9 +20,9 @@ from torch.nn.parallel import DistributedDataParallel
 from data_pipeline.dataset.token_targets import TokenTargets
 from data_pipeline.dataset.tokenizer import Tokenizer
 from data_pipeline.stream.batch import Batch
-from data_pipeline.stream.plan import Position
+from data_pipeline.stream.plan import StreamPosition
 from models import Decoding, ModelConfig, build_model
-from tests.support.runs import KINDS, SMALL
+from tests.support.overrides import KINDS, SMALL
 from trainers.config.compute import Precision
 from trainers.config.load import load_config
 from trainers.engine.reporter import Wishes
@@ -60,7 +60,7 @@ def batch_of(texts: list[str], weights: list[float] | None = None, seed: int = 0
         ids=[str(i) for i in range(len(texts))],
         sources=[""] * len(texts),
         columns={"text": texts},
-        position=Position(),
+        position=StreamPosition(),
         global_size=len(texts),
     )
 

@@ -15,7 +15,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from data_pipeline.preparation.images import ImagePolicy
+from data_pipeline.dataset.image_policy import ImagePolicy
 from data_pipeline.storage.base import open_storage
 from data_pipeline.synthesis.formulas.grammar import FormulaConfig
 from data_pipeline.synthesize import synthesize_formulas
@@ -81,7 +81,7 @@ import ray
 from ray.cluster_utils import Cluster
 from cluster.resources import spare_machines
 from data_pipeline.dataset.manifest import open_dataset
-from data_pipeline.stream import Position, StreamConfig, TrainStream
+from data_pipeline.stream import StreamPosition, StreamConfig, TrainStream
 from data_pipeline.dataset.token_targets import TokenTargets
 from data_pipeline.dataset.tokenizer import Tokenizer
 
@@ -96,7 +96,7 @@ dataset = open_dataset(sys.argv[1])
 def batches(execution):
     config = StreamConfig(window_row_groups=2, execution=execution)
     targets = TokenTargets(Tokenizer(dataset.manifest.charset))
-    return TrainStream(dataset, "train", targets, config, seed=3, global_batch_size=32).batches(Position(), 40)
+    return TrainStream(dataset, "train", targets, config, seed=3, global_batch_size=32).batches(StreamPosition(), 40)
 
 expected = [(batch.ids, batch.images.tobytes()) for batch in batches("threads")]
 for number, batch in enumerate(batches("ray")):

@@ -51,7 +51,7 @@ def test_a_second_task_goes_all_the_way(
     page = (folder / "report" / "index.html").read_text()
     assert "How far off the counts are" in page and "Mean error" in page
     checkpoint = Path(record["checkpoint"])
-    assert (checkpoint / "unit.txt").read_text() == "strokes" and "off by" in (checkpoint / "README.md").read_text()
+    assert (checkpoint / "unit.txt").read_text() == "strokes" and "Mean error" in (checkpoint / "README.md").read_text()
     assert json.loads((checkpoint / "checkpoint.json").read_bytes())["best_by"] == ["val/mean_error", "min"]
     assert isinstance(load_checkpoint(str(folder)).task, StrokeCountTask)
 

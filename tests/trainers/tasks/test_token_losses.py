@@ -17,7 +17,7 @@ from torch.nn import functional as F
 from data_pipeline.dataset.token_targets import TokenTargets
 from data_pipeline.dataset.tokenizer import Tokenizer
 from data_pipeline.stream.batch import Batch
-from data_pipeline.stream.plan import Position
+from data_pipeline.stream.plan import StreamPosition
 from models import OutputSpec, build_model
 from tests.support.configurations import tiny_small
 from trainers.config.loss import TokenLossName
@@ -161,7 +161,7 @@ def batch_of(texts: list[str], weights: list[float]) -> tuple[Batch, DeviceBatch
         ids=[str(i) for i in range(len(texts))],
         sources=[""] * len(texts),
         columns={"text": texts},
-        position=Position(),
+        position=StreamPosition(),
     )
     return batch, to_device(batch, torch.device("cpu"))
 
