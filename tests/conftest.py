@@ -14,7 +14,7 @@ import pytest
 from filelock import FileLock
 from hypothesis import settings
 
-pytest_plugins = ["tests.support.s3"]
+pytest_plugins = ["tests.support.s3", "tests.support.gloo_ranks"]
 
 # A directory of its own, so that no session that runs on this machine is joined; short, for Ray keeps sockets in it and a
 # socket's path may have 107 characters.
@@ -42,12 +42,14 @@ settings.load_profile("inkray")
 # Where tests start and join sessions of their own; elsewhere they are known by their fixtures.
 _WITH_SESSIONS = str(Path(__file__).parent / "cluster")
 # Files whose own fixtures take long to make: in two processes they would be made twice.
-_TOGETHER = {"test_solo", "test_distributed"}
+_TOGETHER = {"test_launch_local"}
 
 
 @pytest.hookimpl(tryfirst=True)  # before pytest-xdist reads the groups
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """All that join the session or need S3 are one group: with `-n 2 --dist loadgroup` one process has them, one the rest.
+
+    So are all that need two ranks, which are started once then.
 
     One group each: pytest-xdist makes another group of a test with two, which may get a process without the session.
     """
@@ -55,6 +57,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         fixtures = getattr(item, "fixturenames", ())
         if "ray_cluster" in fixtures or "s3_server" in fixtures or str(item.path).startswith(_WITH_SESSIONS):
             item.add_marker(pytest.mark.xdist_group("sessions"))
+        elif "two_ranks" in fixtures:
+            item.add_marker(pytest.mark.xdist_group("two_ranks"))
         elif item.path.stem in _TOGETHER:
             item.add_marker(pytest.mark.xdist_group(item.path.stem))
 
