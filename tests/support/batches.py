@@ -9,7 +9,7 @@ import numpy as np
 from data_pipeline.dataset.token_targets import TokenTargets
 from data_pipeline.dataset.tokenizer import Tokenizer
 from data_pipeline.stream.batch import Batch
-from data_pipeline.stream.plan import Position
+from data_pipeline.stream.plan import StreamPosition
 
 TOKENIZER = Tokenizer(["a", "b", "c", "d"])
 BRACES = Tokenizer(["a", "b", "{", "}"])  # has groups
@@ -33,7 +33,7 @@ def text_batch(
         ids=[str(i) for i in range(len(texts))],
         sources=[""] * len(texts),
         columns={"text": texts},
-        position=Position(),
+        position=StreamPosition(),
         global_size=len(texts),
     )
 

@@ -10,9 +10,9 @@ from data_pipeline.dataset.manifest import Manifest
 from data_pipeline.dataset.tokenizer import Tokenizer
 from data_pipeline.preparation.images import ImagePolicy
 from data_pipeline.storage.base import open_storage
-from data_pipeline.stream.plan import Position
+from data_pipeline.stream.plan import StreamPosition
 from models import Recognizer
-from tests.support.runs import SMALL
+from tests.support.overrides import SMALL
 from trainers.checkpoint.format import DataInfo, Snapshot
 from trainers.config.load import load_config
 from trainers.engine.step import TrainStep
@@ -40,6 +40,6 @@ def write_checkpoint(
     model = task.build_model()
     step = TrainStep(model, task, config.optim, 10, torch.device("cpu"))
     folder.mkdir(parents=True, exist_ok=True)
-    snapshot = Snapshot.take(model, config, task, data, step.state_dict(), Position(3, 64), {"val/score": score}, "card")
+    snapshot = Snapshot.take(model, config, task, data, step.state_dict(), StreamPosition(3, 64), {"val/score": score}, "card")
     snapshot.write(open_storage(folder))
     return model

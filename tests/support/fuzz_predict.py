@@ -32,11 +32,15 @@ from PIL import Image
 
 from cluster.errors import run_command
 from cluster.progress import progress
-from tests.trainers.checkpoint.test_checkpoint import write
+from tests.support.checkpoints import write_checkpoint
 from trainers import predict
+from trainers.checkpoint.load import open_checkpoint
+from trainers.prediction import run_job
 from trainers.prediction.inputs import FileInputs
 from trainers.prediction.names import id_of
+from trainers.prediction.parts import part_name
 from trainers.prediction.predictor import Predictor
+from trainers.prediction.run_job import LEFT_OUT
 
 MODES = ["1", "L", "LA", "La", "P", "PA", "RGB", "RGBA", "RGBX", "CMYK", "YCbCr", "LAB", "HSV", "I", "F", "I;16"]
 SIZES = [(1, 1), (1, 90), (90, 1), (3, 2), (40, 24)]
@@ -130,7 +134,7 @@ def make_images(folder: Path, count: int, seed: int) -> dict[str, str]:
 def outcomes(out: Path, names: dict[str, str]) -> tuple[Results, list[str]]:
     """How many files of each (format and mutation) came out how, and what is wrong."""
     table = pa.concat_tables(pq.read_table(file) for file in sorted(out.glob("predictions-*.parquet"))).to_pylist()
-    left_out = json.loads((out / predict.LEFT_OUT).read_bytes()) if (out / predict.LEFT_OUT).exists() else []
+    left_out = json.loads((out / LEFT_OUT).read_bytes()) if (out / LEFT_OUT).exists() else []
     found: dict[str, str] = {one["path"]: one["reason"] for one in left_out}
     wrong = [f"{name} is both left out and a row" for name in found.keys() & {row["id"] for row in table}]
     for row in table:
@@ -184,7 +188,7 @@ class Here:
     """A predictor of this process in the place of the pool."""
 
     def __init__(self, checkpoint: str) -> None:
-        self._predictor = Predictor(checkpoint)
+        self._predictor = Predictor(open_checkpoint(checkpoint))
 
     def rows(self, images: dict[str, np.ndarray], *args: object, **options: object) -> Here:
         self._out = self._predictor(images)
@@ -208,7 +212,7 @@ def without_ray(checkpoint: Path) -> Iterator[None]:
     here = Here(str(checkpoint))
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(predict, "ray_session", lambda min_cpus: contextlib.nullcontext())
-        patch.setattr(predict, "predict_with_pool", here.rows)
+        patch.setattr(run_job, "predict_with_pool", here.rows)
         patch.setattr(FileInputs, "read", read_here)
         yield
 
@@ -245,7 +249,7 @@ def fuzz_lists(scratch: Path, checkpoint: Path, count: int, seed: int) -> tuple[
                 status, printed = 1, ""
             rows: set[str] = set()
             if status == 0:
-                rows = set(pq.read_table(out / predict.part_name(0)).column("id").to_pylist())
+                rows = set(pq.read_table(out / part_name(0)).column("id").to_pylist())
             kind = "damaged" if ids is None else "whole"
             results[(kind, f"status {status}")] += 1
             nothing = ids is not None and all("gone" in name for name in ids)
@@ -303,7 +307,7 @@ def main() -> int:
     with tempfile.TemporaryDirectory(prefix="inkray-fuzz-") as folder:
         checkpoint = args.checkpoint or Path(folder) / "checkpoint"
         if args.checkpoint is None:
-            write(checkpoint)
+            write_checkpoint(checkpoint)
         fuzz = fuzz_images if args.what == "images" else fuzz_lists
         results, wrong = fuzz(Path(folder), checkpoint, args.count or (10_000 if args.what == "images" else 1_000), args.seed)
     print(table(results))

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from models import ModelConfig, Recognizer
 from tests.support.batches import TOKENIZER
-from tests.support.runs import KINDS, SMALL
+from tests.support.overrides import KINDS, SMALL
 from trainers.config.load import load_config
 from trainers.tasks.base import Progress
 from trainers.tasks.device_batch import DeviceBatch

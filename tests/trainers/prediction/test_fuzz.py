@@ -6,14 +6,14 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.checkpoints import write_checkpoint
 from tests.support.fuzz_predict import fuzz_lists, make_images, outcomes, predicted_here, without_ray
-from tests.trainers.checkpoint.test_checkpoint import write
 
 
 @pytest.fixture(scope="module")
 def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("fuzz") / "checkpoint"
-    write(folder)
+    write_checkpoint(folder)
     return folder
 
 

@@ -13,22 +13,24 @@ import pytest
 
 from data_pipeline.dataset.manifest import MANIFEST
 from data_pipeline.preparation.images import encode_png
-from tests.trainers.checkpoint.test_checkpoint import write
-from tests.trainers.prediction.test_inputs import Blind
-from tests.trainers.test_commands import command_here, only_message
-from trainers.predict import LEFT_OUT, part_name
+from tests.support.checkpoints import write_checkpoint
+from tests.support.commands import command_here, only_message
+from tests.support.encoded_images import SizePredictor
+from trainers.checkpoint.load import Checkpoint
 from trainers.prediction import pool
 from trainers.prediction.inputs import open_inputs
+from trainers.prediction.parts import part_name
+from trainers.prediction.run_job import LEFT_OUT
 
 
-class Sees(Blind):
+class Sees(SizePredictor):
     """Predicts the size of an image, in the place of a predictor."""
 
-    def __init__(self, checkpoint: str, **options: Any) -> None:
+    def __init__(self, checkpoint: Checkpoint, **options: Any) -> None:
         super().__init__()
 
 
-def picture(height: int) -> bytes:
+def blank(height: int) -> bytes:
     return encode_png(np.zeros((height, 8), np.uint8))
 
 
@@ -40,10 +42,10 @@ def rows(out: Path) -> dict[str, str]:
 def place(ray_cluster: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A folder with a checkpoint and images, a broken one among them."""
     monkeypatch.setattr(pool, "Predictor", Sees)
-    write(tmp_path / "checkpoint")
+    write_checkpoint(tmp_path / "checkpoint")
     (tmp_path / "images").mkdir()
-    (tmp_path / "images" / "a.png").write_bytes(picture(10))
-    (tmp_path / "images" / "b.png").write_bytes(picture(10)[:40])
+    (tmp_path / "images" / "a.png").write_bytes(blank(10))
+    (tmp_path / "images" / "b.png").write_bytes(blank(10)[:40])
     (tmp_path / "images" / "c.png").symlink_to("nowhere")
     (tmp_path / "images" / "notes.txt").write_text("x")
     return tmp_path
@@ -60,13 +62,13 @@ def test_images_that_are_replaced_or_repaired_are_read_again(place: Path) -> Non
     assert json.loads((out / LEFT_OUT).read_text()) == [{"path": "notes.txt", "reason": "no image"}]
     first = rows(out)
     assert list(first) == ["a.png", "b.png", "c.png"] and first["a.png"] == "(10, 8)" and "nowhere" in first["c.png"]
-    (images / "a.png").write_bytes(picture(20))  # another picture of the same name
-    (images / "b.png").write_bytes(picture(30))
+    (images / "a.png").write_bytes(blank(20))  # another image of the same name
+    (images / "b.png").write_bytes(blank(30))
     (images / "notes.txt").unlink()
     result = command_here("trainers.predict", *args)
     assert "Again: 2 inputs that have changed, 1 that had an error" in result.stdout, (result.stdout, result.stderr)
     assert rows(out) == {"a.png": "(20, 8)", "b.png": "(30, 8)", "c.png": first["c.png"]} and not (out / LEFT_OUT).exists()
-    (images / "d.png").write_bytes(picture(10))
+    (images / "d.png").write_bytes(blank(10))
     assert "predictions of other images" in only_message(command_here("trainers.predict", *args))
     (out / "job.json").unlink()
     assert "no job.json" in only_message(command_here("trainers.predict", *args))
@@ -76,8 +78,8 @@ def test_a_place_that_cannot_be_written_is_said_before_a_session_starts(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("RAY_ADDRESS", "127.0.0.1:9")
-    write(tmp_path / "checkpoint")
-    (tmp_path / "a.png").write_bytes(picture(10))
+    write_checkpoint(tmp_path / "checkpoint")
+    (tmp_path / "a.png").write_bytes(blank(10))
     (tmp_path / "file").write_text("")
     for out in (str(tmp_path / "file"), "/proc/out", str(tmp_path / "\udcff")):
         message = only_message(command_here("trainers.predict", str(tmp_path / "checkpoint"), str(tmp_path / "a.png"), out))
