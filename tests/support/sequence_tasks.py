@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -29,9 +28,9 @@ def tiny_network() -> ModelConfig:
     return config
 
 
-def tiny_task(**settings: Any) -> SequenceTask:
+def tiny_task() -> SequenceTask:
     """A task of TOKENIZER whose network is tiny."""
-    return SequenceTask(**{"tokenizer": TOKENIZER, "max_length": MAX_LENGTH, "network": tiny_network()} | settings)
+    return SequenceTask(TOKENIZER, MAX_LENGTH, network=tiny_network())
 
 
 def network_of(task: SequenceTask) -> Recognizer:
@@ -48,7 +47,7 @@ def tiny_model() -> Recognizer:
 def kind_of(kind: str) -> tuple[Recognizer, SequenceTask]:
     """The network and the task of one of KINDS."""
     config = load_config(None, [*SMALL, *KINDS[kind]])
-    task = tiny_task(network=config.model, loss=config.loss, decoding=config.decoding)
+    task = SequenceTask(TOKENIZER, MAX_LENGTH, network=config.model, loss=config.loss, decoding=config.decoding)
     return network_of(task), task
 
 
