@@ -113,10 +113,15 @@ def load_model(checkpoint: Checkpoint, device: torch.device | None = None) -> An
     """The network of a checkpoint with its weights, in evaluation mode.
 
     Raises:
-        CheckpointError: its weights are damaged, of another network, or were replaced since it was opened.
+        CheckpointError: its weights are damaged, of another network, or were replaced or removed since it was opened.
         StorageError: its storage cannot be read.
     """
     storage = checkpoint.storage
+    if not storage.names():
+        raise CheckpointError(
+            f"Checkpoint '{storage.uri}' was removed while it was in use: a run that trains keeps its best and its last ones "
+            "alone. Start again."
+        )
     with _readable(storage):
         content = storage.child(WEIGHTS).read_bytes()
         if sha256(content) != checkpoint.weights_sha256:
