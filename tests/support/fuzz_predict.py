@@ -20,26 +20,20 @@ import subprocess
 import sys
 import tempfile
 import warnings
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
-import pytest
 from PIL import Image
 
-from cluster.errors import run_command
 from cluster.progress import progress
 from tests.support.checkpoints import write_checkpoint
-from trainers import predict
-from trainers.checkpoint.load import open_checkpoint
-from trainers.prediction import run_job
-from trainers.prediction.inputs import FileInputs
+from tests.support.commands import command_here
+from tests.support.predict_here import without_ray
 from trainers.prediction.names import id_of
 from trainers.prediction.parts import part_name
-from trainers.prediction.predictor import Predictor
 from trainers.prediction.run_job import LEFT_OUT
 
 MODES = ["1", "L", "LA", "La", "P", "PA", "RGB", "RGBA", "RGBX", "CMYK", "YCbCr", "LAB", "HSV", "I", "F", "I;16"]
@@ -184,49 +178,6 @@ def make_list(rng: random.Random, folder: Path, names: list[str]) -> tuple[bytes
     return data, ids
 
 
-class Here:
-    """A predictor of this process in the place of the pool."""
-
-    def __init__(self, checkpoint: str) -> None:
-        self._predictor = Predictor(open_checkpoint(checkpoint))
-
-    def rows(self, images: dict[str, np.ndarray], *args: object, **options: object) -> Here:
-        self._out = self._predictor(images)
-        return self
-
-    def iter_rows(self) -> Iterator[dict[str, Any]]:
-        for i in range(len(self._out["id"])):
-            yield {name: values[i] for name, values in self._out.items()}
-
-
-def read_here(inputs: FileInputs, wanted: set[str]) -> dict[str, np.ndarray]:
-    """What `FileInputs.read` gives, as one batch."""
-    items = inputs.items(wanted)
-    batch = inputs.reader()({key: [item[key] for item in items] for key in items[0]})
-    return {key: np.array([*values, None], object)[:-1] for key, values in batch.items()}
-
-
-@contextlib.contextmanager
-def without_ray(checkpoint: Path) -> Iterator[None]:
-    """Within, `predict` predicts in this process."""
-    here = Here(str(checkpoint))
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(predict, "ray_session", lambda min_cpus: contextlib.nullcontext())
-        patch.setattr(run_job, "predict_with_pool", here.rows)
-        patch.setattr(FileInputs, "read", read_here)
-        yield
-
-
-def predicted_here(*args: str) -> tuple[int, str]:
-    """Status of, and what was printed by, the command in this process."""
-    printed = io.StringIO()
-    with pytest.MonkeyPatch.context() as patch, contextlib.redirect_stdout(printed), contextlib.redirect_stderr(printed):
-        patch.setattr(sys, "argv", ["predict", *args])
-        with pytest.raises(SystemExit) as ended:
-            run_command(predict.main)
-    return int(ended.value.code or 0), printed.getvalue()
-
-
 def fuzz_lists(scratch: Path, checkpoint: Path, count: int, seed: int) -> tuple[Results, list[str]]:
     """Predict `count` lists."""
     rng = random.Random(seed)
@@ -237,13 +188,14 @@ def fuzz_lists(scratch: Path, checkpoint: Path, count: int, seed: int) -> tuple[
     (scratch / "images" / "broken.png").write_bytes(b"\x89PNG")
     results: Results = collections.Counter()
     wrong: list[str] = []
-    with without_ray(checkpoint), progress(count, "lists", "fuzz") as bar:
+    with without_ray(), progress(count, "lists", "fuzz") as bar:
         for number in range(count):
             data, ids = make_list(rng, scratch, names)
             file, out = scratch / f"list{number}", scratch / f"out{number}"
             file.write_bytes(data)
             try:
-                status, printed = predicted_here(str(checkpoint), str(file), str(out))
+                done = command_here("trainers.predict", str(checkpoint), str(file), str(out))
+                status, printed = done.returncode, done.stdout + done.stderr
             except Exception as error:
                 wrong.append(f"list {number} of seed {seed}: {type(error).__name__}: {error}")
                 status, printed = 1, ""

@@ -16,7 +16,7 @@ from data_pipeline.preparation.images import ImagePolicy, encode_png
 from data_pipeline.synthesis.formulas.grammar import FormulaConfig
 from data_pipeline.synthesis.formulas.sample import make_sample
 from tests.support.checkpoints import DATA, write_checkpoint
-from tests.support.commands import command_here
+from tests.support.predict_here import predict_here
 from trainers.checkpoint.load import open_checkpoint
 from trainers.prediction.image_options import image_policy_of
 from trainers.prediction.job import JOB
@@ -80,17 +80,17 @@ def test_a_bad_option_is_refused(override: str, message: str, tmp_path: Path) ->
         image_policy_of(open_checkpoint(str(tmp_path)), [override], prepared=False)
 
 
-def test_the_command_says_what_it_inverted_and_keeps_it_apart(ray_cluster: None, tmp_path: Path) -> None:
+def test_the_command_says_what_it_inverted_and_keeps_it_apart(tmp_path: Path) -> None:
     write_checkpoint(tmp_path / "checkpoint")
     (tmp_path / "in").mkdir()
     for number, image in enumerate(FORMULAS):
         (tmp_path / "in" / f"{number}.png").write_bytes(encode_png(255 - image if number < 2 else image))
-    words = ["trainers.predict", str(tmp_path / "checkpoint"), str(tmp_path / "in"), str(tmp_path / "out")]
-    done = command_here(*words)
+    words = [str(tmp_path / "checkpoint"), str(tmp_path / "in"), str(tmp_path / "out")]
+    done = predict_here(*words)
     assert done.returncode == 0, done.stderr
     assert "2 of 6 images are light ink on dark paper and were inverted (image.invert=auto)" in done.stdout
     image = json.loads((tmp_path / "out" / JOB).read_text())["image"]
     assert (image["invert"], image["scale"]) == ("auto", "none")
     assert pq.read_table(tmp_path / "out" / part_name(0)).num_rows == 6
-    other = command_here(*words, "image.invert=never")
+    other = predict_here(*words, "image.invert=never")
     assert other.returncode == 2 and "Choose another place" in other.stderr
