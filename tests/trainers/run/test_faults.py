@@ -21,7 +21,7 @@ from tests.support.runs import SMALL, losses, small_config, train
 from tests.support.s3 import S3Server
 from trainers.checkpoint.select import complete_checkpoints
 
-pytestmark = pytest.mark.slow
+pytestmark = pytest.mark.services
 
 EPOCHS = 8  # of 15 steps
 CALM = ("checkpoint.every_steps=5", f"epochs={EPOCHS}")
