@@ -100,12 +100,11 @@ def test_what_can_judge_a_run_is_taken(formulas_dataset: str, tmp_path: Path) ->
     assert preflight(small_config(formulas_dataset, tmp_path, "tracking.max_sources=1")).groups[1] == OTHER
 
 
-@pytest.mark.parametrize("section", ["checkpoint", "early_stopping"])
-def test_without_a_metric_the_tasks_own_is_taken(section: str) -> None:
+def test_without_a_metric_the_tasks_own_is_taken() -> None:
     config = load_config(None)
-    part = {"checkpoint": config.checkpoint, "early_stopping": config.early_stopping}[section]
-    assert part.metric == AUTO
-    assert criterion_of(part, SequenceTask) == Criterion(f"val/{SequenceTask.main_metric}", "max")
+    assert config.checkpoint.metric == config.early_stopping.metric == AUTO
+    for section in (config.checkpoint, config.early_stopping):
+        assert criterion_of(section, SequenceTask) == Criterion(f"val/{SequenceTask.main_metric}", "max")
 
 
 @pytest.mark.parametrize(
