@@ -19,9 +19,10 @@ import torch
 
 from benchmarks.machine import machine
 from cluster.errors import UserError, run_command
+from data_pipeline.dataset.image_policy import ImagePolicy
 from data_pipeline.dataset.token_targets import TokenTargets
 from data_pipeline.dataset.tokenizer import Tokenizer
-from data_pipeline.preparation.images import ImagePolicy, fit
+from data_pipeline.preparation.images import fit
 from data_pipeline.stream.batch import Batch, pad_images
 from data_pipeline.stream.plan import StreamPosition
 from data_pipeline.synthesis.formulas.grammar import FormulaConfig, charset

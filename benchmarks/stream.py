@@ -34,12 +34,12 @@ from benchmarks.stream_peers import BATCH, bare_processes, steady_rate, torch_lo
 from cluster.errors import UserError, run_command
 from cluster.scratch import scratch_folder
 from cluster.session import ray_session
+from data_pipeline.augmentation.config import Augmentation
 from data_pipeline.dataset.manifest import open_dataset
 from data_pipeline.dataset.token_targets import TokenTargets
 from data_pipeline.dataset.tokenizer import Tokenizer
 from data_pipeline.storage.base import Storage, open_storage
 from data_pipeline.stream import CacheConfig, StreamConfig, StreamPosition, TrainStream
-from data_pipeline.stream.config import Augmentation
 
 PARTS = ("local", "augmented", "s3", "training", "memory", "growth")
 Figures = dict[str, Any]
@@ -150,7 +150,7 @@ def _signed(file: Storage) -> str:
 
 def training(scratch: Path) -> Figures:
     """What a training run of three epochs says of its data."""
-    from data_pipeline.preparation.images import ImagePolicy
+    from data_pipeline.dataset.image_policy import ImagePolicy
     from data_pipeline.synthesis.formulas.grammar import FormulaConfig
     from data_pipeline.synthesize import synthesize_formulas
     from trainers.config.load import load_config

@@ -9,10 +9,11 @@ from pathlib import Path
 import cv2
 import numpy as np
 
+from data_pipeline.dataset.image_policy import ImagePolicy
 from data_pipeline.dataset.manifest import Dataset, Manifest, Split, open_dataset
 from data_pipeline.dataset.shards import Row, read_split, write_shard
 from data_pipeline.dataset.token_targets import TEXT, TEXT_COLUMNS
-from data_pipeline.preparation.images import ImagePolicy, encode_png
+from data_pipeline.preparation.images import encode_png
 from data_pipeline.storage.base import Storage, open_storage
 
 

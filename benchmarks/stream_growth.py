@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 import psutil
 
+from data_pipeline.dataset.image_policy import ImagePolicy
 from data_pipeline.dataset.manifest import Extent, Manifest, Shard, Split
 from data_pipeline.dataset.token_targets import TEXT_COLUMNS
-from data_pipeline.preparation.images import ImagePolicy
 from data_pipeline.stream.plan import BatchRule, train_plan
 
 ROWS_PER_GROUP, GROUPS_PER_SHARD = 64, 64

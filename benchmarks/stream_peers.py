@@ -15,7 +15,7 @@ import torch
 from torch.utils.data import DataLoader, IterableDataset, get_worker_info
 
 from data_pipeline.augmentation.augment import augment
-from data_pipeline.stream.config import Augmentation
+from data_pipeline.augmentation.config import Augmentation
 
 WORKERS = 2
 BATCH = 64

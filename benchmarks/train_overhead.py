@@ -28,8 +28,8 @@ from cluster.cores import cores_each
 from cluster.errors import run_command
 from cluster.scratch import scratch_folder
 from cluster.session import ray_session
+from data_pipeline.dataset.image_policy import ImagePolicy
 from data_pipeline.dataset.manifest import open_dataset
-from data_pipeline.preparation.images import ImagePolicy
 from data_pipeline.stream import Batch, StreamPosition, TrainStream
 from data_pipeline.synthesis.formulas.grammar import FormulaConfig
 from data_pipeline.synthesize import synthesize_formulas

@@ -30,7 +30,7 @@ def finite_number(least: float, most: float) -> Callable[[str], float]:
         except ValueError:
             value = math.nan
         if not least <= value <= most:
-            raise argparse.ArgumentTypeError(f"'{text}' is no number from {least:g} to {most:g}")
+            raise argparse.ArgumentTypeError(f"'{text}' is not a number from {least:g} to {most:g}")
         return value
 
     return parse

@@ -1,4 +1,4 @@
-"""The one kind of error that is the user's to mend, and so is shown without a traceback."""
+"""The one kind of error that the user can fix, and so is shown without a traceback."""
 
 from __future__ import annotations
 

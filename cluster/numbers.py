@@ -1,4 +1,4 @@
-"""What no number of a configuration may be, whatever it is for."""
+"""Rules that every number of a configuration has to follow: it is finite and not too large."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def number_problems(config: Any, key: str = "") -> dict[str, str]:
 def with_number_problems(config: Any, found: list[str], key: str = "") -> list[str]:
     """`found`, which says what is wrong with the values of `config` by key, and what is wrong with its numbers as such.
 
-    Of a key whose number is NaN, say, no other rule is told.
+    Where a number is NaN, say, no other rule is reported.
     """
     numbers = number_problems(config, key)
     return [*numbers.values(), *(message for message in found if not message.startswith(tuple(f"{name}=" for name in numbers)))]

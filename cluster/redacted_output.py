@@ -1,4 +1,4 @@
-"""What a command prints, whoever prints it, without secrets: log lines, tracebacks, warnings."""
+"""Output of a command without secrets: log lines, tracebacks, warnings, whichever library prints them."""
 
 from __future__ import annotations
 

@@ -32,7 +32,7 @@ _HOST_USERINFO = re.compile(
     r"""([?&;][^=?&;#\s"'<>%]+(?:=|%3D))[^&;#/:@%\s"'<>]+(?::|%3A)[^&;#\s"'<>@]+?(?:@|%40)""", re.IGNORECASE
 )
 _ENCODED_USERINFO = re.compile(r"""(%3A%2F%2F)[^\s"<>&]*?%3A[^\s"<>&]*%40""", re.IGNORECASE)
-# An apostrophe ends a value unless it goes on behind it: messages stand URIs between apostrophes.
+# An apostrophe ends a value unless the value continues behind it: messages stand URIs between apostrophes.
 _PARAMETER = re.compile(r"""([?&;#]|%3F|%26)([^=?&;#\s"'<>%]+)(=|%3D)((?:[^\s"'<>&;#]|'(?=\w))+)""", re.IGNORECASE)
 # Names and values as they stand in messages of clients: `secret_key: x`, `'password': 'x'`, `AWS_SESSION_TOKEN=x`.
 _ASSIGNED = re.compile(

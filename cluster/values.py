@@ -178,7 +178,7 @@ class Typing:
             return int(text) if _INT.fullmatch(text) and len(text) < 100 else self._bad(key, text, "is no whole number", kind)
         if kind is float:
             number = _float(text)
-            return self._bad(key, text, "is no number", kind) if number is None else number
+            return self._bad(key, text, "is not a number", kind) if number is None else number
         if get_origin(kind) is Literal:
             allowed = ", ".join(map(str, get_args(kind)))
             return str(text) if text in get_args(kind) else self._bad(key, text, f"is none of {allowed}", None)

@@ -1,3 +1,3 @@
-"""Datasets: prepared, synthesized, stored as Parquet shards, and streamed to whoever consumes them."""
+"""Datasets: prepared, synthesized, stored as Parquet shards, and streamed to their consumers."""
 
 import cluster  # noqa: F401  # first: Ctrl-C is quiet while a command imports

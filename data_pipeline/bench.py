@@ -20,11 +20,12 @@ from cluster.errors import UserError, run_command
 from cluster.numbers import with_number_problems
 from cluster.session import ray_session
 from cluster.values import Typing
+from data_pipeline.augmentation.config import Augmentation
 from data_pipeline.dataset.manifest import Dataset, open_dataset
 from data_pipeline.dataset.targets import NoTargets
 from data_pipeline.stream import StreamConfig, StreamPosition, StreamStats, TrainStream
 from data_pipeline.stream.collator import Collator
-from data_pipeline.stream.config import RENAMED, Augmentation, Execution
+from data_pipeline.stream.config import RENAMED, Execution
 from data_pipeline.stream.reader import RowGroupReader
 from data_pipeline.stream.rows import Rows
 from data_pipeline.stream.stream import decoding_threads

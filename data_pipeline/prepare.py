@@ -15,12 +15,12 @@ from cluster.arguments import finite_number, whole_number
 from cluster.errors import UserError, run_command
 from cluster.redaction import printable
 from cluster.session import ray_session
+from data_pipeline.dataset.image_policy import ImagePolicy
 from data_pipeline.dataset.manifest import Manifest
 from data_pipeline.dataset.token_targets import MAX_TOKENS, TEXT_COLUMNS
 from data_pipeline.importers.crohme.rows import Work, build_rows
 from data_pipeline.importers.crohme.source import iter_inkml
 from data_pipeline.preparation.build import MAX_SIDE, Chunk, build_dataset
-from data_pipeline.preparation.images import ImagePolicy
 from data_pipeline.preparation.target_survey import TextSurvey
 from data_pipeline.storage.base import open_storage
 

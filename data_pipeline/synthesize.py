@@ -13,11 +13,12 @@ import hashlib
 from cluster.arguments import whole_number
 from cluster.errors import run_command
 from cluster.session import ray_session
+from data_pipeline.dataset.image_policy import ImagePolicy
 from data_pipeline.dataset.manifest import Manifest
 from data_pipeline.dataset.shards import Rejected, Row
 from data_pipeline.dataset.token_targets import TEXT, TEXT_COLUMNS
 from data_pipeline.preparation.build import MAX_SIDE, Chunk, build_dataset
-from data_pipeline.preparation.images import ImagePolicy, encode_png, fit
+from data_pipeline.preparation.images import encode_png, fit
 from data_pipeline.preparation.target_survey import TextSurvey
 from data_pipeline.storage.base import open_storage
 from data_pipeline.synthesis.formulas.grammar import FormulaConfig, charset
@@ -30,7 +31,7 @@ _FIRST_INDEX = {"train": 0, "val": 1_000_000_000, "test": 2_000_000_000}
 
 
 def belongs(split: str, text: str) -> bool:
-    """Whether a formula with this text may be in `split`."""
+    """Whether a formula with this text belongs to `split`."""
     return hashlib.sha256(text.encode()).digest()[0] % 10 in _PARTS[split]
 
 

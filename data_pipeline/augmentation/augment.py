@@ -15,7 +15,7 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
-from data_pipeline.stream.config import Augmentation
+from data_pipeline.augmentation.config import Augmentation
 
 NOISE_VALUES = 2**20  # of the field that noise is cut from
 ELASTIC_CELL = 16  # pixels between two draws of the elastic field, which is smooth in between (Simard et al. 2003)
@@ -23,7 +23,7 @@ ELASTIC_CELL = 16  # pixels between two draws of the elastic field, which is smo
 
 @dataclass(frozen=True)
 class _Strength:
-    """How often (`p_`) and how far. Angles in degrees; shift as a share of the size; noise as a share of white."""
+    """Probabilities (`p_`) and ranges of an augmentation. Angles in degrees; shift and noise as shares of size and white."""
 
     p_affine: float
     rotate: float
@@ -70,15 +70,15 @@ def augment(pixels: np.ndarray, name: Augmentation, seed: int, epoch: int, sampl
 
 
 def _matrix(pixels: np.ndarray, strength: _Strength, amount: np.ndarray) -> np.ndarray:
-    """Where each pixel of the result comes from: float64 (2, 3), about the image's centre."""
+    """The affine map from each pixel of the result to its source, about the image's center: float64 (2, 3)."""
     height, width = pixels.shape[:2]
     angle, shear_x, shear_y = (math.radians(v) for v in amount[:3] * (strength.rotate, strength.shear_x, strength.shear_y))
     scale = 1 - (1 - strength.scale) * (amount[3] + 1) / 2
     rotation = np.array([[math.cos(angle), -math.sin(angle)], [math.sin(angle), math.cos(angle)]])
     linear = rotation @ np.array([[1, math.tan(shear_x)], [math.tan(shear_y), 1]]) / scale
-    centre = np.array([(width - 1) / 2, (height - 1) / 2])
+    center = np.array([(width - 1) / 2, (height - 1) / 2])
     shift = amount[4:6] * strength.shift * (width, height)
-    return np.column_stack([linear, centre + shift - linear @ centre])
+    return np.column_stack([linear, center + shift - linear @ center])
 
 
 def _warp(pixels: np.ndarray, matrix: np.ndarray) -> np.ndarray:
@@ -108,11 +108,11 @@ def _noise_field() -> np.ndarray:
 
 
 def _noisy(pixels: np.ndarray, deviation: float, rng: np.random.Generator) -> np.ndarray:
-    """Normal noise: a stretch, from a random place on, of a field drawn once. Drawing it anew took half of all the time."""
+    """Add normal noise: a random stretch of a field drawn once, since drawing it for each image took half of all the time."""
     if pixels.size < NOISE_VALUES:
         start = int(rng.integers(NOISE_VALUES - pixels.size))
         noise = _noise_field()[start : start + pixels.size].reshape(pixels.shape)
     else:
         noise = rng.standard_normal(pixels.shape, dtype=np.float32)
-    # numpy's product: OpenCV's takes 4 rows of 1 pixel for a colour.
+    # numpy's product: OpenCV's takes 4 rows of 1 pixel for a color.
     return cv2.add(pixels, noise * np.float32(deviation), dtype=cv2.CV_8U)

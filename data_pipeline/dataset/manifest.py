@@ -1,4 +1,4 @@
-"""`dataset.json`: what a dataset is. Nothing about a dataset is inferred from folder names, sort order or file footers."""
+"""The manifest of a dataset, `dataset.json`. Nothing is inferred from folder names, sort order or file footers."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from typing import Any, NamedTuple
 
 from cluster.errors import UserError
 from cluster.redaction import printable, redacted
+from data_pipeline.dataset.image_policy import ImagePolicy
 from data_pipeline.dataset.integrity import CHECK_BYTES
 from data_pipeline.dataset.schema import shard_schema
 from data_pipeline.dataset.schema_versions import READ_VERSIONS, SCHEMA_VERSION, content_digest, upgraded
-from data_pipeline.preparation.images import ImagePolicy
 from data_pipeline.storage.base import Storage, StorageError, open_storage
 from data_pipeline.storage.uris import invalid_name
 
@@ -76,7 +76,7 @@ class Shard:
 
     @property
     def rows(self) -> int:
-        """Rows in this shard."""
+        """The number of rows in this shard."""
         return sum(extent.rows for extent in self.row_groups)
 
 
@@ -89,7 +89,7 @@ class Split:
 
     @property
     def rows(self) -> int:
-        """Rows in this split."""
+        """The number of rows in this split."""
         return sum(shard.rows for shard in self.shards)
 
     def row_groups(self) -> list[RowGroup]:
@@ -145,17 +145,17 @@ class Manifest:
         """The split `name`.
 
         Raises:
-            DatasetError: there is none, naming those that there are.
+            DatasetError: there is no such split; the message lists those that exist.
         """
         if name not in self.splits:
             raise DatasetError(f"Dataset '{self.name}' has no split '{name}'. It has: {', '.join(self.splits)}.")
         return self.splits[name]
 
     def filled_split(self, name: str) -> Split:
-        """The split `name`, for those who need rows.
+        """The split `name`, which must have rows.
 
         Raises:
-            DatasetError: there is none, or it is empty.
+            DatasetError: there is no such split, or it is empty.
         """
         split = self.split(name)
         if not split.rows:
@@ -164,7 +164,7 @@ class Manifest:
         return split
 
     def to_json(self) -> bytes:
-        """The bytes of `dataset.json`; what it says of the preparation has no secrets."""
+        """The bytes of `dataset.json`, with secrets removed from the preparation's configuration."""
         content = asdict(self) | {"preparation": redacted(self.preparation)}
         return json.dumps(content, ensure_ascii=False, indent=1).encode()
 
@@ -230,14 +230,14 @@ def open_dataset(uri: str) -> Dataset:
     """Open the dataset at `uri`.
 
     Raises:
-        DatasetError: there is no dataset there, or one that this version cannot read.
-        StorageError: the place cannot be reached or read.
+        DatasetError: there is no dataset, or one that this version cannot read.
+        StorageError: the storage cannot be reached or read.
     """
     storage = open_storage(uri)
     file = storage.child(MANIFEST)
     if not file.exists():
         if not storage.is_local:
-            storage.names()  # a bucket that is missing or closed to us says so here, by name
+            storage.names()  # raises if the bucket is missing or access is denied, by name
         raise DatasetError(
             f"No dataset at '{uri}': there is no {MANIFEST}. Check `data.dataset`, or make one with "
             "`python -m data_pipeline.synthesize formulas OUT` or `python -m data_pipeline.prepare crohme SOURCE OUT`."

@@ -50,7 +50,7 @@ def read_row_groups(
     opener: Opener = open_shard,
     hash_remote: bool = False,
 ) -> Iterator[pa.Table]:
-    """The `columns` of row groups of the dataset in `storage`, each checked by what it says of itself.
+    """The `columns` of row groups of the dataset in `storage`, each checked against its digests.
 
     `opener` opens a shard. A shard whose row groups have no digests is hashed as a whole if it is on this machine, or if
     `hash_remote`.

@@ -8,8 +8,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import asdict
 from typing import Any
 
+from data_pipeline.dataset.image_policy import ImagePolicy
 from data_pipeline.dataset.token_targets import TEXT_COLUMNS
-from data_pipeline.preparation.images import ImagePolicy
 
 SCHEMA_VERSION = 2  # what is written
 READ_VERSIONS = (1, 2)
@@ -41,7 +41,7 @@ def upgraded(content: dict[str, Any]) -> dict[str, Any]:
 def content_digest(
     task: str, target: Mapping[str, Any], columns: Mapping[str, str], policy: ImagePolicy, shards: Iterable[tuple[str, str]]
 ) -> str:
-    """The digest of a dataset, from what decides on its samples; `shards` are pairs of file and SHA-256.
+    """The digest of a dataset, computed from what determines its samples; `shards` are pairs of file and SHA-256.
 
     The order of samples follows from it, so it must stay the same for a dataset forever, whatever the schema version.
     """

@@ -1,4 +1,4 @@
-"""Rows to Parquet shards and back: image bytes, their size and origin, and the columns of the dataset's task."""
+"""Rows of a dataset and their Parquet shards: image bytes, their size and origin, and the columns of the dataset's task."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ class Row:
     source: str = ""
     writer: str = ""
     level: int = 0
-    inverted: bool = False  # from light ink on dark paper when it was prepared; counted, not stored
+    inverted: bool = False  # whether preparation inverted light ink on dark paper; counted, not stored
 
 
 @dataclass(frozen=True)
@@ -66,7 +66,7 @@ def write_shard(storage: Storage, file: str, rows: Sequence[Row], columns: Mappi
     ordered = sorted(rows, key=lambda row: (-(-row.height // _HEIGHT_CLASS), row.width, row.id))
     groups = _cut(ordered)
     buffer = io.BytesIO()
-    # Images are compressed already; plain encoding keeps reading at the speed of memory. Statistics of images would stand in
+    # Images are compressed already; with plain encoding, reading is as fast as memory. Statistics of images would be part of
     # the footer, which every reader of a row group reads first.
     options = {"compression": "none", "use_dictionary": ["source", "writer"], "write_statistics": False}
     checks = ""
@@ -84,7 +84,7 @@ def write_shard(storage: Storage, file: str, rows: Sequence[Row], columns: Mappi
 
 
 def _cut(rows: Sequence[Row]) -> list[list[Row]]:
-    """Rows as row groups of at most ROWS_PER_GROUP rows and BYTES_PER_GROUP bytes of images."""
+    """Cut rows into row groups of at most ROWS_PER_GROUP rows and BYTES_PER_GROUP bytes of images."""
     groups: list[list[Row]] = []
     size = 0
     for row in rows:

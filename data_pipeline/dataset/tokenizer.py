@@ -1,4 +1,4 @@
-"""Text to token ids and back. Tokens are separated by one space, as in `\\frac { a } { b }`."""
+"""Tokenizer: text to token ids and back. Tokens are separated by one space, as in `\\frac { a } { b }`."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ BOS, EOS, PAD = "<bos>", "<eos>", "<pad>"
 
 
 class VocabularyMismatch(UserError):
-    """Two vocabularies that should be one."""
+    """Two vocabularies that should be the same and are not."""
 
 
 class Tokenizer:
@@ -55,7 +55,7 @@ class Tokenizer:
         return " ".join(self.tokens(ids))
 
     def tokens(self, ids: Iterable[int]) -> list[str]:
-        """As `decode`, a list."""
+        """Tokens of `ids` up to the first `<eos>`; `<bos>` and `<pad>` are skipped."""
         tokens: list[str] = []
         for index in ids:
             if index == self.eos_id:
@@ -65,7 +65,7 @@ class Tokenizer:
         return tokens
 
     def to_json(self) -> bytes:
-        """What `vocab.json` of a checkpoint holds."""
+        """The bytes of `vocab.json` of a checkpoint."""
         specials = {"bos": BOS, "eos": EOS, "pad": PAD}
         return json.dumps({"specials": specials, "charset": self.charset}, ensure_ascii=False, indent=1).encode()
 
@@ -91,11 +91,11 @@ class Tokenizer:
             difference = f"same tokens, other order from position {at}: '{self.charset[at]}' and '{other.charset[at]}'"
         raise VocabularyMismatch(
             f"The vocabulary of {mine} ({len(self.charset)} tokens) is not that of {theirs} ({len(other.charset)}): "
-            f"{difference}. Use a dataset with the same charset, or train anew."
+            f"{difference}. Use a dataset with the same charset, or train again."
         )
 
     def require_covers(self, other: Tokenizer, mine: str, theirs: str) -> None:
-        """Check that every token of `other` is one of these, which is what evaluating needs.
+        """Check that every token of `other` is in this vocabulary, as evaluation requires.
 
         Raises:
             VocabularyMismatch: with the tokens that are missing here.

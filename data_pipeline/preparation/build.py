@@ -1,4 +1,4 @@
-"""From inputs to a dataset, in parallel: one Ray Data task makes one shard, so any number of workers makes the same bytes."""
+"""Building of datasets in parallel: one Ray Data task makes one shard, so any number of workers makes the same bytes."""
 
 from __future__ import annotations
 
@@ -193,7 +193,7 @@ def _ink_sizes(rows: Sequence[Row]) -> list[float]:
     for row in rows[:: max(1, -(-len(rows) // INK_SAMPLES))]:
         try:
             sizes.append(ink_size(decode(row.image, "gray")))
-        except BadImage:  # of a builder that did not look: whoever reads the dataset will say so
+        except BadImage:  # the builder did not check: readers of the dataset report it
             continue
     return [size for size in sizes if size]
 

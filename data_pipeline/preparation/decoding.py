@@ -73,7 +73,7 @@ def decode(
 
     It stands upright, as its EXIF orientation says. What is transparent shows the gray level `background`. Samples of 16 bits
     are scaled from 0..65535; 32-bit integers from 0..255 or 0..65535, and floats from 0..1 or 0..255, whichever range holds
-    them. Of an animation (GIF, WebP, APNG, AVIF) the first frame is decoded, of a JPEG with several pictures (MPO) the first,
+    them. Of an animation (GIF, WebP, APNG, AVIF) the first frame is decoded, of a JPEG with several images (MPO) the first,
     which is the photo.
 
     Args:
@@ -120,14 +120,14 @@ def page_count(data: bytes | memoryview) -> int:
     return pages
 
 
-def _opened(data: bytes | memoryview, most: int = MAX_PIXELS) -> Image.Image:
+def _opened(data: bytes | memoryview, max_pixels: int = MAX_PIXELS) -> Image.Image:
     """The image, of which no more than the header has been read."""
     if not data:
         raise BadImage("empty file")
     try:
         return Image.open(io.BytesIO(data), formats=FORMATS)
     except Image.DecompressionBombError:
-        raise BadImage(f"more pixels than the {most} allowed") from None
+        raise BadImage(f"more pixels than the {max_pixels} allowed") from None
     except Exception as error:
         raise BadImage(_why_not(bytes(data[:64]), error)) from None
 
@@ -144,11 +144,11 @@ def _why_not(head: bytes, error: Exception) -> str:
     return f"not an image: {type(error).__name__}"
 
 
-def _check_size(width: int, height: int, most: int) -> None:
+def _check_size(width: int, height: int, max_pixels: int) -> None:
     if width < 1 or height < 1:
         raise BadImage(f"{width}x{height} pixels: there are none")
-    if width * height > most:
-        raise BadImage(f"{width}x{height} pixels, more than the {most} allowed")
+    if width * height > max_pixels:
+        raise BadImage(f"{width}x{height} pixels, more than the {max_pixels} allowed")
 
 
 def _frame(data: bytes | memoryview, page: int | None) -> int:

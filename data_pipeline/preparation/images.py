@@ -2,93 +2,29 @@
 
 from __future__ import annotations
 
-import math
-from dataclasses import asdict, dataclass
-from typing import Any, Literal, get_args
+from dataclasses import dataclass
 
 import cv2
 import numpy as np
 
+from data_pipeline.dataset.image_policy import ImagePolicy
 from data_pipeline.preparation.decoding import MAX_PIXELS, BadImage, decode, page_count
-from data_pipeline.preparation.ink import Invert, ink_size, orient
+from data_pipeline.preparation.ink import ink_size, orient
 
-__all__ = ["MAX_PIXELS", "BadImage", "ImagePolicy", "Scale", "decode", "encode_png", "fit", "page_count", "prepare"]
+__all__ = ["MAX_PIXELS", "BadImage", "decode", "encode_png", "fit", "page_count", "prepare", "require_policy"]
 
-Scale = Literal["none", "ink", "fit"]
-_LARGEST_SIDE = 1_000_000  # pixels of a policy
 MOST_ENLARGED = 8.0  # times: what was photographed smaller has no strokes left to be read
 
 
-@dataclass(frozen=True)
-class ImagePolicy:
-    """What every image of a dataset is like, and how an image from elsewhere becomes like it.
+def require_policy(pixels: np.ndarray, policy: ImagePolicy) -> None:
+    """Check that a decoded image (H, W[, 3]) is one of a dataset with this policy.
 
-    `height` in pixels is exact, or the most where `fixed_height` is off; `width` is the most. What is smaller stays smaller
-    and is padded in its batch. `background` is the gray level (0-255) that padding gets.
-
-    `invert`: whether light ink on dark paper is inverted: never, always, or where it looks like that (auto).
-    `scale`: none leaves images as large as they are, unless they are too large; fit makes each as large as the policy allows;
-    ink makes the writing as large as that of the dataset, whose `ink_size` (pixels, 0: not known) `build_dataset` measures.
+    Raises:
+        BadImage: it is larger than the policy allows, or of another height where that is fixed.
     """
-
-    height: int = 64
-    width: int = 256
-    color: Literal["gray", "rgb"] = "gray"
-    background: int = 255
-    fixed_height: bool = True
-    invert: Invert = "never"
-    scale: Scale = "none"
-    ink_size: float = 0.0
-
-    def __post_init__(self) -> None:
-        """Raises ValueError: a value that no image can have."""
-        size = self.ink_size
-        fine = {
-            "height": _is_whole(self.height) and 0 < self.height <= _LARGEST_SIDE,
-            "width": _is_whole(self.width) and 0 < self.width <= _LARGEST_SIDE,
-            "background": _is_whole(self.background) and 0 <= self.background <= 255,
-            "fixed_height": isinstance(self.fixed_height, bool),
-            "color": self.color in ("gray", "rgb"),
-            "invert": self.invert in get_args(Invert),
-            "scale": self.scale in get_args(Scale),
-            "ink_size": isinstance(size, int | float) and 0 <= size < math.inf,
-        }
-        wrong = next((key for key, holds in fine.items() if not holds), None)
-        if wrong:
-            raise ValueError(f"image policy: {wrong} is {getattr(self, wrong)!r}")
-
-    @property
-    def channels(self) -> int:
-        """1 or 3."""
-        return 1 if self.color == "gray" else 3
-
-    def to_json(self) -> dict[str, Any]:
-        """The policy as `dataset.json` and checkpoints state it."""
-        return asdict(self)
-
-    @classmethod
-    def from_json(cls, content: dict[str, Any]) -> ImagePolicy:
-        """Read what `to_json` gave; what was written before the key `color` had that name is read as well.
-
-        Raises:
-            TypeError: an unknown key.
-            ValueError: a value that no image can have.
-        """
-        return cls(**{("color" if key == "colour" else key): value for key, value in content.items()})
-
-    def require(self, pixels: np.ndarray) -> None:
-        """Check that a decoded image (H, W[, 3]) is one of a dataset with this policy.
-
-        Raises:
-            BadImage: it is too large, or of another height where that is fixed.
-        """
-        height, width = pixels.shape[:2]
-        if (height != self.height if self.fixed_height else height > self.height) or width > self.width:
-            raise BadImage(f"{width}x{height} pixels, not the dataset's {self.width}x{self.height}")
-
-
-def _is_whole(value: object) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool)
+    height, width = pixels.shape[:2]
+    if (height != policy.height if policy.fixed_height else height > policy.height) or width > policy.width:
+        raise BadImage(f"{width}x{height} pixels, not the dataset's {policy.width}x{policy.height}")
 
 
 def encode_png(pixels: np.ndarray) -> bytes:

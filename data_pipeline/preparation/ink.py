@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Literal
-
 import cv2
 import numpy as np
 
-Invert = Literal["never", "auto", "always"]
+from data_pipeline.dataset.image_policy import Invert
 
 _LONGEST = 512  # pixels of the longer side at which an image is looked at
 _BACKGROUND = 0.25  # side of the square, in shorter sides, whose median is the paper behind a stroke

@@ -1,4 +1,4 @@
-"""Exclusive use of a folder: of two processes that train, predict or write into one, the second is refused.
+"""Claims: the exclusive use of a folder. Of two processes that train, predict or write into one, the second is refused.
 
 On a disk the claim is a lock that the operating system holds for a living process, so that what a killed one leaves can be
 taken at once. Object stores and file servers get a lease (`data_pipeline.storage.lease`): a file that its holder renews,
@@ -22,22 +22,22 @@ from data_pipeline.storage.holder import Holder
 from data_pipeline.storage.lease import Lease
 
 INFO, LOCK = ".claim", ".claim.lock"  # of a folder on a disk: who holds it, and the lock itself
-AGAIN_S = 0.5  # between two attempts of one who waits
+RETRY_S = 0.5  # between two attempts
 _WITHOUT_LOCKS = {errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOTSUP, errno.ENOSYS}  # network disks that are mounted without
 
 
 class InUse(UserError):
-    """A folder that another living process works in."""
+    """A folder that another living process uses."""
 
 
 class Claim:
-    """What the holder of a folder has: `taken_over` tells of one that died without giving it back, empty if there was none."""
+    """A claim of a folder. `taken_over` describes a previous holder that died without releasing it; empty if there was none."""
 
     def __init__(self, storage: Storage, taken_over: str = "", lease: Lease | None = None) -> None:
         self._storage, self._lease, self.taken_over = storage, lease, taken_over
 
     def check(self) -> None:
-        """Look, now and then, whether the folder is still this process's: a lease is lost when it could not be renewed.
+        """Check that the folder still belongs to this process: a lease is lost when it could not be renewed. Call it regularly.
 
         Raises:
             InUse: another process has taken it over.
@@ -51,11 +51,11 @@ class Claim:
 
 @contextlib.contextmanager
 def claim(storage: Storage, what: str, wait_s: float = 0.0) -> Iterator[Claim]:
-    """Own the folder `storage` inside a `with`; `what` names the use in the message to others: `training run`, say.
+    """Claim the folder `storage` for a `with` block; `what` names the use in messages to others, such as `training run`.
 
-    Claims exclude each other only, not readers. They exclude within a process, too, and are given back at the end of the
-    block; that of a process that dies is taken over by the next, which hears of it from `Claim.taken_over`. One that is
-    about to end is waited for if `wait_s` allows it.
+    Claims exclude each other, not readers, also within a process. They are released at the end of the block; the claim of a
+    process that dies is taken over by the next, and `Claim.taken_over` says so. `wait_s` is how long to wait for another
+    claim to end.
 
     Raises:
         InUse: a living process has it: who, since when, and what to do.
@@ -74,14 +74,14 @@ def claim(storage: Storage, what: str, wait_s: float = 0.0) -> Iterator[Claim]:
 
 
 def _taken(storage: Storage, holder: Holder, deadline: float) -> FileLock | Lease:
-    """The lock or the lease of a folder, tried for until `deadline`."""
+    """Acquire the lock or the lease of a folder, trying until `deadline`."""
     while True:
         try:
             return _lock(storage) or _lease(storage, holder)
         except InUse:
             if time.monotonic() >= deadline:
                 raise
-        time.sleep(AGAIN_S)
+        time.sleep(RETRY_S)
 
 
 def _lease(storage: Storage, holder: Holder) -> Lease:
@@ -96,9 +96,9 @@ def _lease(storage: Storage, holder: Holder) -> Lease:
 
 
 def _lock(storage: Storage) -> FileLock | None:
-    """The lock of a folder on a disk, taken; None where there are no locks, on a disk or elsewhere.
+    """Acquire the lock of a folder on a disk; None where there are no locks, on a disk or elsewhere.
 
-    The lock's file stays when the lock is given back: one that is removed may be locked by some and made again by others.
+    The lock's file stays when the lock is released: one that is removed may be locked by some and made again by others.
     """
     if not storage.is_local:
         return None
@@ -118,7 +118,7 @@ def _lock(storage: Storage) -> FileLock | None:
 
 @contextlib.contextmanager
 def _held(lock: FileLock, info: Storage, holder: Holder) -> Iterator[list[Holder]]:
-    """Say in `info` who holds the lock; gives the holder that left it without giving it back, if there was one."""
+    """Record in `info` who holds the lock; yields the previous holder if it died without releasing it."""
     try:
         dead = _read(info)
         info.write_bytes(holder.to_json())
@@ -130,7 +130,7 @@ def _held(lock: FileLock, info: Storage, holder: Holder) -> Iterator[list[Holder
 
 
 def _read(info: Storage, patience_s: float = 0.0) -> Holder | None:
-    """Who a claim says that holds it. It is written a moment after the lock is taken, for which `patience_s` waits."""
+    """Read who holds a claim. It is written a moment after the lock is acquired; wait for it for up to `patience_s`."""
     deadline = time.monotonic() + patience_s
     while True:
         with contextlib.suppress(OSError, UserError, ValueError, TypeError, KeyError):
@@ -145,5 +145,5 @@ def _in_use(storage: Storage, holder: Holder | None) -> str:
 
 
 def _taken_over(storage: Storage, dead: list[Holder]) -> str:
-    """What is said of holders that died without giving a folder back."""
+    """The message about holders that died without releasing a folder."""
     return f"'{storage.uri}' was left by {dead[-1]}, which has died: it is taken over." if dead else ""

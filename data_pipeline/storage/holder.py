@@ -1,4 +1,4 @@
-"""Who holds a claim: the process, its machine and since when, as JSON and in words."""
+"""Holder of a claim: the process, its machine and since when, as JSON and in words."""
 
 from __future__ import annotations
 
@@ -28,13 +28,13 @@ class Holder:
 
     @classmethod
     def this(cls, what: str) -> Holder:
-        """The process that asks."""
+        """The calling process."""
         since = datetime.datetime.now().astimezone().isoformat(sep=" ", timespec="seconds")
         return cls(what, socket.gethostname(), os.getpid(), since, _machine(), psutil.Process().create_time())
 
     @classmethod
     def from_json(cls, content: dict[str, Any]) -> Holder:
-        """Read what `to_json` wrote; keys that it does not know are left aside.
+        """Read what `to_json` wrote; unknown keys are ignored.
 
         Raises:
             KeyError: one is missing.
@@ -47,7 +47,7 @@ class Holder:
         return json.dumps({**asdict(self), **more}).encode()
 
     def is_known_dead(self) -> bool:
-        """Whether it ran on this machine and does so no longer. Of another machine's processes nothing is known."""
+        """Whether it ran on this machine and has ended. Nothing is known about processes of other machines."""
         if self.machine != _machine():
             return False
         try:

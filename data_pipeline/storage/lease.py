@@ -1,9 +1,10 @@
-"""A claim of a folder on storage that has no locks (S3, sftp): files that their writers renew.
+"""Leases: claims of a folder on storage without locks (S3, sftp), as files that their writers renew.
 
-Whoever wants the folder writes a file of its own and then lists all. It holds the folder if no other is there: of two that
-begin at once at least one lists after both have written, so two never hold it. Of those that find each other before either
-holds it the one with the lesser name waits, the others withdraw: one wins. Ages are differences between two times of the
-storage's own clock. A holder that was suspended, or cut off, for longer than a lease lasts finds a rival and ends (`lost`).
+A process that wants the folder writes a file of its own and then lists all. It holds the folder if there is no other file: of
+two that begin at once at least one lists after both have written, so two never hold it. Of those that find each other before
+either holds it, the one whose name sorts first waits and the others withdraw: one wins. Ages are differences between two times
+of the storage's own clock. A holder that was suspended, or cut off, for longer than a lease lasts finds a rival and ends
+(`lost`).
 """
 
 from __future__ import annotations
@@ -30,7 +31,7 @@ LOOK_S = 0.2
 
 @dataclass(frozen=True)
 class _Entry:
-    """Another's file: who wrote it, whether it holds the folder or wants it, and how long ago that was said."""
+    """The file of another process: its holder, whether it holds the folder or wants it, and its age."""
 
     token: str
     holder: Holder
@@ -39,9 +40,7 @@ class _Entry:
 
 
 class Lease:
-    """A claim that is renewed by a thread. `lost` names who took it over, once somebody has; `dead` are those it was taken
-    from.
-    """
+    """A lease that a thread renews. `lost` names the process that took it over, if any; `dead` are the holders before."""
 
     def __init__(self, folder: Storage, holder: Holder, renew_s: float = RENEW_S, dead_after_s: float = DEAD_AFTER_S) -> None:
         self._folder, self._holder, self._token = folder.child(FOLDER), holder, uuid.uuid4().hex
@@ -53,7 +52,7 @@ class Lease:
         self._thread = threading.Thread(target=self._renew, name="inkray-lease", daemon=True)
 
     def acquire(self) -> tuple[Holder | None, float]:
-        """Take the folder; gives the one who has it and how many seconds ago it last said so, or (None, 0) if it was taken.
+        """Acquire the folder: (None, 0) on success, else its holder and how many seconds ago that one last renewed its lease.
 
         Raises:
             StorageError: the storage cannot be read or written.
@@ -72,14 +71,14 @@ class Lease:
         return rival.holder, rival.age_s
 
     def release(self) -> None:
-        """Give the folder back."""
+        """Release the folder."""
         self._ended.set()
         if self._thread.ident is not None:
             self._thread.join(10)
         self._remove(self._token)
 
     def _contest(self) -> _Entry | None:
-        """The one that goes before this, or None once no other is there."""
+        """The entry that takes precedence, or None once there is no other."""
         deadline = time.monotonic() + CONTEST_S
         while True:
             entries = self._others()
@@ -130,7 +129,7 @@ class Lease:
         return [entry for entry in found if entry is not None]
 
     def _entry(self, info: pafs.FileInfo, now: int | None) -> _Entry | None:
-        """What another's file says; None if it has gone since it was listed. By our own clock, where the storage has none."""
+        """Read the file of another process; None if it has gone since it was listed. By our clock, if the storage has none."""
         try:
             content: dict[str, Any] = json.loads(self._folder.child(info.base_name).read_bytes())
             holder, holding, renewed = Holder.from_json(content), bool(content["holding"]), float(content["renewed"])

@@ -1,4 +1,4 @@
-"""URIs of storage as text: what is a URI, what may stand in one, and how names are written into it.
+"""URIs of storage as text: what is a URI, what it may contain, and how names are encoded in it.
 
 A path of this machine stands for itself, whatever characters it has. Everything with a scheme is
 `scheme://authority/path[?query]`, percent-encoded on every scheme: in a path, `?`, `%` and what would be taken for a password
@@ -21,7 +21,7 @@ _ENCODED = re.compile(r"[%?#@\x00-\x20\x7f-\xa0\u2028\u2029\ud800-\udfff]|::+")
 
 @dataclass(frozen=True)
 class Uri:
-    """The parts of a URI as they are written; `outer` and `inner`: links of a chain before and behind the one with the path."""
+    """The parts of a URI as they are written; `outer` and `inner`: links of a chain before and after the one with the path."""
 
     outer: str
     scheme: str
@@ -47,7 +47,7 @@ class Uri:
         return f"{self.outer}{self.scheme}://{self.authority}{self.path}{self.query}{self.inner}"
 
     def with_path(self, path: str) -> Uri:
-        """The same with another encoded path."""
+        """The same URI with another encoded path."""
         return Uri(self.outer, self.scheme, self.authority, path, self.query, self.inner)
 
 
@@ -57,7 +57,7 @@ def is_uri(text: str) -> bool:
 
 
 def secret_in(uri: str) -> str:
-    """What of the URI is a secret: its kind, never the secret itself; empty where there is none."""
+    """The kind of secret in the URI, never the secret itself; empty if there is none."""
     if has_password(uri):
         return "a password in it"
     names = secret_parameters(uri)

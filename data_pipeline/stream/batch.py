@@ -8,8 +8,8 @@ from typing import Any
 
 import numpy as np
 
+from data_pipeline.dataset.image_policy import ImagePolicy
 from data_pipeline.dataset.targets import TargetEncoder
-from data_pipeline.preparation.images import ImagePolicy
 from data_pipeline.stream.plan import StreamPosition
 from data_pipeline.stream.row_groups import HEIGHT_MULTIPLE, WIDTH_MULTIPLE, padded
 from data_pipeline.stream.stats import StreamStats

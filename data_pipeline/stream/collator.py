@@ -11,10 +11,11 @@ import cv2
 import numpy as np
 
 from data_pipeline.augmentation.augment import augment
+from data_pipeline.augmentation.config import Augmentation
+from data_pipeline.dataset.image_policy import ImagePolicy
 from data_pipeline.dataset.targets import TargetEncoder, UnusableTarget
-from data_pipeline.preparation.images import BadImage, ImagePolicy, decode
+from data_pipeline.preparation.images import BadImage, decode, require_policy
 from data_pipeline.stream.batch import CollatedRows, canvas_shape, put_image
-from data_pipeline.stream.config import Augmentation
 from data_pipeline.stream.rows import RowRef, Rows, columns_of
 from data_pipeline.stream.stats import StreamStats
 
@@ -88,7 +89,7 @@ class Collator:
 
     def _image(self, epoch: int, rows: Rows, index: int) -> np.ndarray:
         image = decode(rows.image(index), self.policy.color, self.policy.background)
-        self.policy.require(image)
+        require_policy(image, self.policy)
         width, height = int(rows.widths[index]), int(rows.heights[index])
         if image.shape[:2] != (height, width):
             raise BadImage(f"{image.shape[1]}x{image.shape[0]} pixels, its row says {width}x{height}")

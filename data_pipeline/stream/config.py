@@ -4,9 +4,9 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from cluster.values import Renames
+from data_pipeline.augmentation.config import Augmentation
 from data_pipeline.dataset.token_targets import MAX_TOKENS
 
-Augmentation = Literal["none", "light", "strong"]
 Execution = Literal["auto", "threads", "ray"]
 CacheLocation = Literal["off", "disk", "memory"]
 

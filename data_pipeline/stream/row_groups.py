@@ -7,8 +7,8 @@ from typing import TypeVar
 
 import numpy as np
 
+from data_pipeline.dataset.image_policy import ImagePolicy
 from data_pipeline.dataset.manifest import Split
-from data_pipeline.preparation.images import ImagePolicy
 
 # Pixels: padded sizes are multiples of these, and row groups of one padded size are mixed with each other. Heights are told
 # apart more finely: images whose heights vary are wide and low, so a few more rows of pixels are many pixels.

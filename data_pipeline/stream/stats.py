@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import astuple, dataclass, fields
+from typing import Any
 
 from cluster.sums import Sums
 
@@ -42,4 +43,5 @@ class StreamStats(Sums):
     @classmethod
     def from_list(cls, values: list[float]) -> StreamStats:
         """The inverse of `to_list`: each field gets the type of its default."""
-        return cls(*(type(item.default)(value) for item, value in zip(fields(cls), values, strict=True)))
+        kinds: list[Any] = [int if isinstance(item.default, int) else float for item in fields(cls)]
+        return cls(*(kind(value) for kind, value in zip(kinds, values, strict=True)))

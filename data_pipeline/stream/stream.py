@@ -7,11 +7,12 @@ from typing import TYPE_CHECKING
 
 from cluster.cores import cores_each
 from cluster.errors import UserError
+from data_pipeline.augmentation.config import Augmentation
 from data_pipeline.dataset.manifest import Dataset, DatasetError
 from data_pipeline.dataset.targets import TargetEncoder
 from data_pipeline.stream.batch import Batch
 from data_pipeline.stream.collator import Collator
-from data_pipeline.stream.config import Augmentation, StreamConfig
+from data_pipeline.stream.config import StreamConfig
 from data_pipeline.stream.plan import BatchRule, GlobalBatch, Plan, StreamPosition, evaluation_plan, train_plan
 from data_pipeline.stream.reader import RowGroupReader
 from data_pipeline.stream.spec import StreamSpec

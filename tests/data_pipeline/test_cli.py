@@ -50,7 +50,7 @@ def test_preparing_a_few_files_from_end_to_end(tmp_path: Path) -> None:
     (source / "empty.inkml").write_bytes(b"")
     done = command("data_pipeline.prepare", "crohme", str(source), str(out), "--height", "32", "--width", "64")
     assert done.returncode == 0, done.stderr
-    assert "train 1 formulas, 1 rejected (see rejected.parquet), 3 tokens" in done.stdout and "Licence" in done.stdout
+    assert "train 1 formulas, 1 rejected (see rejected.parquet), 3 tokens" in done.stdout and "License" in done.stdout
     assert "Traceback" not in done.stderr and (out / "dataset.json").is_file()
 
 
@@ -67,7 +67,7 @@ MISTAKES = [
     (prepare, ["crohme", LONG, "out"], "No source 'xxx.*File name too long"),
     (prepare, ["crohme", ".", "~nouser/out"], "'~nouser/out' is no path"),
     (prepare, ["crohme", ".", "out", "--height", "8"], "argument --height: '8' is no whole number from 16"),
-    (prepare, ["crohme", ".", "out", "--stroke-size", "nan"], "argument --stroke-size: 'nan' is no number from 4"),
+    (prepare, ["crohme", ".", "out", "--stroke-size", "nan"], "argument --stroke-size: 'nan' is not a number from 4"),
     (prepare, ["crohme", ".", "out", "--stroke-size", "1e300"], "argument --stroke-size: '1e300'"),
     (prepare, ["crohme", ".", "out", "--split", "train"], "--split takes NAME=PATH"),
     (prepare, ["crohme", ".", "out", "--split", "train=absent"], "No source 'absent'"),

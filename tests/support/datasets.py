@@ -6,10 +6,10 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from data_pipeline.dataset.image_policy import ImagePolicy
 from data_pipeline.dataset.manifest import Dataset, Manifest, Split, open_dataset
 from data_pipeline.dataset.shards import Row, write_shard
 from data_pipeline.dataset.token_targets import TEXT, TEXT_COLUMNS
-from data_pipeline.preparation.images import ImagePolicy
 from data_pipeline.storage.base import open_storage
 
 SHARD = "train/part-00000.parquet"

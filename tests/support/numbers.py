@@ -9,10 +9,11 @@ from typing import Any
 import numpy as np
 
 from cluster.errors import UserError
+from data_pipeline.dataset.image_policy import ImagePolicy
 from data_pipeline.dataset.manifest import Dataset, Manifest, Split, open_dataset
 from data_pipeline.dataset.shards import Row, write_shard
 from data_pipeline.dataset.targets import UnusableTarget
-from data_pipeline.preparation.images import ImagePolicy, encode_png
+from data_pipeline.preparation.images import encode_png
 from data_pipeline.storage.base import open_storage
 
 COLUMNS = {"count": "int64", "weights": "list<float>"}

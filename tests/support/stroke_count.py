@@ -14,9 +14,10 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from cluster.errors import UserError
+from data_pipeline.dataset.image_policy import ImagePolicy
 from data_pipeline.dataset.manifest import Dataset, Manifest, Split, open_dataset
 from data_pipeline.dataset.shards import Row, write_shard
-from data_pipeline.preparation.images import ImagePolicy, encode_png
+from data_pipeline.preparation.images import encode_png
 from data_pipeline.storage.base import open_storage
 from trainers.config.criterion import Directions
 from trainers.config.train import TrainConfig

@@ -7,10 +7,10 @@ from data_pipeline.dataset.manifest import Manifest
 
 def short_card(name: str, manifest: Manifest, metrics: dict[str, float]) -> str:
     """Markdown: what the checkpoint is, what it was trained on, how to use it."""
-    figures = "\n".join(f"- {key}: {value:.4g}" for key, value in sorted(metrics.items())) or "- not evaluated"
-    licence = manifest.license or "not stated"
+    shown = "\n".join(f"- {key}: {value:.4g}" for key, value in sorted(metrics.items())) or "- not evaluated"
+    license = manifest.license or "not stated"
     return (
-        f"# {name}\n\nA recognizer trained with Inkray on dataset `{manifest.name}` ({manifest.digest[:19]}).\n"
-        f"Licence of the data: {licence}.\n\n{figures}\n\n"
+        f"# {name}\n\nA model trained with Inkray on dataset `{manifest.name}` ({manifest.digest[:19]}).\n"
+        f"License of the data: {license}.\n\n{shown}\n\n"
         "Use: `python -m trainers.predict CHECKPOINT IMAGES OUT`; `config.yaml` beside this file made it.\n"
     )

@@ -20,8 +20,8 @@ from safetensors.torch import save
 from torch import Tensor, nn
 
 from cluster.errors import UserError
+from data_pipeline.dataset.image_policy import ImagePolicy
 from data_pipeline.dataset.manifest import Manifest
-from data_pipeline.preparation.images import ImagePolicy
 from data_pipeline.storage.base import Storage, StorageError
 from data_pipeline.stream.plan import StreamPosition
 from trainers.config.load import to_yaml
@@ -74,7 +74,7 @@ class DataInfo:
 
 @dataclass(frozen=True)
 class Snapshot:
-    """All that a checkpoint holds, at one moment: what training changes is copied, so it may be written while training goes on.
+    """All that a checkpoint holds, at one moment: what training changes is copied, so training may continue meanwhile.
 
     `weights` are those to predict with; `state` is what training resumes from, besides the position (its own weights too, where
     `weights` are averages).

@@ -114,7 +114,7 @@ def _read_shapes(storage: Storage) -> dict[str, Tensor]:
 
 
 def _require_matches(config: InitConfig, names: Iterable[str]) -> None:
-    """Raise UserError for a pattern that matches none of `names`: it is a mistake, not a wish."""
+    """Raise UserError for a pattern that matches none of `names`: it is a mistake."""
     for key in ("include", "exclude"):
         for pattern in getattr(config, key):
             if not any(fnmatchcase(name, pattern) for name in names):

@@ -88,7 +88,7 @@ class CheckpointWriter:
             except Exception as error:  # whatever it is: this thread lives as long as the run
                 self._error, done = error, False
                 if not failures:
-                    self._warn(f"{error} The checkpoint is tried again; training goes on, the one before it stays.")
+                    self._warn(f"{error} The checkpoint is tried again; training continues, the one before it stays.")
                 failures += 1
             with self._changed:
                 self._busy = False

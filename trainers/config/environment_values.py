@@ -60,7 +60,7 @@ def remember_expressions(merged: DictConfig, config: Any) -> None:
 
 
 def with_lookups(resolved: Any, raw: Any) -> Any:
-    """Plain values whose `${...}` are resolved, but for those that ask the environment: whoever takes them does."""
+    """Plain values whose `${...}` are resolved, but for those that ask the environment: those are left as they are."""
     if isinstance(raw, dict):
         return {key: with_lookups(resolved[key], value) for key, value in raw.items()}
     if isinstance(raw, list):

@@ -129,7 +129,7 @@ class _Merging:
         assert isinstance(config, TrainConfig) and merged is not None
         found = _made_absolute(config) + config.validate()
         remember_expressions(merged, config)
-        # A rule about a value that was wrong judges the default in its place.
+        # A rule about a value that was wrong applies to the default in its place.
         found = [problem for problem in found if not any(_is_named(key, problem) for key in self._left_out)]
         if found:
             self._problems.append(f"Bad value{'s' * (len(found) > 1)}: {'; '.join(found)}.")

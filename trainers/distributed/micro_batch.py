@@ -19,7 +19,7 @@ FILE = "micro_batch_size"  # of a run's folder: what is left of compute.micro_ba
 
 
 class MemoryFull(RuntimeError):
-    """The memory of a device was full; the run goes on from its last checkpoint with smaller micro-batches."""
+    """The memory of a device was full; the run resumes from its last checkpoint with smaller micro-batches."""
 
 
 @dataclass(frozen=True)
@@ -43,7 +43,7 @@ class MicroBatch:
         half = size // 2
         if self.failure.on_out_of_memory == "halve" and half >= 1:
             self.run.child(FILE).write_bytes(str(half).encode())
-            return MemoryFull(f"memory was full with {size} images at once; going on with {half}")
+            return MemoryFull(f"memory was full with {size} images at once; continuing with {half}")
         name = torch.cuda.get_device_name(device) if device.type == "cuda" else "this machine"
         smaller = f"Set compute.micro_batch_size={half}, " if half >= 1 else "Choose smaller images, "
         return UserError(

@@ -14,7 +14,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 def norms_for(network: nn.Module, samples: int) -> Iterator[None]:
     """Inside, a training pass of `network` over a batch of `samples` samples is possible and leaves no false statistics.
 
-    Without a sample, what is computed is a row that was made up (a rank must take part in every step): it is normalised with
+    Without a sample, what is computed is a row that was made up (a rank must take part in every step): it is normalized with
     the running statistics, which it does not change. Norms over all ranks count none for it, and still exchange with the
     others. Of one sample, a BatchNorm that would see one value of each channel, which has no variance, uses them, too. Larger
     batches are left alone.
@@ -42,7 +42,7 @@ def _still_for_one_value(norm: nn.Module, args: tuple[Tensor, ...]) -> None:
 
 
 class _Absent:
-    """A norm over all ranks on one that has no sample: the others get no value from it, but hear of it."""
+    """A norm over all ranks on one that has no sample: the others get no value from it, but it takes part in their exchange."""
 
     def __init__(self, norm: nn.Module, forward: Callable[[Tensor], Tensor]) -> None:
         self.norm, self.forward = norm, forward

@@ -69,7 +69,7 @@ class ImagesRejected(Event):
 
 @dataclass(frozen=True)
 class BadStep(Event):
-    """A step that the loss guard rejects; `skipped` if training goes on without it."""
+    """A step that the loss guard rejects; `skipped` if training continues without it."""
 
     record: dict[str, Any]
     skipped: bool

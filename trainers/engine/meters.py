@@ -28,7 +28,7 @@ class TrainTotals(Sums):
     loss: float = 0.0
     target_count: float = 0.0
     grad_norm: float = 0.0
-    costs: StreamStats = field(default_factory=StreamStats)
+    stats: StreamStats = field(default_factory=StreamStats)
 
     def data_metrics(self) -> dict[str, float]:
         """Metrics of the data. `wait_share` is the share of time in which ranks waited for it."""
@@ -36,7 +36,7 @@ class TrainTotals(Sums):
             "data/images_per_s": self.images / max(self.seconds, 1e-9),
             "data/wait_share": self.wait_s / max(self.seconds, 1e-9),
             "data/rejected": float(self.rejected),
-            **self.costs.metrics(self.seconds),
+            **self.stats.metrics(self.seconds),
         }
 
     def metrics(self) -> dict[str, float]:
@@ -64,7 +64,7 @@ class IntervalMeter:
         self._started = time.monotonic()
         self._wait_s = 0.0
         self._images = self._rejected = self._steps = 0
-        self._costs = StreamStats()
+        self._stats = StreamStats()
         self._loss = torch.zeros((), device=self._device)
         self._target_count = torch.zeros((), device=self._device)
         self._grad_norm = torch.zeros((), device=self._device)
@@ -77,7 +77,7 @@ class IntervalMeter:
         """Count a step on a rank's `batch`."""
         self._images += batch.global_size
         self._rejected += len(batch.errors)
-        self._costs += batch.stats
+        self._stats += batch.stats
         # A step that is left out does not count, either.
         self._loss += torch.where(result.bad, 0.0, result.loss_sum)
         self._target_count += torch.where(result.bad, 0.0, result.target_count)
@@ -86,13 +86,13 @@ class IntervalMeter:
 
     def close(self) -> TrainTotals:
         """The totals of the interval, the same on every rank; a new one begins."""
-        local = [self._wait_s, float(self._rejected), *self._costs.to_list()]
+        local = [self._wait_s, float(self._rejected), *self._stats.to_list()]
         sums = torch.cat([self._loss.double()[None], torch.tensor(local, dtype=torch.float64, device=self._device)])
         ranks = 1
         if is_distributed():
             dist.all_reduce(sums)
             ranks = dist.get_world_size()
-        loss, wait_s, rejected, *costs = sums.tolist()
+        loss, wait_s, rejected, *stats = sums.tolist()
         closed = TrainTotals(
             seconds=time.monotonic() - self._started,
             wait_s=wait_s / ranks,
@@ -102,7 +102,7 @@ class IntervalMeter:
             loss=loss,
             target_count=float(self._target_count),
             grad_norm=float(self._grad_norm),
-            costs=StreamStats.from_list(costs),
+            stats=StreamStats.from_list(stats),
         )
         self.restart()
         return closed

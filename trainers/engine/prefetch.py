@@ -21,7 +21,7 @@ _END = object()
 def prefetch_to_device(
     batches: Generator[Batch, None, None], device: torch.device, stop_reading: Callable[[], None] = lambda: None
 ) -> Generator[tuple[Batch, DeviceBatch], None, None]:
-    """`batches` with their tensors on `device`. Whoever stops early closes the generator, and with it `batches`.
+    """`batches` with their tensors on `device`. A consumer that stops early closes the generator, and with it `batches`.
 
     `stop_reading` may be called from any thread: what waits for a storage that fails then waits no longer.
     """

@@ -14,7 +14,7 @@ from data_pipeline.storage.base import Storage
 
 
 class RejectedImages:
-    """Collects what was rejected, each image of a split once; a resumed run goes on with what was there."""
+    """Collects what was rejected, each image of a split once; a resumed run adds to the list that exists."""
 
     def __init__(self, run: Storage, dataset: str) -> None:
         self._file, self._dataset = run.child(REJECTED), dataset
@@ -51,5 +51,5 @@ def require_few(rejected: int, rows: int, share: float, split: str) -> None:
     if rejected > math.ceil(share * rows):
         raise UserError(
             f"{rejected} of {rows} images of split '{split}' cannot be used, more than stream.max_rejected={share:g} allows. "
-            f"They are listed in {REJECTED} of the run. Prepare the dataset anew, or raise stream.max_rejected."
+            f"They are listed in {REJECTED} of the run. Prepare the dataset again, or raise stream.max_rejected."
         )

@@ -36,6 +36,6 @@ class SystemMetrics:
             return {}
         try:
             return {"system/gpu_percent": float(torch.cuda.utilization(self._device))}
-        except Exception:  # without NVML's Python package, or its right to ask, there is no such figure: never ask again
+        except Exception:  # without NVML's Python package, or its right to ask, there is no such metric: never ask again
             self._has_utilization = False
             return {}

@@ -47,7 +47,7 @@ class Freezing:
     def begin_epoch(self, epoch: int) -> bool:
         """Freeze what is frozen in `epoch`, from 0, and let the rest go; whether anything changed.
 
-        After a change a network has to be wrapped for DDP anew, which looks for parameters to train only then.
+        After a change a network has to be wrapped for DDP again, which looks for parameters to train only then.
         """
         frozen = self._frozen(epoch)
         changed = False
@@ -55,7 +55,7 @@ class Freezing:
             if parameter.requires_grad == (name in frozen):
                 changed = True
                 parameter.requires_grad_(name not in frozen)
-                parameter.grad = None  # of an earlier step: an optimizer would go on with it
+                parameter.grad = None  # of an earlier step: an optimizer would use it again
         self._still = frozen_statistics(self._network)
         return changed
 

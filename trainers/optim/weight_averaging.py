@@ -19,7 +19,7 @@ Batch = TypeVar("Batch")
 
 
 class Averaging:
-    """No average: `network` is the network that is trained. Others are told what happens in a run by the same calls.
+    """No average: `network` is the network that is trained. Averages have the same interface.
 
     `network`, here as there, is the one to validate and to store.
     """

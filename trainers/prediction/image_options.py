@@ -7,8 +7,7 @@ from dataclasses import replace
 from typing import Any, get_args
 
 from cluster.errors import UserError
-from data_pipeline.preparation.images import ImagePolicy, Scale
-from data_pipeline.preparation.ink import Invert
+from data_pipeline.dataset.image_policy import ImagePolicy, Invert, Scale
 from trainers.checkpoint.load import Checkpoint
 
 PREFIX = "image."

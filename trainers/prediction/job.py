@@ -20,7 +20,7 @@ from typing import Any
 
 from cluster.errors import UserError
 from cluster.redaction import redact, redacted
-from data_pipeline.preparation.images import ImagePolicy
+from data_pipeline.dataset.image_policy import ImagePolicy
 from data_pipeline.storage.base import Storage
 from trainers.checkpoint.load import Checkpoint
 from trainers.prediction.parts import is_part

@@ -119,7 +119,7 @@ def _lines(file: Storage) -> list[str]:
 
 
 def _with_whole_cells(lines: list[str]) -> list[str]:
-    """The lines, those joined over which a quoted cell goes on: it begins behind the path in one, and ends in another."""
+    """The lines, those joined over which a quoted cell extends: it begins behind the path in one, and ends in another."""
     whole: list[str] = []
     begun = -1  # the line in which a cell was opened
     for number, line in enumerate(lines):

@@ -10,9 +10,9 @@ import pyarrow as pa
 import ray
 import ray.data
 
+from data_pipeline.dataset.image_policy import ImagePolicy
 from data_pipeline.dataset.manifest import Dataset, Split
 from data_pipeline.dataset.row_groups import iter_row_groups
-from data_pipeline.preparation.images import ImagePolicy
 from trainers.checkpoint.load import Checkpoint
 from trainers.prediction.predictor import Predictor
 

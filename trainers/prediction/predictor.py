@@ -9,7 +9,8 @@ import numpy as np
 import torch
 
 from cluster.errors import UserError
-from data_pipeline.preparation.images import BadImage, ImagePolicy, Prepared, page_count, prepare
+from data_pipeline.dataset.image_policy import ImagePolicy
+from data_pipeline.preparation.images import BadImage, Prepared, page_count, prepare
 from data_pipeline.stream.batch import pad_images
 from trainers.checkpoint.load import Checkpoint, load_model
 from trainers.prediction.frames import frames_of

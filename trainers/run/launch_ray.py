@@ -133,7 +133,7 @@ def _trainer(spec: RunSpec, run: Storage, workers: WorkerResources, monitor: Any
     parent = run.path.rpartition("/")[0]
     min_workers = config.scaling.min_train_workers
     halvings = HALVINGS if config.failure.on_out_of_memory == "halve" else 0
-    # Checkpoints are our own affair (`trainers.checkpoint.writer`): Ray starts the workers anew, they find the newest.
+    # Checkpoints are written by Inkray (`trainers.checkpoint.writer`): Ray restarts the workers, they find the newest.
     return TorchTrainer(
         train_loop_per_worker,
         train_loop_config={"settings": WorkerSettings(spec, monitor, run, concurrent_runs)},

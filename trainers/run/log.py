@@ -162,7 +162,7 @@ class RunLog:
         try:
             write()
         except StorageError as error:  # as with metrics: training is worth more
-            self.warn(f"{error} Training goes on.")
+            self.warn(f"{error} Training continues.")
 
     def result(self) -> RunResult:
         """The outcome of the run."""

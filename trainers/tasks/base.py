@@ -58,7 +58,7 @@ class Task(Protocol):
     columns: ClassVar[tuple[str, ...]]  # of the dataset that hold the truth
     prediction_schema: ClassVar[pa.Schema]  # columns of a prediction
     directions: ClassVar[Directions]  # metrics that weights can be compared by, and whether more or less is better
-    main_metric: ClassVar[str]  # key of `directions` that the best checkpoint and early stopping go by unless told otherwise
+    main_metric: ClassVar[str]  # key of `directions` that the best checkpoint and early stopping go by, unless configured
     headlines: ClassVar[tuple[MetricColumn, ...]]  # metrics that consoles, tables and model cards show
     details: ClassVar[tuple[MetricColumn, ...]]  # metrics that only a report has room for
 

@@ -34,7 +34,7 @@ class TensorBoard(Sink):
         self._mirror = Mirror(run)
         folder = self._mirror.path / FOLDER
         folder.mkdir(parents=True, exist_ok=True)
-        # Files are read in the order of their names, which begin with the second: two of one second are told apart.
+        # Files are read in the order of their names, which begin with the second: two of one second are distinguished.
         self._writer = EventsWriter(str(folder / "events"), f".{time.time_ns()}")
         for name, values in (("config", config), ("dataset", dataset)):
             text = yaml.safe_dump(dict(values), sort_keys=False, allow_unicode=True)

@@ -55,7 +55,7 @@ class Tracker:
             except StorageError as error:
                 if sink not in self._without_storage:
                     self._without_storage.append(sink)
-                    self._warn(f"{error} Training goes on.")
+                    self._warn(f"{error} Training continues.")
             except Exception as error:  # a sink may fail in any way; training must not
                 self._warn(f"{type(sink).__name__} failed ({error}); it is left out from here on.")
                 if sink not in (self.console, self.history):

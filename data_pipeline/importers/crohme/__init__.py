@@ -1,4 +1,4 @@
-"""CROHME: online handwritten formulas (InkML) read, captioned and drawn. Pure functions; no Ray.
+"""Importer of CROHME: online handwritten formulas (InkML), read, captioned and drawn by pure functions, without Ray.
 
 The data set is Mouchère et al., "ICDAR 2019 CROHME + TFD" and its forerunners (IAPR TC-11), for research only.
 """

@@ -1,9 +1,9 @@
-"""The one caption of an ink, out of its two truths."""
+"""Caption of an ink, from its two truths: LaTeX and MathML."""
 
 from xml.etree.ElementTree import Element
 
 from data_pipeline.importers.crohme.inkml import Ink, UnusableInk
-from data_pipeline.importers.crohme.latex import LatexError, normalise_latex
+from data_pipeline.importers.crohme.latex import LatexError, normalize_latex
 from data_pipeline.importers.crohme.mathml import MathMLError, mathml_tokens
 
 # What presentation MathML cannot tell apart, or what its converters mixed up.
@@ -15,7 +15,7 @@ _INDISTINCT: tuple[frozenset[str], ...] = (
 
 
 def caption(ink: Ink, file_id: str) -> str:
-    r"""The normalised tokens of the formula, separated by one space.
+    r"""The normalized tokens of the formula, separated by one space.
 
     MathML is the truth that was made from the strokes, so it is taken where the two differ, except that
     - what MathML cannot tell (`\cdot` or `.`, `\cdots` or `\ldots`, `\int` or `\int \limits`) is told by the LaTeX;
@@ -30,7 +30,7 @@ def caption(ink: Ink, file_id: str) -> str:
     mathml: list[str] = []
     if ink.latex is not None:
         try:
-            latex = normalise_latex(ink.latex)
+            latex = normalize_latex(ink.latex)
         except LatexError as error:
             faults.append(f"LaTeX: {error}")
     if ink.mathml is not None:
@@ -69,10 +69,10 @@ def _as_told_by(latex: list[str], mathml: list[str]) -> list[str]:
     told, tokens = _with_limits_joined(latex), _with_limits_joined(mathml)
     for alike in _INDISTINCT:
         spellings = [token for token in told if token in alike]
-        places = [place for place, token in enumerate(tokens) if token in alike]
-        if len(spellings) == len(places):
-            for place, spelling in zip(places, spellings, strict=True):
-                tokens[place] = spelling
+        positions = [position for position, token in enumerate(tokens) if token in alike]
+        if len(spellings) == len(positions):
+            for position, spelling in zip(positions, spellings, strict=True):
+                tokens[position] = spelling
     return [part for token in tokens for part in token.split()]
 
 

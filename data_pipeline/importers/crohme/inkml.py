@@ -1,4 +1,4 @@
-"""One InkML file: its strokes and its truths."""
+"""Reader of InkML: the strokes and the truths of one file."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -16,7 +16,7 @@ MAX_COORDINATE = 1e9
 
 
 class UnusableInk(ValueError):
-    """The file cannot become a sample; the message is the reason, as it stands in the list of rejected files."""
+    """A file that cannot become a sample; the message is the reason, as the list of rejected files states it."""
 
 
 @dataclass
@@ -26,7 +26,7 @@ class Ink:
     strokes: list[np.ndarray]
     """One float64 array (n, 2) of x, y per stroke, n >= 1, y pointing down, in the file's own units."""
     latex: str | None
-    """The truth as LaTeX, not normalised."""
+    """The truth as LaTeX, not normalized."""
     mathml: ElementTree.Element | None
     """The truth as the `math` element."""
     symbols: dict[str, list[int]] = field(default_factory=dict)

@@ -1,4 +1,4 @@
-"""LaTeX of a formula to normalised tokens: one spelling for every way of writing the same formula."""
+"""Normalization of LaTeX: the tokens of a formula with one spelling for every way of writing the same formula."""
 
 import re
 from collections.abc import Iterable
@@ -14,11 +14,11 @@ _LEXEME = re.compile(r"\\[A-Za-z]+|\\.|\S", re.DOTALL)
 
 
 class LatexError(ValueError):
-    """The LaTeX is broken or says something that cannot be normalised; the message says what."""
+    """LaTeX that is broken or says something that cannot be normalized; the message says what."""
 
 
-def normalise_latex(source: str) -> list[str]:
-    r"""The normalised tokens of a formula: joined by spaces they are LaTeX again, and normalising that changes nothing.
+def normalize_latex(source: str) -> list[str]:
+    r"""The normalized tokens of a formula: joined by spaces they are LaTeX again, and normalizing that changes nothing.
 
     Braces stand around every script and argument and nowhere else, a subscript stands before its superscript, each
     character is a token, layout commands (`\left`, `\mbox`, `\!`, ...) are gone, synonyms have one spelling, and

@@ -1,4 +1,4 @@
-"""The LaTeX commands of formulas: symbols, structures, synonyms, and layout that means nothing."""
+"""LaTeX commands of formulas: symbols, structures, synonyms, and layout that means nothing."""
 
 _LAYOUT = r"""
 $ ~ \! \, \: \; \> \/ \left \right \middle \nolimits \quad \qquad \displaystyle \textstyle \scriptstyle

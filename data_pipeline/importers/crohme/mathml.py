@@ -1,8 +1,8 @@
-"""MathML of a formula to the same tokens as its LaTeX."""
+"""Conversion of MathML to the tokens that the LaTeX of the same formula has."""
 
 from xml.etree.ElementTree import Element
 
-from data_pipeline.importers.crohme.latex import LatexError, normalise_latex
+from data_pipeline.importers.crohme.latex import LatexError, normalize_latex
 from data_pipeline.importers.crohme.latex_commands import COMMANDS
 
 MAX_DEPTH = 300
@@ -53,11 +53,11 @@ _SCRIPTS: dict[str, tuple[str, ...]] = {
 
 
 class MathMLError(ValueError):
-    """The MathML is broken or says something that has no tokens; the message says what."""
+    """MathML that is broken or says something that has no tokens; the message says what."""
 
 
 def mathml_tokens(math: Element, swap_roots: bool = False) -> list[str]:
-    """The normalised tokens of a `math` element, spelled as `normalise_latex` spells them.
+    """The normalized tokens of a `math` element, spelled as `normalize_latex` spells them.
 
     A comma or point that ends a subscript goes to the line: it is punctuation, low by nature. `swap_roots` reads each
     `mroot` with its index first, as some converters wrote it.
@@ -66,7 +66,7 @@ def mathml_tokens(math: Element, swap_roots: bool = False) -> list[str]:
         MathMLError: an unknown element or name, a wrong number of arguments.
     """
     try:
-        return normalise_latex(" ".join(_tokens(math, swap_roots, depth=0)))
+        return normalize_latex(" ".join(_tokens(math, swap_roots, depth=0)))
     except LatexError as error:
         raise MathMLError(str(error)) from error
 

@@ -1,4 +1,4 @@
-"""Pen strokes to an image: black on white, drawn large and averaged down."""
+"""Rendering of pen strokes: black on white, drawn large and averaged down."""
 
 import math
 from collections.abc import Sequence
@@ -12,13 +12,13 @@ MARGIN = 8
 """White pixels on each side of the ink."""
 
 PEN_RANGE = (1.4, 4.5)
-"""Least and greatest width of the pen in pixels."""
+"""The minimum and maximum width of the pen in pixels."""
 
 _OVERSAMPLING = 4
 _PEN_SHARE = 0.075  # of the median stroke's size
 _DOT_SIZE = 0.05  # of the ink's height: smaller strokes are dots and say nothing about the size of the writing
-_FLATTEST = 0.5  # least height of the ink, in median strokes
-_LEAST_SIZE = 1e-9  # in the file's units: what is smaller is one point
+_FLATTEST = 0.5  # the minimum height of the ink, in median strokes
+_MIN_SIZE = 1e-9  # in the file's units: what is smaller is one point
 _DOT_SHARE = 1.5  # diameter of a single-point stroke, in pens
 _SUBPIXEL_BITS = 4
 
@@ -26,7 +26,7 @@ _SUBPIXEL_BITS = 4
 def render_ink(
     strokes: Sequence[np.ndarray], max_height: int = 128, max_width: int = 1024, stroke_size: float | None = None
 ) -> np.ndarray:
-    """The ink as large as fits into the limits at its own aspect ratio, whatever its units.
+    """Draw ink as large as fits into the limits at its own aspect ratio, whatever its units.
 
     With `stroke_size` (pixels) it is drawn so that the median stroke is as large as that, if it fits: symbols are then of one
     size in all images, and a formula of several lines is higher than one of one line.
@@ -55,11 +55,11 @@ def render_ink(
     low, (width, height) = points.min(axis=0), np.ptp(points, axis=0)
     sizes = [float(np.ptp(stroke, axis=0).max()) for stroke in strokes]
     writing = [size for size in sizes if size > _DOT_SIZE * height]
-    median = max(float(np.median(writing)) if writing else max(width, height), _LEAST_SIZE)
+    median = max(float(np.median(writing)) if writing else max(width, height), _MIN_SIZE)
     box_height = max(height, _FLATTEST * median)
 
     room_width, room_height = max_width - 2 * MARGIN, max_height - 2 * MARGIN
-    scale = min(room_height / box_height, room_width / max(width, _LEAST_SIZE))
+    scale = min(room_height / box_height, room_width / max(width, _MIN_SIZE))
     if stroke_size is not None:
         scale = min(scale, stroke_size / median)
     image_width = min(math.ceil(width * scale - 1e-6), room_width) + 2 * MARGIN
@@ -76,7 +76,7 @@ def _draw(strokes: list[np.ndarray], height: int, width: int, pen: float) -> np.
     one = 1 << _SUBPIXEL_BITS
     thickness = round(pen * _OVERSAMPLING)
     for stroke in strokes:
-        # OpenCV counts from the centre of the first pixel.
+        # OpenCV counts from the center of the first pixel.
         positions = np.rint((stroke * _OVERSAMPLING - 0.5) * one).astype(np.int32)
         cells = positions >> _SUBPIXEL_BITS
         moved = np.ones(len(cells), bool)

@@ -1,4 +1,4 @@
-"""InkML files to the rows of a shard."""
+"""Rows of a shard from InkML files."""
 
 import zlib
 from dataclasses import dataclass
@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
+from data_pipeline.dataset.image_policy import ImagePolicy
 from data_pipeline.dataset.shards import Rejected, Row
 from data_pipeline.dataset.token_targets import TEXT
 from data_pipeline.importers.crohme.caption import caption
@@ -14,7 +15,7 @@ from data_pipeline.importers.crohme.render import render_ink
 from data_pipeline.importers.crohme.source import InkmlFile
 from data_pipeline.importers.crohme.variations import Bank, distorted, vary
 from data_pipeline.preparation.build import Chunk
-from data_pipeline.preparation.images import ImagePolicy, encode_png, fit
+from data_pipeline.preparation.images import encode_png, fit
 
 SIZE = 0.2  # how much larger or smaller, on a logarithmic scale, the strokes of a variation are drawn
 

@@ -1,4 +1,4 @@
-"""InkML files out of folders and tar archives, in one order, without unpacking anything to disk."""
+"""Sources of InkML files: folders and tar archives, read in a fixed order without unpacking anything to disk."""
 
 import lzma
 import os
@@ -24,7 +24,7 @@ _BROKEN_ARCHIVE = (tarfile.TarError, lzma.LZMAError, zlib.error, EOFError, OSErr
 
 @dataclass(frozen=True)
 class InkmlFile:
-    """One InkML file as it lies in the source."""
+    """One InkML file of the source."""
 
     id: str
     """The file's name without folder and suffix; unique in the source."""
@@ -104,7 +104,7 @@ def _read(path: Path, relative: str) -> InkmlFile:
 
 
 def _archive_files(archive: Path, skipped: Counter[str], prefix: str = "") -> Iterator[InkmlFile]:
-    """The InkML members of an archive. It is read once, from start to end: xz cannot be read at random."""
+    """The InkML members of an archive, which is read once, from start to end: xz cannot be read at random."""
     files: list[InkmlFile] = []
     total = 0
     try:

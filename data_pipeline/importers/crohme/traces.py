@@ -1,4 +1,4 @@
-"""Which numbers of an InkML trace are x and y: trace formats, contexts and the encodings of differences.
+"""Traces of InkML: which of their numbers are x and y, by trace formats, contexts and the encodings of differences.
 
 As the recommendation of the W3C has it (Ink Markup Language, 20 September 2011). Where a document says nothing, the channels
 are X and Y; y points down unless the orientation of its channel says otherwise.
@@ -27,7 +27,7 @@ class TraceError(ValueError):
 
 @dataclass(frozen=True)
 class TraceFormat:
-    """Where x and y stand among the values of a point, and by what they are multiplied to point right and down alike."""
+    """The indices of x and y among the values of a point, and the factors that make x point right and y down."""
 
     x: int = 0
     y: int = 1
@@ -36,7 +36,7 @@ class TraceFormat:
 
     @classmethod
     def of(cls, element: Element) -> TraceFormat:
-        """Of a `traceFormat` element.
+        """The format that a `traceFormat` element describes.
 
         Raises:
             TraceError: it has no channel X or Y in every point, or their units are not known to each other.
@@ -49,8 +49,8 @@ class TraceFormat:
         if missing:
             raise TraceError(f"the traceFormat has no channel {missing[0]} (it has {', '.join(names)})")
         x, y = names.index("X"), names.index("Y")
-        scales = [_sign(channels[place]) for place in (x, y)]
-        units = [channels[place].get("units", "") for place in (x, y)]
+        scales = [_sign(channels[position]) for position in (x, y)]
+        units = [channels[position].get("units", "") for position in (x, y)]
         if units[0] != units[1]:
             if not all(unit in _POINTS_PER_UNIT for unit in units):
                 raise TraceError(f"the channels X and Y have the units {units[0] or 'none'} and {units[1] or 'none'}")
@@ -81,7 +81,7 @@ class TraceFormat:
             if values:
                 if len(values) <= max(channels):
                     raise TraceError("a point without x or y")
-                points.append([channels[place].next(*values[place]) for place in (self.x, self.y)])
+                points.append([channels[position].next(*values[position]) for position in (self.x, self.y)])
         return points
 
 
@@ -120,14 +120,14 @@ class _Channel:
 
 def _values(row: str) -> list[tuple[str, str]]:
     """The values of a point as (prefix, text)."""
-    values, place = [], 0
+    values, position = [], 0
     row = row.strip()
-    while place < len(row):
-        match = _VALUE.match(row, place)
+    while position < len(row):
+        match = _VALUE.match(row, position)
         if match is None:
-            raise TraceError(f"{row[place:][:20]!r} is no number")
+            raise TraceError(f"{row[position:][:20]!r} is no number")
         values.append((match[1], match[2]))
-        place = match.end()
+        position = match.end()
     return values
 
 

@@ -1,4 +1,4 @@
-"""New formulas out of real ones: symbols are exchanged for others, by other hands, and parts are cut out.
+"""Variations of real formulas: symbols are exchanged for others, by other hands, and parts are cut out.
 
 What the strokes of each symbol are, the files of CROHME say. Le, Indurkhya and Nakagawa (2019), "Pattern generation strategies
 for improving recognition of handwritten mathematical expressions", cut and distort formulas so; exchanging symbols makes texts
@@ -14,7 +14,7 @@ import numpy as np
 
 from data_pipeline.importers.crohme.caption import caption
 from data_pipeline.importers.crohme.inkml import Ink, UnusableInk
-from data_pipeline.importers.crohme.latex import LatexError, normalise_latex
+from data_pipeline.importers.crohme.latex import LatexError, normalize_latex
 from data_pipeline.importers.crohme.mathml import XML_ID, MathMLError, leaf_tokens
 
 Strokes = list[np.ndarray]
@@ -42,13 +42,13 @@ ROTATION, SLANT, ASPECT = 4.0, 15.0, 0.15
 
 @dataclass
 class Bank:
-    """How symbols were written: token to the strokes of each time it was."""
+    """A bank of written symbols: token to the strokes of each time it was written."""
 
     written: dict[str, list[Strokes]]
 
     @classmethod
     def of(cls, inks: Iterable[Ink]) -> "Bank":
-        """All symbols of `inks` whose strokes are known."""
+        """Collect all symbols of `inks` whose strokes are known."""
         written: dict[str, list[Strokes]] = {}
         for ink in inks:
             for _, token, places in _symbols(ink.mathml, ink):
@@ -58,7 +58,7 @@ class Bank:
         return cls(written)
 
     def draw(self, token: str, rng: np.random.Generator) -> Strokes | None:
-        """The strokes of one of them; None if there is none."""
+        """The strokes of one writing of a symbol; None if there is none."""
         choices = self.written.get(token)
         return choices[int(rng.integers(len(choices)))] if choices else None
 
@@ -100,7 +100,7 @@ def vary(ink: Ink, text: str, bank: Bank, rng: np.random.Generator) -> tuple[Str
 
 
 def distorted(strokes: Strokes, rng: np.random.Generator) -> Strokes:
-    """All strokes rotated, slanted and stretched alike, as another hand might write them."""
+    """Rotate, slant and stretch all strokes alike, as another hand might write them."""
     angle, slant = np.radians(rng.uniform(-1, 1, 2) * (ROTATION, SLANT))
     aspect = np.exp(rng.uniform(-ASPECT, ASPECT))
     rotation = np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
@@ -109,7 +109,7 @@ def distorted(strokes: Strokes, rng: np.random.Generator) -> Strokes:
 
 
 def _caption(math: Element) -> str:
-    """What the MathML alone says, nothing if it cannot be read."""
+    """The caption by the MathML alone, empty if it cannot be read."""
     try:
         return caption(Ink([], None, math), "")
     except UnusableInk:
@@ -124,7 +124,7 @@ def _symbols(math: Element | None, ink: Ink) -> Iterator[tuple[Element, str, lis
         if not places or len(element) or any(drawn.count(place) > 1 for place in places):
             continue
         try:
-            tokens = normalise_latex(" ".join(leaf_tokens(element)))
+            tokens = normalize_latex(" ".join(leaf_tokens(element)))
         except (MathMLError, LatexError):
             continue
         if len(tokens) == 1:
@@ -132,7 +132,7 @@ def _symbols(math: Element | None, ink: Ink) -> Iterator[tuple[Element, str, lis
 
 
 def _may_be_cut(part: Element, ink: Ink) -> bool:
-    """Whether all of it is drawn by strokes that are known, and there is enough of it."""
+    """Whether a part may be cut out: all of its strokes are known, and there are enough."""
     leaves = [element for element in part.iter() if not len(element)]
     signs = [element for element in part.iter() if element.tag.rpartition("}")[2] in ("mfrac", "msqrt", "mroot")]
     known = all(element.get(XML_ID, "") in ink.symbols for element in [*leaves, *signs])
@@ -140,7 +140,7 @@ def _may_be_cut(part: Element, ink: Ink) -> bool:
 
 
 def _box(strokes: Strokes) -> tuple[np.ndarray, np.ndarray]:
-    """The centre and the extent of strokes, each (2,)."""
+    """The center and the extent of strokes, each (2,)."""
     points = np.concatenate(strokes)
     low, high = points.min(axis=0), points.max(axis=0)
     return (low + high) / 2, high - low
@@ -152,7 +152,7 @@ def _size(strokes: Strokes) -> float:
 
 def _in_place_of(old: Strokes, new: Strokes, rng: np.random.Generator) -> Strokes:
     """`new`, as large as `old`, where that is, a little stretched."""
-    centre, extent = _box(old)
+    center, extent = _box(old)
     middle, size = _box(new)
     scale = extent.max() / size.max() * rng.uniform(1 - STRETCH, 1 + STRETCH, 2)
-    return [(stroke - middle) * scale + centre for stroke in new]
+    return [(stroke - middle) * scale + center for stroke in new]

@@ -1,4 +1,4 @@
-"""Draws from a generator that are cheap for a few choices (`Generator.choice` costs more than a whole formula)."""
+"""Random draws that are cheap for a few choices (`Generator.choice` costs more than a whole formula)."""
 
 from __future__ import annotations
 

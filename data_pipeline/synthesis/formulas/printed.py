@@ -1,4 +1,4 @@
-"""Printed formulas: matplotlib's mathtext, rastered by FreeType, without figures."""
+"""Printed formulas: matplotlib's mathtext, rastered by FreeType, without a matplotlib Figure."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ FONTS = ("dejavusans", "dejavuserif", "cm", "stix", "stixsans")
 
 _DPI = 72.0
 _SETTINGS = ("mathtext.default", "mathtext.fallback", "text.antialiased", "text.hinting")
-"""What of the user's matplotlib settings could change a picture; matplotlib's own defaults stand in for them."""
+"""Settings of matplotlib that could change an image; the library's defaults replace the user's."""
 
 
 def mathtext(node: Node, shrink: bool = False) -> str:

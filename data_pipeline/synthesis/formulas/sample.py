@@ -1,4 +1,4 @@
-"""One synthetic formula with its picture, as a pure function of a seed and a number."""
+"""One synthetic formula with its image, as a pure function of a seed and a number."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ Source = Literal["printed", "handwritten"]
 
 @dataclass(frozen=True)
 class FormulaSample:
-    """A picture of a formula and what it says.
+    """An image of a formula and what it says.
 
     image: uint8 (H, W, 3) RGB.
     text: LaTeX tokens, one space apart.

@@ -1,7 +1,7 @@
 """The visible tokens of a formula, by kind, in declared order.
 
 Letters that a reader cannot tell from another symbol (l, o, O, capitals that only differ in size from their small
-letter) are left out: a caption must be readable from the picture alone.
+letter) are left out: a caption must be readable from the image alone.
 """
 
 DIGITS = tuple("0123456789")

@@ -15,6 +15,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from data_pipeline.dataset.image_policy import ImagePolicy
 from data_pipeline.dataset.integrity import check_of, difference
 from data_pipeline.dataset.manifest import Dataset, DatasetError, open_dataset
 from data_pipeline.dataset.row_groups import iter_row_groups
@@ -22,7 +23,7 @@ from data_pipeline.dataset.schema import shard_schema
 from data_pipeline.dataset.shards import read_split
 from data_pipeline.dataset.token_targets import TEXT_COLUMNS
 from data_pipeline.explore import describe
-from data_pipeline.preparation.images import ImagePolicy, encode_png
+from data_pipeline.preparation.images import encode_png
 from data_pipeline.storage.base import StorageError
 from data_pipeline.stream import CacheConfig, EvaluationStream, StreamConfig, StreamPosition, TrainStream
 from data_pipeline.stream import cache as caches

@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
+from data_pipeline.dataset.image_policy import ImagePolicy
 from data_pipeline.dataset.manifest import SCHEMA_VERSION, DatasetError, Extent, Manifest, RowGroup, Shard, Split, open_dataset
-from data_pipeline.preparation.images import ImagePolicy
 from data_pipeline.stream.row_groups import RowGroups
 from tests.support.numbers import number_manifest
 

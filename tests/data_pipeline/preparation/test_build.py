@@ -18,6 +18,7 @@ import pytest
 
 from cluster.errors import UserError, user_error_in
 from data_pipeline import explore, synthesize
+from data_pipeline.dataset.image_policy import ImagePolicy
 from data_pipeline.dataset.manifest import DatasetError, Manifest, open_dataset
 from data_pipeline.dataset.shards import ROWS_PER_GROUP, Rejected, Row, read_split
 from data_pipeline.dataset.token_targets import TokenTargets
@@ -25,7 +26,7 @@ from data_pipeline.dataset.tokenizer import Tokenizer
 from data_pipeline.explore import describe
 from data_pipeline.preparation.build import Chunk
 from data_pipeline.preparation.build import build_dataset as build
-from data_pipeline.preparation.images import ImagePolicy, decode
+from data_pipeline.preparation.images import decode
 from data_pipeline.preparation.target_survey import TextSurvey
 from data_pipeline.prepare import find_splits, prepare_crohme
 from data_pipeline.storage.base import StorageError, open_storage

@@ -12,13 +12,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
+from data_pipeline.dataset.image_policy import ImagePolicy
 from data_pipeline.dataset.manifest import Manifest, open_dataset
 from data_pipeline.dataset.shards import Rejected, Row
 from data_pipeline.importers.crohme.inkml import read_inkml
 from data_pipeline.importers.crohme.render import render_ink
 from data_pipeline.importers.crohme.source import iter_inkml
 from data_pipeline.preparation.build import Chunk, build_dataset
-from data_pipeline.preparation.images import BadImage, ImagePolicy, decode, encode_png, fit, prepare
+from data_pipeline.preparation.images import BadImage, decode, encode_png, fit, prepare
 from data_pipeline.preparation.ink import ink_size, is_light_on_dark, orient
 from data_pipeline.storage.base import open_storage
 from data_pipeline.synthesis.formulas.grammar import FormulaConfig

@@ -18,8 +18,9 @@ import pytest
 from fsspec.implementations.dirfs import DirFileSystem
 from fsspec.implementations.local import LocalFileSystem
 
+from data_pipeline.dataset.image_policy import ImagePolicy
 from data_pipeline.dataset.manifest import DatasetError, open_dataset
-from data_pipeline.preparation.images import ImagePolicy, encode_png
+from data_pipeline.preparation.images import encode_png
 from data_pipeline.storage.base import Storage, StorageError, open_storage, storage_errors
 from tests.support.datasets import sequence_manifest, text_row
 from tests.support.s3 import S3Server

@@ -10,8 +10,8 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from data_pipeline.dataset.image_policy import ImagePolicy
 from data_pipeline.dataset.manifest import Extent, Manifest, Shard, Split
-from data_pipeline.preparation.images import ImagePolicy
 from data_pipeline.stream.plan import BatchRule, GlobalBatch, Plan, RowGroups, StreamPosition, evaluation_plan, train_plan
 from tests.support.datasets import sequence_manifest
 

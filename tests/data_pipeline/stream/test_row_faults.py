@@ -10,11 +10,12 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
+from data_pipeline.dataset.image_policy import ImagePolicy
 from data_pipeline.dataset.manifest import Dataset
 from data_pipeline.dataset.shards import Rejected, Row
 from data_pipeline.dataset.token_targets import MAX_TOKENS
 from data_pipeline.preparation.build import Chunk, build_dataset
-from data_pipeline.preparation.images import ImagePolicy, encode_png
+from data_pipeline.preparation.images import encode_png
 from data_pipeline.preparation.target_survey import TextSurvey
 from data_pipeline.storage.base import open_storage
 from data_pipeline.stream import Batch, StreamConfig, StreamPosition

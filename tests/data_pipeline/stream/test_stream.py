@@ -19,10 +19,11 @@ import ray
 from ray import cloudpickle
 
 from cluster.errors import UserError, user_error_in
+from data_pipeline.dataset.image_policy import ImagePolicy
 from data_pipeline.dataset.manifest import Dataset, DatasetError, open_dataset
 from data_pipeline.dataset.shards import read_split
 from data_pipeline.dataset.tokenizer import Tokenizer
-from data_pipeline.preparation.images import ImagePolicy, encode_png
+from data_pipeline.preparation.images import encode_png
 from data_pipeline.storage.base import StorageError
 from data_pipeline.stream import EvaluationStream, StreamConfig, StreamPosition
 from data_pipeline.stream.batch import Batch, pad_images
@@ -245,9 +246,9 @@ def test_images_are_padded_to_one_size() -> None:
     batch, sizes = pad_images([np.full((4, 40), 1, np.uint8), np.full((4, 3, 1), 2, np.uint8)], policy)
     assert batch.shape == (2, 1, 4, 64) and sizes.tolist() == [[4, 40], [4, 3]]
     assert (batch[0, 0, :, :40] == 1).all() and (batch[0, 0, :, 40:] == 9).all() and (batch[1, 0, :, 3:] == 9).all()
-    coloured = np.arange(4 * 5 * 3, dtype=np.uint8).reshape(4, 5, 3)
-    batch, _ = pad_images([coloured], ImagePolicy(4, 64, "rgb"))
-    assert batch.shape == (1, 3, 4, 32) and np.array_equal(batch[0, :, :, :5].transpose(1, 2, 0), coloured)
+    colored = np.arange(4 * 5 * 3, dtype=np.uint8).reshape(4, 5, 3)
+    batch, _ = pad_images([colored], ImagePolicy(4, 64, "rgb"))
+    assert batch.shape == (1, 3, 4, 32) and np.array_equal(batch[0, :, :, :5].transpose(1, 2, 0), colored)
 
 
 @pytest.mark.parametrize("world_size", [1, 2, 3])

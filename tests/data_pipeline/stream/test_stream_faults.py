@@ -151,7 +151,7 @@ def test_later_epochs_come_from_the_cache(local: Dataset, tmp_path: Path, place:
     assert contents(batches) == contents(read(local, CONFIG, epochs=3))
     spent = costs(batches)
     assert (spent.reads, spent.cached) == (5, 10)
-    assert spent.figures(1)["data/cache_hit_share"] == pytest.approx(2 / 3)
+    assert spent.metrics(1)["data/cache_hit_share"] == pytest.approx(2 / 3)
 
 
 def test_a_cache_survives_its_dataset(local: Dataset, tmp_path: Path) -> None:

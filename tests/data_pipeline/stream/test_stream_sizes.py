@@ -9,10 +9,11 @@ import numpy as np
 import pytest
 
 from cluster.errors import UserError
+from data_pipeline.dataset.image_policy import ImagePolicy
 from data_pipeline.dataset.manifest import Dataset, Split, open_dataset
 from data_pipeline.dataset.shards import write_shard
 from data_pipeline.dataset.token_targets import TEXT_COLUMNS
-from data_pipeline.preparation.images import ImagePolicy, encode_png
+from data_pipeline.preparation.images import encode_png
 from data_pipeline.storage.base import open_storage
 from data_pipeline.stream import StreamConfig, StreamPosition, StreamStats
 from tests.support.datasets import sequence_manifest, text_row, write_sequence_dataset

@@ -12,8 +12,8 @@ import torch
 from trainers.prediction.decoding_options import decoding_of
 
 from cluster.errors import UserError
+from data_pipeline.dataset.image_policy import ImagePolicy
 from data_pipeline.dataset.tokenizer import Tokenizer
-from data_pipeline.preparation.images import ImagePolicy
 from data_pipeline.storage.base import open_storage
 from data_pipeline.stream.plan import StreamPosition
 from models import Decoding

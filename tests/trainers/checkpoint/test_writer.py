@@ -12,8 +12,8 @@ import pytest
 import torch
 
 from cluster.errors import UserError
+from data_pipeline.dataset.image_policy import ImagePolicy
 from data_pipeline.dataset.tokenizer import Tokenizer
-from data_pipeline.preparation.images import ImagePolicy
 from data_pipeline.storage.base import Storage, open_storage
 from data_pipeline.stream.plan import StreamPosition
 from trainers.checkpoint.format import (

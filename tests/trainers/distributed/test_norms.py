@@ -12,8 +12,8 @@ import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
+from data_pipeline.dataset.image_policy import ImagePolicy
 from data_pipeline.dataset.token_targets import TokenTargets
-from data_pipeline.preparation.images import ImagePolicy
 from data_pipeline.stream.batch import Batch
 from data_pipeline.stream.collator import Collator
 from data_pipeline.stream.plan import GlobalBatch, StreamPosition

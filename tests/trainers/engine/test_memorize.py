@@ -6,7 +6,7 @@ from dataclasses import replace
 import pytest
 
 from benchmarks.memorize import memorize
-from data_pipeline.preparation.images import ImagePolicy
+from data_pipeline.dataset.image_policy import ImagePolicy
 from models import ModelConfig
 from models.presets import load_named
 from trainers.optim import OptimConfig, ScheduleConfig

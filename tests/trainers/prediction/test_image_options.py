@@ -12,7 +12,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from cluster.errors import UserError
-from data_pipeline.preparation.images import ImagePolicy, encode_png
+from data_pipeline.dataset.image_policy import ImagePolicy
+from data_pipeline.preparation.images import encode_png
 from data_pipeline.synthesis.formulas.grammar import FormulaConfig
 from data_pipeline.synthesis.formulas.sample import make_sample
 from tests.support.checkpoints import DATA, write_checkpoint

@@ -10,7 +10,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from cluster.errors import UserError
-from data_pipeline.preparation.images import ImagePolicy
+from data_pipeline.dataset.image_policy import ImagePolicy
 from data_pipeline.storage.base import Storage, open_storage
 from tests.support.checkpoints import write_checkpoint
 from trainers.checkpoint.load import open_checkpoint

@@ -1,4 +1,4 @@
-"""Images of a validation batch show what was read, and nothing that is padding."""
+"""Sample images of a validation batch show what was read, and nothing that is padding."""
 
 from __future__ import annotations
 
@@ -12,9 +12,10 @@ import torch
 from data_pipeline.stream.batch import Batch
 from models import Recognizer
 from tests.support.batches import TOKENIZER, text_batch
-from tests.support.overrides import KINDS, SMALL
+from tests.support.runs import KINDS, SMALL
+from tests.support.stroke_count import Counter, StrokeCountTask
 from trainers.config.load import load_config
-from trainers.report import sample_images as drawing
+from trainers.report import sample_images as module
 from trainers.report.sample_images import ATTENTION, SAMPLES, sample_images
 from trainers.tasks.device_batch import to_device
 from trainers.tasks.presentation import AttentionExample, Example
@@ -37,16 +38,16 @@ def network(*overrides: str) -> Recognizer:
 
 @pytest.fixture
 def drawn(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
-    """What is asked to be drawn."""
+    """What the grids are asked to draw."""
     seen: dict[str, Any] = {}
     for name in ("draw_sample_grid", "draw_attention_strip"):
-        draw = getattr(drawing, name)
+        draw = getattr(module, name)
 
-        def spy(content: Any, *args: Any, draw: Any = draw, name: str = name, **options: Any) -> Any:
+        def spy(content: Any, draw: Any = draw, name: str = name, **options: Any) -> Any:
             seen[name] = content
-            return draw(content, *args, **options)
+            return draw(content, **options)
 
-        monkeypatch.setattr(drawing, name, spy)
+        monkeypatch.setattr(module, name, spy)
     return seen
 
 
@@ -65,7 +66,7 @@ def padded_batch() -> Batch:
 
 
 @pytest.mark.parametrize("kind", ["small", "rnn", "ctc", "both_directions", "vit"])
-def test_the_images_show_what_validation_reads(kind: str, drawn: dict[str, Any]) -> None:
+def test_the_grids_show_what_validation_reads(kind: str, drawn: dict[str, Any]) -> None:
     batch, model = padded_batch(), network(*KINDS[kind])
     tensors = to_device(batch, CPU)
     before = torch.get_rng_state()
@@ -76,7 +77,7 @@ def test_the_images_show_what_validation_reads(kind: str, drawn: dict[str, Any])
     examples: list[Example] = drawn["draw_sample_grid"]
     assert [(e.id, e.truth, e.image.shape) for e in examples] == [("1", "b c", (64, 64)), ("2", "d", (48, 40))]
     assert np.array_equal(examples[1].image, batch.images[2, 0, :48, :40])
-    read = [TASK.text_of(row) for row in TASK.predict(model, tensors.images[1:3], tensors.sizes[1:3])]
+    read = [row["prediction"] for row in TASK.predict(model, tensors.images[1:3], tensors.sizes[1:3])]
     assert [e.prediction for e in examples] == read
     attention: AttentionExample = drawn["draw_attention_strip"]
     assert list(attention.tokens) == read[0].split() and len(attention.maps) == len(attention.tokens)
@@ -86,7 +87,7 @@ def test_the_images_show_what_validation_reads(kind: str, drawn: dict[str, Any])
 def test_the_longest_text_that_was_read_right_has_its_attention_shown(drawn: dict[str, Any]) -> None:
     batch, model = padded_batch(), network(*KINDS["rnn"])
     tensors = to_device(batch, CPU)
-    read = [TASK.text_of(row) for row in TASK.predict(model, tensors.images[1:3], tensors.sizes[1:3])]
+    read = [row["prediction"] for row in TASK.predict(model, tensors.images[1:3], tensors.sizes[1:3])]
     assert read[1], "the network says something of the narrow image"
     sample_images(model, TASK, replace(batch, columns={"text": ["a", "not this", read[1]]}), tensors, 8)
     attention: AttentionExample = drawn["draw_attention_strip"]
@@ -109,3 +110,9 @@ def test_color_stays_color_and_no_more_than_asked_are_shown(drawn: dict[str, Any
 def test_a_batch_without_samples_gives_no_images() -> None:
     batch = text_batch(["a"], [0.0])
     assert sample_images(network(), TASK, batch, to_device(batch, CPU), 8) == {}
+
+
+def test_a_task_without_attention_shows_its_samples_alone(drawn: dict[str, Any]) -> None:
+    batch = replace(text_batch(["a", "b"]), columns={"count": [3, 1]})
+    images = sample_images(Counter().eval(), StrokeCountTask("strokes"), batch, to_device(batch, CPU), 8)
+    assert set(images) == {SAMPLES} and [e.truth for e in drawn["draw_sample_grid"]] == ["3", "1"]

@@ -15,7 +15,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from data_pipeline.preparation.images import ImagePolicy
+from data_pipeline.dataset.image_policy import ImagePolicy
 from data_pipeline.storage.base import open_storage
 from data_pipeline.synthesis.formulas.grammar import FormulaConfig
 from data_pipeline.synthesize import synthesize_formulas

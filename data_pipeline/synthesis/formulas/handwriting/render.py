@@ -1,4 +1,4 @@
-"""Handwritten formulas as pictures: strokes drawn with a pen on a writer's paper."""
+"""Rendering of handwritten formulas: strokes drawn with a pen on a writer's paper."""
 
 from __future__ import annotations
 

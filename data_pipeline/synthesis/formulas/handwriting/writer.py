@@ -11,12 +11,12 @@ import numpy as np
 
 from data_pipeline.synthesis.formulas.draw import chance, pick
 from data_pipeline.synthesis.formulas.handwriting.glyphs import Glyph, Points, glyph_variants
-from data_pipeline.synthesis.formulas.paper import Colour
+from data_pipeline.synthesis.formulas.paper import Color
 from data_pipeline.synthesis.formulas.symbols import DELIMITERS
 
 PaperKind = Literal["plain", "lined", "squared"]
 
-_INKS: tuple[Colour, ...] = (
+_INKS: tuple[Color, ...] = (
     (20, 20, 24),
     (30, 32, 40),
     (55, 55, 60),
@@ -40,7 +40,7 @@ class WriterStyle:
     spacing, operator_gap: room between symbols, and what operators get on top of it.
     script_scale: size of scripts.
     limits_beside: whether the limits of sums stand at the side.
-    pen: width of the pen. ink, paper: colours.
+    pen: width of the pen. ink, paper: colors.
     em_pixels: size of the writing in pixels.
     paper_kind, pitch, ruling: printed lines, the distance between them, and how much darker they are (0 to 1).
     """
@@ -60,8 +60,8 @@ class WriterStyle:
     limits_beside: bool
     pen: float
     em_pixels: float
-    ink: Colour
-    paper: Colour
+    ink: Color
+    paper: Color
     paper_kind: PaperKind
     pitch: float
     ruling: float
@@ -99,7 +99,7 @@ class WriterStyle:
 
 @lru_cache(maxsize=1024)
 def writer_style(seed: int, number: int) -> WriterStyle:
-    """The style of a writer, kept so that its letters need not be formed anew for each formula."""
+    """The style of a writer, cached so that its letters need not be formed again for each formula."""
     return WriterStyle.from_seed(seed, number)
 
 

@@ -4,11 +4,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from data_pipeline.importers.crohme.latex import MAX_DEPTH, LatexError, normalise_latex
+from data_pipeline.importers.crohme.latex import MAX_DEPTH, LatexError, normalize_latex
 
 
 @pytest.mark.parametrize(
-    ("source", "normalised"),
+    ("source", "normalized"),
     [
         (r"$x$", "x"),
         (r"\frac ab", r"\frac { a } { b }"),
@@ -41,8 +41,8 @@ from data_pipeline.importers.crohme.latex import MAX_DEPTH, LatexError, normalis
         ("", ""),
     ],
 )
-def test_one_spelling_for_each_formula(source: str, normalised: str) -> None:
-    assert " ".join(normalise_latex(source)) == normalised
+def test_one_spelling_for_each_formula(source: str, normalized: str) -> None:
+    assert " ".join(normalize_latex(source)) == normalized
 
 
 @pytest.mark.parametrize(
@@ -66,7 +66,7 @@ def test_one_spelling_for_each_formula(source: str, normalised: str) -> None:
 )
 def test_broken_latex_is_refused_with_the_fault(source: str, fault: str) -> None:
     with pytest.raises(LatexError, match=fault.replace("\\", "\\\\")):
-        normalise_latex(source)
+        normalize_latex(source)
 
 
 _PIECES = r"""{ } { } [ ] _ ^ _ ^ ' a b 1 2 + < | \{ \} \frac \sqrt \int \limits \sum \left \right \mbox \! \lt \gtx
@@ -89,16 +89,16 @@ _BALANCED = st.recursive(
 @given(_ANY | _BALANCED)
 def test_normalised_latex_is_a_fixed_point_with_braces_and_scripts_in_order(source: str) -> None:
     try:
-        tokens = normalise_latex(source)
+        tokens = normalize_latex(source)
     except LatexError:
         return
-    assert normalise_latex(" ".join(tokens)) == tokens
+    assert normalize_latex(" ".join(tokens)) == tokens
     depth = 0
     for token in tokens:
         depth += (token == "{") - (token == "}")
         assert depth >= 0
     assert depth == 0
-    # Collapse braces from the inside out: what then stands after a script is its neighbour on the same symbol.
+    # Collapse braces from the inside out: what then stands after a script is its neighbor on the same symbol.
     rest, flatter = "", " ".join(tokens).replace(r"\{", "(").replace(r"\}", ")")
     while rest != flatter:
         assert not re.search(r"\^ @ (_ @ )?\^ @|_ @ (\^ @ )?_ @", flatter), "two scripts of a kind on one symbol"
@@ -141,14 +141,14 @@ def _formulas(draw: st.DrawFn, depth: int = 3) -> tuple[str, str]:
 @given(_formulas())
 def test_careless_spelling_does_not_show(formula: tuple[str, str]) -> None:
     careless, normal = formula
-    assert " ".join(normalise_latex(careless)) == normal
-    assert " ".join(normalise_latex(normal)) == normal
+    assert " ".join(normalize_latex(careless)) == normal
+    assert " ".join(normalize_latex(normal)) == normal
 
 
 @settings(deadline=None)
 @given(st.text(max_size=40))
 def test_any_text_is_read_or_refused(text: str) -> None:
     try:
-        assert all(token.isascii() and " " not in token for token in normalise_latex(text))
+        assert all(token.isascii() and " " not in token for token in normalize_latex(text))
     except LatexError as error:
         assert str(error)

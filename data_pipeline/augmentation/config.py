@@ -1,0 +1,5 @@
+"""How strongly images are augmented in training."""
+
+from typing import Literal
+
+Augmentation = Literal["none", "light", "strong"]
