@@ -42,20 +42,28 @@ settings.load_profile("inkray")
 # Where tests start and join sessions of their own; elsewhere they are known by their fixtures.
 _WITH_SESSIONS = str(Path(__file__).parent / "cluster")
 # Files whose own fixtures take long to make: in two processes they would be made twice.
-_TOGETHER = {"test_launch_local"}
+_TOGETHER = {"test_launch_local", "test_resume"}
 
 
-@pytest.hookimpl(tryfirst=True)  # before pytest-xdist reads the groups
+@pytest.hookimpl(tryfirst=True)  # before markers are selected and pytest-xdist reads the groups
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """All that join the session or need S3 are one group: with `-n 2 --dist loadgroup` one process has them, one the rest.
+    """Set the markers that follow from fixtures, and what follows from markers: S3 is a service, and services are slow.
 
+    All tests that join the session or need S3 are one group: with `-n 2 --dist loadgroup` one process has them, one the rest.
     So are all that need two ranks, which are started once then.
-
     One group each: pytest-xdist makes another group of a test with two, which may get a process without the session.
     """
     for item in items:
         fixtures = getattr(item, "fixturenames", ())
-        if "ray_cluster" in fixtures or "s3_server" in fixtures or str(item.path).startswith(_WITH_SESSIONS):
+        if "ray_cluster" in fixtures:
+            item.add_marker(pytest.mark.ray)
+        if "s3_server" in fixtures:
+            item.add_marker(pytest.mark.s3)
+        if item.get_closest_marker("s3") is not None:
+            item.add_marker(pytest.mark.services)
+        if item.get_closest_marker("services") is not None:
+            item.add_marker(pytest.mark.slow)
+        if {"ray_cluster", "s3_server"} & set(fixtures) or str(item.path).startswith(_WITH_SESSIONS):
             item.add_marker(pytest.mark.xdist_group("sessions"))
         elif "two_ranks" in fixtures:
             item.add_marker(pytest.mark.xdist_group("two_ranks"))

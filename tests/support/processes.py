@@ -16,7 +16,8 @@ import torch
 
 from data_pipeline.storage.base import Storage, open_storage
 from tests.support.places import ROOT
-from trainers.checkpoint.format import STATE, WEIGHTS, read_whole, whole_checkpoints
+from trainers.checkpoint.format import STATE, WEIGHTS, read_checked
+from trainers.checkpoint.select import complete_checkpoints
 
 # A session of its own gets SIGKILL for all that it has started.
 _TIMEOUT_S = 300
@@ -85,11 +86,11 @@ def running(*words: str, environment: dict[str, str] | None = None) -> Iterator[
 
 
 def last_state(run: Storage) -> dict[str, Any]:
-    """Everything that the newest checkpoint of `run` holds to go on from: weights, and the trainer's state."""
+    """Everything that the newest checkpoint of `run` holds to resume from: weights, and the trainer's state."""
     from safetensors.torch import load
 
-    checkpoint = run.child(list(whole_checkpoints(run))[-1])
-    state, weights = read_whole(checkpoint, STATE, WEIGHTS)
+    checkpoint = run.child(list(complete_checkpoints(run))[-1])
+    state, weights = read_checked(checkpoint, STATE, WEIGHTS)
     return {"weights": load(weights), **torch.load(io.BytesIO(state), weights_only=True)}
 
 

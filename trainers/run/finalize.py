@@ -37,7 +37,7 @@ REPORT, EVALUATION = "report", "evaluation.json"  # of the run's folder
 def finalize(spec: RunSpec, run: Storage, result: RunResult, predict_split: PredictSplit) -> str:
     """Evaluate the best checkpoint of `run` on the test split, and write its report; returns what there is to print."""
     data = spec.config.data
-    checkpoint = open_checkpoint(run.uri)
+    checkpoint = open_checkpoint(run.uri).with_options_of(spec.config)  # a resume may have changed them
     split = data.test_split or data.val_split or data.train_split
     evaluation = evaluate_checkpoint(checkpoint, spec.dataset, split, predict_split, BATCH_SIZE)
     metrics = split_metrics(split, evaluation.metrics)

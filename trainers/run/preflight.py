@@ -64,9 +64,9 @@ def criterion_for(spec: RunSpec, metric: str, mode: Mode) -> Criterion:
     Raises:
         UserError: the metric is none of those that the validation reports, the mode contradicts it, or nothing is validated.
     """
+    metric = f"val/{spec.task.main_metric}" if metric == AUTO else metric
     if not spec.config.data.val_split:
         raise UserError(f"data.val_split is empty: nothing is validated, so there is no {metric} to compare by.")
-    metric = f"val/{spec.task.main_metric}" if metric == AUTO else metric
     _require_reported("", metric, mode, reported_metrics(spec.task.directions, "val", spec.groups), spec.config)
     return Criterion.of(metric, mode, spec.task.directions)
 
