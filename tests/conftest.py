@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import os
 import shutil
-import subprocess
-import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -47,13 +45,19 @@ _TOGETHER = {"test_solo", "test_distributed"}
 
 @pytest.hookimpl(tryfirst=True)  # before pytest-xdist reads the groups
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """All that join the session or need S3 are one group: with `-n 2 --dist loadgroup` one process has them, one the rest.
+    """Mark what needs a Ray session (`ray`) or the S3 server (`s3`), and put all of it into one group.
 
-    One group each: pytest-xdist makes another group of a test with two, which may get a process without the session.
+    With `-n 2 --dist loadgroup` one process then has these tests, one the rest. A test has one group: pytest-xdist makes
+    another group of a test with two, which may get a process without the session.
     """
     for item in items:
         fixtures = getattr(item, "fixturenames", ())
-        if "ray_cluster" in fixtures or "s3_server" in fixtures or str(item.path).startswith(_WITH_SESSIONS):
+        needs_ray = "ray_cluster" in fixtures or str(item.path).startswith(_WITH_SESSIONS)
+        if needs_ray:
+            item.add_marker(pytest.mark.ray)
+        if "s3_server" in fixtures:
+            item.add_marker(pytest.mark.s3)
+        if needs_ray or "s3_server" in fixtures:
             item.add_marker(pytest.mark.xdist_group("sessions"))
         elif item.path.stem in _TOGETHER:
             item.add_marker(pytest.mark.xdist_group(item.path.stem))
@@ -93,14 +97,14 @@ def formulas(ray_cluster: None, formulas_dataset: str) -> str:
 
 @pytest.fixture(scope="session")
 def formulas_dataset(tmp_path_factory: pytest.TempPathFactory) -> str:
-    """The same for tests that need no Ray themselves: they run beside those that do. Takes 10 to 20 s to make, once."""
+    """The same for tests that need no Ray themselves: they run beside those that do. Takes some seconds to make, once."""
     from data_pipeline.dataset.manifest import MANIFEST
+    from tests.support.datasets import synthesize_here
 
     beside = "PYTEST_XDIST_WORKER" in os.environ  # then the folder above is that of all processes of these tests
     folder = tmp_path_factory.getbasetemp().parent if beside else tmp_path_factory.getbasetemp()
     out = folder / "formulas"
-    counts = ["--count", "300", "--val-count", "40", "--test-count", "40"]
     with FileLock(f"{out}.lock"):
         if not (out / MANIFEST).exists():
-            subprocess.run([sys.executable, "-m", "data_pipeline.synthesize", "formulas", str(out), *counts], check=True)
+            synthesize_here(out, {"train": 300, "val": 40, "test": 40})
     return str(out)
