@@ -1,4 +1,4 @@
-"""Several ways to do one thing, timed in turns, so that a neighbour on the machine slows all of them alike."""
+"""Several ways to do one thing, timed in turns, so that a neighbor on the machine slows all of them alike."""
 
 from __future__ import annotations
 

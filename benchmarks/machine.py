@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import platform
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
 
 
 def machine() -> str:
@@ -16,4 +16,8 @@ def machine() -> str:
     except OSError:
         pass  # not Linux
     load = os.getloadavg()[0]
-    return f"{os.cpu_count()} cores, {model}, load {load:.1f}; torch {version('torch')}, ray {version('ray')}"
+    try:
+        ray = f"ray {version('ray')}"
+    except PackageNotFoundError:  # benchmarks of plain torch need none
+        ray = "no ray"
+    return f"{os.cpu_count()} cores, {model}, load {load:.1f}; torch {version('torch')}, {ray}"

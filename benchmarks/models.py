@@ -1,6 +1,6 @@
-"""`python -m benchmarks.models [NAME ...]`: what the recognizers gain over the plain way to compute the same thing.
+"""Benchmarks `python -m benchmarks.models [NAME ...]`: the recognizers against straightforward implementations.
 
-Each figure is a median over rounds in which both ways take turns; weights are random, images are noise.
+Each time is a median over interleaved rounds; weights are random, images are noise.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from models.summary.measure import random_images, random_targets, suppress_eos, 
 
 @dataclass(frozen=True)
 class Result:
-    """Medians in seconds by way, and what is to be read from them."""
+    """Median seconds by implementation, and their interpretation."""
 
     title: str
     seconds: dict[str, float]
@@ -34,20 +34,20 @@ class Result:
 
 
 def recognizer(name: str) -> Recognizer:
-    """A named configuration with random weights whose texts do not end by themselves."""
+    """Recognizer of a named configuration with random weights that never emits EOS."""
     torch.manual_seed(0)
     named = load_named(name)
     return suppress_eos(build_model(named.config, named.reference.output_spec()).eval())
 
 
 def images_for(model: Recognizer, name: str, batch: int) -> Tensor:
-    """Noise of the size that the configuration was made for."""
+    """Noise images of the reference size of a configuration."""
     return random_images(model, load_named(name), batch)
 
 
 @torch.inference_mode()
 def rerun(model: Recognizer, memory: Memory, steps: int) -> Tensor:
-    """Greedy decoding by running the decoder on the whole prefix for each token."""
+    """Greedy decoding that runs the decoder on the whole prefix for each token."""
     prefix = torch.full((memory.tokens.shape[0], 1), model.output_spec.bos_id)
     for _ in range(steps):
         prefix = torch.cat([prefix, model.decoder(prefix, memory)[:, -1:].argmax(-1)], 1)
@@ -67,12 +67,12 @@ def stepwise(model: Recognizer, memory: Memory, steps: int) -> Tensor:
 
 
 def cached_decoding(rounds: int) -> Result:
-    """231 greedy steps of the SATRN baseline, batch 4, 1,024 positions."""
+    """Cached against uncached decoding: 231 greedy steps of the SATRN baseline, batch 4, 1,024 positions."""
     model = recognizer("satrn_baseline")
     with torch.inference_mode():
         memory = model.encode(images_for(model, "satrn_baseline", 4))
     if not torch.equal(rerun(model, memory, 8), stepwise(model, memory, 8)):
-        raise RuntimeError("the two ways decode different texts")
+        raise RuntimeError("the two implementations decode different texts")
     ways: dict[str, Callable[[], object]] = {
         "cached": lambda: stepwise(model, memory, 231),
         "prefix re-run": lambda: rerun(model, memory, 231),
@@ -83,7 +83,7 @@ def cached_decoding(rounds: int) -> Result:
 
 
 def beam(rounds: int, name: str = "satrn_small") -> Result:
-    """Beam 5 against greedy at batch 16, images to texts and the decoding alone."""
+    """Beam search of 5 beams against greedy decoding at batch 16, with and without the encoder."""
     model = recognizer(name)
     images = images_for(model, name, 16)
     greedy, wide = Decoding(max_length=60), Decoding(method="beam", beam_size=5, max_length=60)
@@ -101,26 +101,26 @@ def beam(rounds: int, name: str = "satrn_small") -> Result:
 
 @torch.inference_mode()
 def encode(model: Recognizer, images: Tensor) -> Memory:
-    """The memory of images."""
+    """Encodes images without gradients."""
     return model.encode(images)
 
 
 class EndsAt(nn.Module):
-    """A head whose texts end at one step: EOS wins in the call of that number."""
+    """Output head that emits EOS at a given step."""
 
     def __init__(self, head: nn.Module, eos_id: int, step: int) -> None:
         super().__init__()
         self.head, self.eos_id, self.step, self.calls = head, eos_id, step, 0
 
     def forward(self, x: Tensor) -> Tensor:
-        """Logits, EOS the likeliest in the last step."""
+        """Computes logits, with EOS the most probable token in that step."""
         self.calls += 1
         logits: Tensor = self.head(x)
         return logits.index_fill(-1, torch.tensor(self.eos_id), 1e4) if self.calls == self.step else logits
 
 
 def early_stop(rounds: int) -> Result:
-    """Texts of 20 tokens cost 20 steps, not the 231 that the limit allows."""
+    """Early stop: texts of 20 tokens against texts at the limit of 231."""
     model = recognizer("satrn_baseline")
     images = images_for(model, "satrn_baseline", 4)
     inner, spec = model.decoder.head, model.output_spec
@@ -142,7 +142,7 @@ def early_stop(rounds: int) -> Result:
 
 
 def aster_projection(rounds: int) -> Result:
-    """ASTER's attention projects the 903 positions of its map once for all steps."""
+    """Attention of ASTER: the 903 positions of the map projected once, against in each step."""
     model = recognizer("aster")
     with torch.inference_mode():
         memory = model.encode(images_for(model, "aster", 4))
@@ -171,7 +171,7 @@ def aster_projection(rounds: int) -> Result:
 
 
 def instance_norm(rounds: int) -> Result:
-    """The norm of the handwritten-line recognizers, forward and backward, against torch's."""
+    """Instance norm of the handwritten-line recognizers, forward and backward, against torch's."""
     shapes = [(8, 32, 64, 512), (8, 64, 32, 256), (8, 128, 16, 128), (8, 128, 8, 128), (8, 256, 4, 128), (8, 256, 2, 128)]
     maps = [torch.randn(shape, requires_grad=True) for shape in shapes]
 
@@ -189,13 +189,13 @@ def instance_norm(rounds: int) -> Result:
 
 
 def satrn_final(rounds: int) -> Result:
-    """Training step and reading of the largest SATRN, against the same computed as its source wrote it down."""
+    """Training step and greedy decoding of the largest SATRN, against its source's implementation."""
     model = recognizer("satrn_final")
     plain = SatrnAsWritten(model)
     images, ids = images_for(model, "satrn_final", 4), random_targets(model, 4, 60)
     decoding = Decoding(max_length=60)
     if not torch.equal(plain.greedy(images, 60), model.generate(images, decoding).token_ids):
-        raise RuntimeError("the two ways decode different texts")
+        raise RuntimeError("the two implementations decode different texts")
     with torch.inference_mode():
         memory = model.encode(images)
 
@@ -235,8 +235,8 @@ def satrn_final(rounds: int) -> Result:
         "greedy as written": plain_read,
         "greedy": lambda: read(None),
         "greedy, bf16": lambda: read(torch.bfloat16),
-        "its 60 decoder steps as written": plain_steps,
-        "its 60 decoder steps": steps,
+        "60 decoder steps as written": plain_steps,
+        "60 decoder steps": steps,
     }
     seconds = medians(ways, rounds)
 
@@ -246,7 +246,7 @@ def satrn_final(rounds: int) -> Result:
     reading = (
         f"step {ratio('step', 'step')} times as fast ({ratio('step', 'step, bf16')} in bf16), "
         f"greedy {ratio('greedy', 'greedy')} times ({ratio('greedy', 'greedy, bf16')}), "
-        f"its decoder steps {ratio('its 60 decoder steps', 'its 60 decoder steps')} times"
+        f"decoder steps {ratio('60 decoder steps', '60 decoder steps')} times"
     )
     return Result("SATRN final, batch 4, 128x512, 60 tokens", seconds, reading)
 
@@ -263,18 +263,18 @@ BENCHMARKS: dict[str, Callable[[int], Result]] = {
 
 
 def main() -> int:
-    """The command line."""
+    """Runs the command."""
     parser = argparse.ArgumentParser(
         prog="python -m benchmarks.models", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("names", nargs="*", metavar="NAME", help=f"of {', '.join(BENCHMARKS)}; without one all of them")
     parser.add_argument("--rounds", type=int, default=5, help="default %(default)s")
     parser.add_argument("--threads", type=int, default=min(2, os.cpu_count() or 1), help="default %(default)s")
-    parser.add_argument("--json", type=Path, help="write the figures to this file, too")
+    parser.add_argument("--json", type=Path, help="write the results to this file as well")
     args = parser.parse_args()
     unknown = sorted(set(args.names) - set(BENCHMARKS))
     if unknown:
-        parser.error(f"there is no {unknown[0]!r}; choose from {', '.join(BENCHMARKS)}")
+        parser.error(f"unknown benchmark {unknown[0]!r}; choose from {', '.join(BENCHMARKS)}")
     torch.set_num_threads(args.threads)
     print(f"{machine()}; {args.threads} threads, medians of interleaved rounds", flush=True)
     records = []

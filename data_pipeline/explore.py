@@ -21,6 +21,7 @@ from cluster.redaction import printable
 from data_pipeline.dataset.manifest import REJECTED, Dataset, open_dataset
 from data_pipeline.dataset.shards import read_split
 from data_pipeline.dataset.token_targets import TEXT
+from data_pipeline.exploration.grid import captioned_grid
 from data_pipeline.preparation.images import BadImage, decode, encode_png
 from data_pipeline.storage.base import storage_errors
 
@@ -124,8 +125,6 @@ def main() -> int:
         _require_file(args.sheet)
     print(describe(dataset))
     if args.sheet:
-        from data_pipeline.exploration.grid import captioned_grid
-
         policy, columns = dataset.manifest.image, list(dataset.manifest.columns)
         rows = read_split(dataset, args.split, ["id", "image", *columns, "width"]).to_pylist()
         images, captions = [], []

@@ -64,7 +64,7 @@ def keys(kind: Any, prefix: str = "") -> set[str]:
 KEYS = keys(TrainConfig)
 SECTIONS = {key.partition(".")[0] for key in KEYS if "." in key}
 # `section.key`, alone or before `=value`.
-KEY = re.compile(rf"(?<![\w./])((?:{'|'.join(sorted(SECTIONS))})(?:\.[a-z_]+)+)(?=[=`, \n])")
+KEY = re.compile(rf"(?<![\w./])((?:{'|'.join(sorted(SECTIONS))})(?:\.(?!py\b|md\b)[a-z_]+)+)(?=[=`, \n])")
 
 
 @EACH

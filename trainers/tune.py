@@ -1,7 +1,7 @@
 """`python -m trainers.tune STUDY`: the arms of a study in parallel, each the same training run as `trainers.train`.
 
 Ends in a table of all arms: those that failed stand in it with their reasons, and the command then ends with status 2. The same
-command started again resumes the study: a finished arm is not trained again, an interrupted one resumes, a failed one is tried again.
+command started again resumes the study: finished arms are not trained again, interrupted ones resume, failed ones are retried.
 """
 
 from __future__ import annotations

@@ -49,7 +49,7 @@ class _Standardize(torch.autograd.Function):
     """Autograd function that saves only its output.
 
     With s = std + eps, y = (x - mean) / s and G = sum(g * y), the gradient of x is (g - mean(g)) / s - y * G / ((n - 1) * std).
-    PyTorch's backward of batch normalisation computes w * i * (g - mean(g) - z * i^2 * sum(g * z) / N) of an input z of mean
+    PyTorch's backward of batch normalization computes w * i * (g - mean(g) - z * i^2 * sum(g * z) / N) of an input z of mean
     0, a weight w and an inverse deviation i in one pass: z = y, i^2 = N * s / ((n - 1) * std) and w = 1 / (s * i) give the
     gradient above. It treats the maps of a batch as the channels of one image.
     """

@@ -79,7 +79,7 @@ def drop_unused(net: nn.Module, features: Tensor, recompute: Callable[[], object
     """Removes from `net` the modules that did not contribute to `features`, computed with gradients just before.
 
     A classifier's norm or the stages after a tapped one would never have a gradient. Where the network fails without them
-    (`recompute` computes the features recompute), they are kept and frozen.
+    (`recompute` computes the features again), they are kept and frozen.
     """
     used = _leaves(features)
     dropped = _drop(net, used)

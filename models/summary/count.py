@@ -50,13 +50,27 @@ def count(named: NamedConfig, tokens: int) -> Counts:
     """Builds the recognizer of a configuration for its reference, runs one image through it, both on the meta device.
 
     Raises:
-        ModelConfigError: the configuration cannot be built, or cannot take its reference.
+        ModelConfigError: the configuration cannot be built, or cannot process its reference sizes.
     """
-    reference = named.reference
+    return count_model(build_on_meta(named), named, tokens)
+
+
+def build_on_meta(named: NamedConfig) -> Recognizer:
+    """Builds the recognizer of a configuration without memory for its weights. Raises ModelConfigError if it is invalid."""
     logging.getLogger("timm").setLevel(logging.ERROR)  # hides timm's warnings about image sizes
     with torch.device("meta"):
         # The counter hooks into the graph of parameters with gradients, under no_grad as well.
-        model = build_model(named.config, reference.output_spec()).eval().requires_grad_(False)
+        return build_model(named.config, named.reference.output_spec()).eval().requires_grad_(False)
+
+
+def count_model(model: Recognizer, named: NamedConfig, tokens: int) -> Counts:
+    """Counts a recognizer that `build_on_meta` built; adds hooks to it.
+
+    Raises:
+        ModelConfigError: the configuration cannot process its reference sizes.
+    """
+    reference = named.reference
+    with torch.device("meta"):
         images = torch.zeros(1, named.config.in_channels, reference.height, reference.width, dtype=torch.uint8)
         tgt_in = torch.zeros(1, tokens, dtype=torch.long)
     shapes: dict[str, tuple[int, ...]] = {}

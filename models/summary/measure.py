@@ -39,7 +39,7 @@ def measure(named: NamedConfig, tokens: int, train_batch: int = 4, batches: tupl
     """Builds the recognizer and measures it, which takes seconds to minutes.
 
     Raises:
-        ModelConfigError: the configuration cannot be built, or cannot take its reference.
+        ModelConfigError: the configuration cannot be built, or cannot process its reference sizes.
     """
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     torch.manual_seed(0)

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from models import OutputSpec, Recognizer, build_model
-from tests.support.runs import KINDS, SMALL
+from tests.support.overrides import KINDS, SMALL
 from trainers.config.load import load_config
 
 SPEC = OutputSpec(num_classes=10, bos_id=0, eos_id=1, pad_id=2, max_length=12)

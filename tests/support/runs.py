@@ -6,50 +6,21 @@ import io
 from collections.abc import Callable
 from pathlib import Path
 
+import torch
+
 from data_pipeline.storage.base import Storage
+from tests.support.overrides import KINDS, SMALL
 from trainers.config.load import load_config
 from trainers.config.train import TrainConfig
-from trainers.run.launch_ray import run_training
+from trainers.distributed.context import WorkerContext
+from trainers.run.directory import new_run
+from trainers.run.launch_local import launch_local
+from trainers.run.launch_ray import launch_ray
 from trainers.run.log import RunResult
-from trainers.run.preflight import new_run
+from trainers.run.preflight import preflight
 from trainers.tracking import Console
 
-# A network of some ten thousand weights: the tests are about what is around it.
-SMALL = [
-    "model.backbone.small_cnn.width=4",
-    "model.encoder.embed_dim=16",
-    "model.encoder.mlp_dim=32",
-    "model.decoder.embed_dim=16",
-    "model.decoder.mlp_dim=32",
-    "model.decoder.depth=1",
-    "tracking.log_interval=1",
-    "tracking.wandb=false",
-    "report.examples=6",
-    "stream.window_row_groups=2",
-    "global_batch_size=20",
-    "optim.lr=3e-3",
-]
-
-_DENSENET = [f"model.backbone.densenet.{size}" for size in ("stem_channels=8", "depth=1", "growth=4", "bottleneck=8")]
-_WIDTHS = [f"model.{part}.{size}" for part in ("encoder", "decoder") for size in ("embed_dim=16", "mlp_dim=32", "num_heads=2")]
-_RNN = [f"model.decoder.rnn.{size}" for size in ("hidden_dim=16", "attention_dim=16")]
-# One of each kind of recognizer, shrunk: overrides that follow SMALL, of which `model=` leaves the model's part behind.
-KINDS = {
-    "small": [],
-    "joint": ["model.ctc.head=linear"],
-    "repulsion": ["model.repulsion=heads"],
-    "both_directions": ["model.decoder.direction=both"],
-    "rnn": ["model.decoder.name=rnn", *_RNN],
-    "ctc": ["model=ctc", "model.encoder.embed_dim=16", "model.encoder.bilstm.hidden_dim=16"],
-    "comer": ["model=comer", "model.decoder.depth=2", "model.decoder.refinement_channels=4", *_DENSENET, *_WIDTHS],
-    "aster": ["model=aster", "model.decoder.embed_dim=16", *_RNN],
-    "satrn_rezero": ["model=satrn_rezero", "model.encoder.depth=1", *_DENSENET, *_WIDTHS],
-    "vit": ["model=vit", "model.backbone.resnetv2.depths=[1,1]", "model.encoder.position_columns=64", *_WIDTHS],
-    "gates": ["model=seq2seq_light_gates_3", "model.encoder.embed_dim=16", "model.decoder.embed_dim=16", *_RNN],
-    "satrn_final": [
-        "model=satrn_final", "model.backbone.timm.name=test_resnet", "model.backbone.timm.neck_channels=8", *_WIDTHS
-    ],
-}  # fmt: skip
+__all__ = ["KINDS", "SMALL", "losses", "small_config", "train", "train_here"]
 
 
 def small_config(dataset: str, runs_dir: str | Path, *overrides: str) -> TrainConfig:
@@ -61,9 +32,18 @@ def train(
     config: TrainConfig, run: Storage | None = None, on_row: Callable[[dict[str, float]], None] | None = None
 ) -> tuple[Storage, RunResult, str]:
     """Train in the connected session; returns the run's folder, the result and what was printed."""
+    spec, printed = preflight(config, run), io.StringIO()
     folder = run or new_run(config)
-    printed = io.StringIO()
-    result = run_training(config, folder, Console(printed), on_row)
+    result = launch_ray(spec, folder, Console(printed), on_row)
+    return folder, result, printed.getvalue()
+
+
+def train_here(config: TrainConfig, run: Storage | None = None) -> tuple[Storage, RunResult, str]:
+    """The same in this process, on its CPU, without Ray."""
+    spec, printed = preflight(config, run), io.StringIO()
+    folder = run or new_run(config)
+    result = launch_local(spec, folder, WorkerContext(0, 1, torch.device("cpu")), Console(printed))
+    assert result is not None
     return folder, result, printed.getvalue()
 
 

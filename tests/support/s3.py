@@ -164,7 +164,7 @@ def _free_port_pair() -> int:
         with socket.socket() as first, socket.socket() as second:
             first.bind(("127.0.0.1", 0))
             port = int(first.getsockname()[1])
-            # A failed bind means that the neighbour is taken; the kernel offers another one next time.
+            # A failed bind means that the neighbor is taken; the kernel offers another one next time.
             with contextlib.suppress(OSError, OverflowError):
                 second.bind(("127.0.0.1", port + 1))
                 return port

@@ -74,7 +74,7 @@ class DataInfo:
 
 @dataclass(frozen=True)
 class Snapshot:
-    """All that a checkpoint holds, at one moment: what training changes is copied, so it may be written while training continues.
+    """All that a checkpoint holds, at one moment: what training changes is copied, so training may continue meanwhile.
 
     `weights` are those to predict with; `state` is what training resumes from, besides the position (its own weights too, where
     `weights` are averages).

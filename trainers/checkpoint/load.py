@@ -69,7 +69,11 @@ class Checkpoint:
         section = self.task.options
         for override in overrides:
             if not section or not override.startswith(f"{section}."):
-                allowed = f"only {section}.* can be changed here, as in {section}.method=beam" if section else "no key can be"
+                allowed = (
+                    f"only {section}.* can be changed here, as in {section}.method=beam"
+                    if section
+                    else "no key can be changed here"
+                )
                 raise UserError(f"'{override}': {allowed}.")
         if not overrides:
             return self

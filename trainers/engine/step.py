@@ -23,7 +23,7 @@ from trainers.distributed.norms import norms_for
 from trainers.distributed.precision import resolve_precision
 from trainers.engine.loss_guard import LossGuard
 from trainers.engine.reporter import ControlRequests
-from trainers.optim import Freezing, OptimConfig, Schedule, build_optimizer
+from trainers.optim import Freezing, OptimConfig, Schedule, build_optimizer, load_optimizer
 from trainers.optim.weight_averaging import build_averaging
 from trainers.tasks import Task
 from trainers.tasks.base import Progress
@@ -192,7 +192,7 @@ class TrainStep:
         self.steps = state["steps"]
         if "weights" in state:
             self.network.load_state_dict(state["weights"])
-        self.optimizer.load_state_dict(state["optimizer"])
+        load_optimizer(self.optimizer, state["optimizer"])
         if state["scaler"]:  # none, if it was saved on a device of another precision
             self.scaler.load_state_dict(state["scaler"])
         self.averaging.load_state_dict(state["averaging"])

@@ -4,7 +4,7 @@ from trainers.config.optim import OptimConfig, ScheduleConfig
 from trainers.optim.freezing import Freezing
 from trainers.optim.groups import describe_groups
 from trainers.optim.lr_scaling import scaled_lr
-from trainers.optim.optimizer import build_optimizer
+from trainers.optim.optimizer import build_optimizer, load_optimizer
 from trainers.optim.schedule import Schedule
 
 __all__ = [
@@ -14,5 +14,6 @@ __all__ = [
     "ScheduleConfig",
     "build_optimizer",
     "describe_groups",
+    "load_optimizer",
     "scaled_lr",
 ]

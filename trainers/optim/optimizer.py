@@ -14,6 +14,7 @@ from trainers.optim.groups import parameter_groups
 # On GPUs. On CPUs a run that resumed with fused kernels did not equal the one in one go to the bit (torch 2.10). SGD's kernel
 # stumbles over parameters that have no momentum yet because they were frozen.
 FUSED = (torch.optim.Adam, torch.optim.AdamW)
+KERNELS = ("fused", "foreach")  # settings that say how a step is computed, not which
 
 
 def build_optimizer(network: nn.Module, config: OptimConfig, lr: float) -> torch.optim.Optimizer:
@@ -47,8 +48,23 @@ def build_optimizer(network: nn.Module, config: OptimConfig, lr: float) -> torch
 
 def kernel(kind: type[torch.optim.Optimizer], device: torch.device, options: dict[str, Any]) -> dict[str, bool]:
     """How the step is computed: in one kernel on GPUs where torch has it, else over lists of tensors, or as `options` say."""
-    if options.keys() & {"fused", "foreach"}:
+    if options.keys() & set(KERNELS):
         return {}
     if device.type == "cuda" and kind in FUSED:
         return {"fused": True}
     return {"foreach": True} if "foreach" in arguments(kind) else {}
+
+
+def load_optimizer(optimizer: torch.optim.Optimizer, state: dict[str, Any]) -> None:
+    """Load a `state_dict`, maybe of another device; steps are computed by the kernels of this one.
+
+    Checkpoints hold contiguous tensors, whatever the memory format of the network (`channels_last`), and fused kernels refuse
+    moments whose strides differ from those of their parameter: each tensor of the state gets the strides of its parameter.
+    """
+    own = [{key: group[key] for key in KERNELS if key in group} for group in optimizer.param_groups]
+    groups = [{**saved, **kernels} for saved, kernels in zip(state["param_groups"], own, strict=True)]
+    optimizer.load_state_dict({**state, "param_groups": groups})
+    for parameter, kept in optimizer.state.items():
+        for name, value in kept.items():
+            if isinstance(value, torch.Tensor) and value.shape == parameter.shape and value.stride() != parameter.stride():
+                kept[name] = torch.empty_like(parameter, dtype=value.dtype, device=value.device).copy_(value)

@@ -25,11 +25,12 @@ def draw_attention_strip(example: AttentionExample, max_tokens: int = 80) -> Pix
         raise ValueError(f"attention maps of shape {maps.shape} do not fit {len(example.tokens)} tokens: wanted (T, h, w)")
     style = _style(*example.image.shape[:2])
     columns = (STRIP_WIDTH - GAP) // (style.card_width + GAP)
+    image = _reduced(example.image, style.card_width - 2 * GAP, style.image_height)
     cards = [
-        Card(overlaid(example.image, attention), shorten([Word(f"{index + 1}", MUTED), _title(token)], style.text_width))
+        Card(overlaid(image, attention), shorten([Word(f"{index + 1}", MUTED), _title(token)], style.text_width))
         for index, (token, attention) in enumerate(zip(example.tokens[:max_tokens], maps, strict=False))
     ]
-    nothing = Card(example.image, shorten([Word("no tokens", MUTED)], style.text_width))
+    nothing = Card(image, shorten([Word("no tokens", MUTED)], style.text_width))
     return draw_grid(cards or [nothing], columns, style)
 
 
@@ -43,6 +44,16 @@ def _style(rows: int, columns: int) -> GridStyle:
     width = int(np.clip(IMAGE_HEIGHT * aspect, MIN_CARD_WIDTH - 2 * GAP, MAX_CARD_WIDTH - 2 * GAP))
     height = int(np.clip(width / aspect, 8, MAX_IMAGE_HEIGHT))
     return GridStyle(card_width=width + 2 * GAP, image_height=height, font_size=13, max_enlargement=float("inf"))
+
+
+def _reduced(image: Pixels, width: int, height: int) -> Pixels:
+    """An image that is larger than it will be drawn in the size in which it will be: it is overlaid once per token."""
+    rows, columns = image.shape[:2]
+    scale = min(width / max(columns, 1), height / max(rows, 1))
+    if scale >= 1:
+        return image
+    size = (max(1, round(columns * scale)), max(1, round(rows * scale)))
+    return np.asarray(cv2.resize(image, size, interpolation=cv2.INTER_AREA), np.uint8)
 
 
 def overlaid(image: Pixels, attention: NDArray[np.float64]) -> Pixels:

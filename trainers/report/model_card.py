@@ -3,6 +3,7 @@
 import math
 import shlex
 
+from cluster.redaction import redact
 from trainers.report.formatting import flattened, heading, main_metric, metric_text, metrics_rows, number
 from trainers.report.license import license_notice
 from trainers.report.record import RunReport
@@ -13,7 +14,7 @@ MAX_ERRORS = 5
 
 def model_card(report: RunReport) -> str:
     """The Markdown of the card; text from the run cannot break out of it."""
-    path = shlex.quote(report.checkpoint) if report.checkpoint else "CHECKPOINT"
+    path = shlex.quote(redact(report.checkpoint)) if report.checkpoint else "CHECKPOINT"
     return render_markdown(
         "model_card.md",
         report=report,

@@ -5,6 +5,7 @@ from collections.abc import Mapping, Set
 from dataclasses import dataclass, field
 from typing import Any
 
+from cluster.redaction import redact
 from trainers.report.formatting import flattened, heading, metric_columns, metric_text, metrics_rows, number
 from trainers.report.license import license_notice
 from trainers.report.record import RunReport
@@ -37,7 +38,7 @@ def page(report: RunReport, images: PageImages) -> str:
         sections=[_section(section, images.sections.get(index)) for index, section in enumerate(report.sections)],
         dataset=list(flattened(report.dataset)),
         notice=license_notice(report.dataset),
-        command=f"python -m trainers.predict {shlex.quote(report.checkpoint)} IMAGES OUT" if report.checkpoint else "",
+        command=f"python -m trainers.predict {shlex.quote(redact(report.checkpoint))} IMAGES OUT" if report.checkpoint else "",
         environment=list(flattened(report.environment)),
         config_yaml=report.config_yaml.strip(),
     )

@@ -117,7 +117,7 @@ def environment(result: RunResult) -> dict[str, Any]:
 def _examples(
     spec: RunSpec, checkpoint: Checkpoint, evaluation: EvaluationResult, split: str
 ) -> tuple[list[Example], AttentionExample | None]:
-    """Rows of the split spread evenly over it, and the attention over the longest of them that was read right."""
+    """Rows of the split spread evenly over it, and the attention over the longest of them that is correct."""
     count, rows, task = spec.config.report.examples, evaluation.rows, checkpoint.task
     step = max(1, len(rows) // max(count, 1))
     # An odd stride: sources that alternate would else show one half only.

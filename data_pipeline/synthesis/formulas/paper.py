@@ -9,7 +9,7 @@ Coverage = NDArray[np.float32]
 """(H, W), 0 bare paper to 1 full ink."""
 Image = NDArray[np.uint8]
 """(H, W, 3) RGB."""
-Colour = tuple[float, float, float]
+Color = tuple[float, float, float]
 
 
 def rulings(height: int, width: int, pitch: float, offset: float, columns: bool) -> Coverage:
@@ -30,7 +30,7 @@ def shadow(height: int, width: int, angle: float, strength: float) -> Coverage:
     return np.asarray(1 - np.float32(strength) * depth, np.float32)
 
 
-def ink_on_paper(coverage: Coverage, ink: Colour, paper: Image | Colour, light: Coverage, noise: Coverage) -> Image:
+def ink_on_paper(coverage: Coverage, ink: Color, paper: Image | Color, light: Coverage, noise: Coverage) -> Image:
     """Lay ink of one color on paper, light it, and add the camera's noise (gray levels, (H, W)) to all channels."""
     ground = np.asarray(paper, np.float32)
     mixed = ground + coverage[:, :, None] * (np.asarray(ink, np.float32) - ground)

@@ -63,9 +63,9 @@ def test_ink_stays_ink_where_it_was(
     same = np.mean([np.array_equal(result, written) for result in results])
     assert untouched[0] <= same <= untouched[1]
     x = [np.argwhere(result < result.mean() - 40)[:, 1].mean() for result in results]
-    centre = np.argwhere(written < 100)[:, 1].mean()
-    assert abs(np.mean(x) - centre) < 6 and max(abs(np.array(x) - centre)) < 60
-    assert max(abs(np.array(x) - centre)) > 2
+    center = np.argwhere(written < 100)[:, 1].mean()
+    assert abs(np.mean(x) - center) < 6 and max(abs(np.array(x) - center)) < 60
+    assert max(abs(np.array(x) - center)) > 2
 
 
 def test_noise_has_the_deviation_that_was_drawn() -> None:

@@ -1,38 +1,44 @@
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from trainers.report.text_layout import ELLIPSIS, lay_out, line_count
 
-from trainers.report.token_diff import Token
+from data_pipeline.exploration.text_layout import ELLIPSIS, INK, MUTED, Word, line_length, shorten, wrap
 
-tokens_strategy = st.lists(st.builds(Token, st.text("ab\\{}_^$", min_size=1, max_size=30), st.booleans()), max_size=20)
-
-
-@given(tokens=tokens_strategy, width=st.integers(2, 40), max_lines=st.integers(1, 6))
-def test_pieces_stay_in_their_box_and_do_not_overlap(tokens: list[Token], width: int, max_lines: int) -> None:
-    pieces = lay_out(tokens, width, max_lines)
-    taken: set[tuple[int, int]] = set()
-    for piece in pieces:
-        cells = {(piece.line, piece.column + offset) for offset in range(len(piece.text))}
-        assert not cells & taken
-        taken |= cells
-    assert all(line < max_lines and column < width for line, column in taken)
-    assert line_count(pieces) <= max_lines
+texts = st.text("ab\\{}_^$\t", min_size=1, max_size=30)
+words_strategy = st.lists(st.builds(Word, texts, st.sampled_from([INK, MUTED]), st.booleans()), max_size=20)
 
 
-@given(tokens=tokens_strategy, width=st.integers(2, 40))
-def test_with_room_enough_all_is_shown_with_its_marks(tokens: list[Token], width: int) -> None:
-    pieces = lay_out(tokens, width, max_lines=1000)
-    for wrong in (True, False):
-        shown = "".join(piece.text for piece in pieces if piece.wrong is wrong)
-        assert shown == "".join(token.text for token in tokens if token.wrong is wrong)
+@given(words=words_strategy, width=st.integers(2, 40), max_lines=st.integers(1, 6))
+def test_lines_stay_in_their_box(words: list[Word], width: int, max_lines: int) -> None:
+    lines = wrap(words, width, max_lines)
+    assert len(lines) <= max_lines and all(0 < line_length(line) <= width for line in lines)
+    assert all(word.text and word.text.isprintable() for line in lines for word in line)
+
+
+@given(words=words_strategy, width=st.integers(2, 40))
+def test_with_room_enough_all_is_shown_in_its_color(words: list[Word], width: int) -> None:
+    lines = wrap(words, width, max_lines=1000)
+    for color in (INK, MUTED):
+        shown = "".join(word.text for line in lines for word in line if word.color == color)
+        assert shown == "".join(word.text.replace("\t", " ") for word in words if word.color == color)
+
+
+@given(words=words_strategy, width=st.integers(1, 40))
+def test_a_line_is_shortened_only_where_it_must_be(words: list[Word], width: int) -> None:
+    line = shorten(words, width)
+    assert line_length(line) <= width
+    if line_length(words) > width:
+        assert line[-1].text.endswith(ELLIPSIS)
+    else:
+        assert [word.text for word in line] == [word.text.replace("\t", " ") for word in words]
 
 
 def test_what_is_cut_ends_in_an_ellipsis() -> None:
-    pieces = lay_out([Token("aaaa", False), Token("bbbb", True), Token("cccc", False)], width=5, max_lines=2)
-    assert [piece.text for piece in pieces] == ["aaaa", "bbbb", ELLIPSIS]
+    lines = wrap([Word("aaaa"), Word("bbbb", MUTED), Word("cccc")], width=5, max_lines=2)
+    assert [[word.text for word in line] for line in lines] == [["aaaa"], ["bbbb" + ELLIPSIS]]
+    assert [word.text for word in shorten([Word("aa"), Word("bb")], 4)] == ["aa" + ELLIPSIS]
 
 
 def test_no_room_is_an_error() -> None:
     with pytest.raises(ValueError, match="no room"):
-        lay_out([], width=1, max_lines=1)
+        wrap([], width=1, max_lines=1)

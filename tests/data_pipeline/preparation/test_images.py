@@ -35,8 +35,8 @@ def png_that_claims(width: int, height: int) -> bytes:
 
 def test_png_comes_back_exactly() -> None:
     assert np.array_equal(decode(encode_png(PIXELS), "gray"), PIXELS)
-    coloured = np.stack([PIXELS, PIXELS // 2, 255 - PIXELS], axis=2)
-    assert np.array_equal(decode(encode_png(coloured), "rgb"), coloured), "channels in another order"
+    colored = np.stack([PIXELS, PIXELS // 2, 255 - PIXELS], axis=2)
+    assert np.array_equal(decode(encode_png(colored), "rgb"), colored), "channels in another order"
 
 
 @pytest.mark.parametrize("suffix", [".png", ".jpg", ".bmp", ".tif", ".webp"])
@@ -83,12 +83,12 @@ SIZES = st.integers(1, 400)
 
 
 @given(SIZES, SIZES, st.integers(16, 128), st.integers(16, 300), st.sampled_from(["gray", "rgb"]))
-def test_a_fitted_image_obeys_the_policy(height: int, width: int, most_high: int, most_wide: int, colour: str) -> None:
-    policy = ImagePolicy(most_high, most_wide, "gray" if colour == "gray" else "rgb")
+def test_a_fitted_image_obeys_the_policy(height: int, width: int, most_high: int, most_wide: int, color: str) -> None:
+    policy = ImagePolicy(most_high, most_wide, "gray" if color == "gray" else "rgb")
     fitted = fit(np.full((height, width), 200, np.uint8), policy)
     assert fitted.dtype == np.uint8
     assert fitted.shape[0] == most_high and fitted.shape[1] <= most_wide
-    assert fitted.shape[2:] == (() if colour == "gray" else (3,))
+    assert fitted.shape[2:] == (() if color == "gray" else (3,))
     assert fitted.shape[1] <= width, "enlarged"
     scale = min(most_high / height, most_wide / width, 1)
     assert abs(fitted.shape[1] - width * scale) <= 1, "its aspect is lost"

@@ -246,9 +246,9 @@ def test_images_are_padded_to_one_size() -> None:
     batch, sizes = pad_images([np.full((4, 40), 1, np.uint8), np.full((4, 3, 1), 2, np.uint8)], policy)
     assert batch.shape == (2, 1, 4, 64) and sizes.tolist() == [[4, 40], [4, 3]]
     assert (batch[0, 0, :, :40] == 1).all() and (batch[0, 0, :, 40:] == 9).all() and (batch[1, 0, :, 3:] == 9).all()
-    coloured = np.arange(4 * 5 * 3, dtype=np.uint8).reshape(4, 5, 3)
-    batch, _ = pad_images([coloured], ImagePolicy(4, 64, "rgb"))
-    assert batch.shape == (1, 3, 4, 32) and np.array_equal(batch[0, :, :, :5].transpose(1, 2, 0), coloured)
+    colored = np.arange(4 * 5 * 3, dtype=np.uint8).reshape(4, 5, 3)
+    batch, _ = pad_images([colored], ImagePolicy(4, 64, "rgb"))
+    assert batch.shape == (1, 3, 4, 32) and np.array_equal(batch[0, :, :, :5].transpose(1, 2, 0), colored)
 
 
 @pytest.mark.parametrize("world_size", [1, 2, 3])

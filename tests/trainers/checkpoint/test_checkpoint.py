@@ -17,7 +17,7 @@ from data_pipeline.dataset.tokenizer import Tokenizer
 from data_pipeline.storage.base import open_storage
 from data_pipeline.stream.plan import StreamPosition
 from models import Decoding
-from tests.support.runs import KINDS, SMALL
+from tests.support.overrides import KINDS, SMALL
 from trainers.checkpoint.format import (
     PREFIX,
     WEIGHTS,

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from cluster.errors import UserError
 from data_pipeline.dataset.tokenizer import Tokenizer
 from models import Recognizer
-from tests.support.runs import KINDS, SMALL
+from tests.support.overrides import KINDS, SMALL
 from tests.trainers.checkpoint.test_checkpoint import DATA, write
 from trainers.checkpoint.format import build_recognizer
 from trainers.checkpoint.vocabulary_transfer import carry_rows, shared_ids, vocabulary_axes

@@ -9,7 +9,7 @@ import yaml
 
 from cluster.errors import UserError
 from cluster.values import is_key
-from trainers.checkpoint.format import read_config
+from trainers.checkpoint.load import read_config
 from trainers.config.load import ConfigError, config_from_dict, load_config, to_yaml
 from trainers.config.renamed import RENAMED
 from trainers.config.train import TrainConfig
@@ -87,9 +87,8 @@ def test_an_old_key_is_named_with_what_lies_below_it_in_files_and_studies(tmp_pa
 
 
 def test_what_an_older_run_stored_is_read(tmp_path: Path) -> None:
-    (tmp_path / "config.yaml").write_text(OLD)
     (tmp_path / "new.yaml").write_text(NEW)
-    found = read_config(tmp_path / "config.yaml")
+    found = read_config(OLD.encode())
     assert found == load_config(tmp_path / "new.yaml")
     assert config_from_dict(yaml.safe_load(to_yaml(found)), "yaml") == found, "what is stored from now on has the new names"
     values = yaml.safe_load(OLD)

@@ -11,8 +11,8 @@ import pytest
 import torch.distributed as dist
 
 from tests.support.broken_images import copy_with_broken_images
+from tests.support.overrides import SMALL
 from tests.support.processes import running
-from tests.support.runs import SMALL
 from trainers.distributed.rank_events import RankEvents
 
 BAD = [3, 7, 20, 77, 100, 150, 200, 299]

@@ -22,7 +22,7 @@ from data_pipeline.dataset.tokenizer import Tokenizer
 from data_pipeline.stream.batch import Batch
 from data_pipeline.stream.plan import StreamPosition
 from models import Decoding, ModelConfig, build_model
-from tests.support.runs import KINDS, SMALL
+from tests.support.overrides import KINDS, SMALL
 from trainers.config.compute import Precision
 from trainers.config.load import load_config
 from trainers.engine.reporter import Wishes

@@ -1,4 +1,5 @@
 import math
+import os
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -6,7 +7,11 @@ import cv2
 import numpy as np
 import pytest
 
-from trainers.report import AttentionExample, Example, RunReport, model_card, write_report
+from trainers.report.model_card import model_card
+from trainers.report.record import RunReport
+from trainers.report.write import write_report
+from trainers.tasks.metrics.sequence import DETAILS, HEADLINES
+from trainers.tasks.presentation import AttentionExample, Example, MetricColumn, Section, Table
 
 HOSTILE = "<script>alert(1)</script> & \"quoted\" 'x' | ` $a_1$ \\frac"
 
@@ -50,20 +55,31 @@ def report(text: str = "plain") -> RunReport:
         title=text,
         config_yaml=f"name: {text}\n",
         history=[{"step": 1, "train/loss": 2.0, "val/exact_match": 0.5}],
-        metrics={"test": {"exact_match": 0.5, "wer": 0.25, "count": 1000}, f"test/{text}": {"exact_match": 0.25}},
+        headlines=HEADLINES,
+        details=DETAILS,
+        metrics={"test": {"exact_match": 0.5, "wer": 0.25, "count": 1000}, f"test, {text}": {"exact_match": 0.25}},
+        sources={text: {"exact_match": 0.5}, "other": {"exact_match": 0.75}},
         examples=[Example(text, image(), "a b", f"a {text}", text), Example("two", image(), "a", "a")],
         attention=AttentionExample(image(), [text, "b"], np.ones((2, 3, 4))),
-        dataset={"name": text, "licence": f"research only {text}", "splits": {"test": 1000}},
+        sections=[
+            Section(text, {text: text}, text),
+            Section("Table", Table([text, "images"], [[text, 12345], ["b", 0.25]])),
+            Section("Text", f"{text}\n  indented"),
+            Section("Image", image()),
+            Section("Another", AttentionExample(image(), [text], np.ones((1, 3, 4)))),
+            Section("Empty image", np.zeros((0, 0), np.uint8)),
+        ],
+        dataset={"name": text, "license": f"research only {text}", "splits": {"test": 1000}},
         checkpoint=text,
         environment={text: text, "versions": {"torch": "2.10.0"}},
     )
 
 
-def test_the_page_shows_the_run_and_all_its_pictures_exist(tmp_path: Path) -> None:
+def test_the_page_shows_the_run_and_all_its_images_exist(tmp_path: Path) -> None:
     index = write_report(tmp_path / "new" / "report", report())
     assert index == tmp_path / "new" / "report" / "index.html"
     page = Page(index.read_text())
-    assert {"learning_curves.png", "attention.png"} < set(page.sources)
+    assert {"learning_curves.png", "attention.png", "section-4.png", "section-5.png"} < set(page.sources)
     assert page.links == ["samples.png"]
     for path in page.sources + page.links:
         assert cv2.imread(str(index.parent / path)) is not None, path
@@ -73,12 +89,43 @@ def test_the_page_shows_the_run_and_all_its_pictures_exist(tmp_path: Path) -> No
     assert (index.parent / "model_card.md").read_text() == model_card(report())
 
 
+def test_a_task_names_its_metrics_and_adds_its_sections(tmp_path: Path) -> None:
+    error = MetricColumn("mean_error", "off by", ".2f", "min", "Mean error")
+    run = RunReport(
+        title="x",
+        headlines=[MetricColumn("count", "images", ".0f"), error],
+        split="val",
+        metrics={"val": {"seen": 3.0, "count": 12345.0, "mean_error": 1.234}},
+        sources={"a": {"mean_error": 1.0}, "b": {"mean_error": 2.0, "count": 7.0}},
+        sections=[Section("Counts", Table(["off by", "images"], [[0, 1200], [1, 0.5]]), "How far off they are.")],
+    )
+    page = Page(write_report(tmp_path, run).read_text())
+    assert page.text["b"] == ["1.23", "12,345"] and page.text["span"] == ["Mean error, val", "Images, val"]
+    assert page.text["thead"] == ["Mean error ↓", "Images", "Seen", "off by", "images"]
+    assert page.text["td"] == ["1.23", "12,345", "3", "1,200", "0.5"]
+    assert "Counts" in page.text["h2"] and page.text["p"] == ["How far off they are."]
+    card = model_card(run)
+    assert "|  | Mean error | Images | Seen |" in card and "| val | 1.23 | 12,345 | 3 |" in card
+    assert "weakest on b: 2.00 mean error (7 images of the val split)" in card
+
+
 def test_hostile_text_stays_text(tmp_path: Path) -> None:
-    page = Page(write_report(tmp_path, report(HOSTILE)).read_text())
-    assert "script" not in page.tags
+    html = write_report(tmp_path, report(HOSTILE)).read_text()
+    page = Page(html)
+    assert "script" not in page.tags and "<script" not in html and "http" not in html
+    assert page.text["title"] == [HOSTILE] and HOSTILE in page.text["h2"] and HOSTILE in page.text["dt"]
     assert page.text["h1"] == [HOSTILE]
     assert HOSTILE in "".join(page.text["pre"])
     assert all(not source.startswith(("http", "//", "data", "javascript")) for source in page.sources + page.links)
+
+
+def test_secrets_are_left_out_whatever_signs_they_have(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("STORE_SECRET", "a&b\"c'd<e>f`g")
+    text = f"alpha {os.environ['STORE_SECRET']} omega"
+    index = write_report(tmp_path, report(text))
+    for written in (index.read_text(), (index.parent / "model_card.md").read_text()):
+        assert "a&b" not in written and "a&amp;b" not in written and "e&gt;f" not in written and 'b"c' not in written
+        assert written.count("alpha") == written.count("omega") > 5
 
 
 def test_an_empty_report_is_a_page(tmp_path: Path) -> None:
@@ -93,13 +140,13 @@ def test_a_second_report_replaces_the_first(tmp_path: Path) -> None:
     assert "one" not in Page(write_report(tmp_path, report("other")).read_text()).text["h1"]
 
 
-def test_an_example_without_pixels_is_listed_without_a_picture(tmp_path: Path) -> None:
+def test_an_example_without_pixels_is_listed_without_an_image(tmp_path: Path) -> None:
     empty = Example("broken", np.zeros((0, 0), np.uint8), "a", "")
     page = Page(write_report(tmp_path, RunReport(title="x", examples=[empty])).read_text())
     assert page.sources == [] and "(nothing)" in page.text["mark"]
 
 
-def test_colours_of_an_example_are_kept(tmp_path: Path) -> None:
+def test_colors_of_an_example_are_kept(tmp_path: Path) -> None:
     red = np.zeros((8, 8, 3), np.uint8)
     red[..., 0] = 250
     write_report(tmp_path, RunReport(title="x", examples=[Example("a", red, "a", "a")]))
@@ -111,6 +158,8 @@ def test_colours_of_an_example_are_kept(tmp_path: Path) -> None:
 def test_the_card_says_how_to_use_it_and_what_it_cannot() -> None:
     run = RunReport(
         title="Recognizer",
+        headlines=HEADLINES,
+        details=DETAILS,
         metrics={
             "test": {"exact_match": 0.6, "count": 900},
             "test, printed": {"exact_match": 0.7},
@@ -128,8 +177,8 @@ def test_the_card_says_how_to_use_it_and_what_it_cannot() -> None:
     card = model_card(run)
     assert "python -m trainers.predict 'runs/my run/best' IMAGES OUT" in card
     assert "| test, handwritten | 50.0 % | – |" in card
-    assert "weakest on handwritten: 50.0 % exact match (400 images" in card
-    assert "truth  a + ```b" in card and "\n````\n" in card  # the fence is longer than what it holds
+    assert "weakest on handwritten: 50.0 % exact match (400 images of the test split)" in card
+    assert "truth       a + ```b" in card and "\n````\n" in card  # the fence is longer than what it holds
 
 
 def test_text_cannot_break_out_of_the_card() -> None:
@@ -141,7 +190,7 @@ def test_text_cannot_break_out_of_the_card() -> None:
 
 
 @pytest.mark.parametrize(
-    ("licence", "restricted"),
+    ("license_text", "restricted"),
     [
         ("Apache-2.0", False),
         ("CC BY 4.0", False),
@@ -151,7 +200,7 @@ def test_text_cannot_break_out_of_the_card() -> None:
         ("for academic use", True),
     ],
 )
-def test_a_licence_for_research_is_said_in_card_and_page(tmp_path: Path, licence: str, restricted: bool) -> None:
-    run = RunReport(title="x", dataset={"name": "CROHME", "licence": licence})
+def test_a_license_for_research_is_said_in_card_and_page(tmp_path: Path, license_text: str, restricted: bool) -> None:
+    run = RunReport(title="x", dataset={"name": "CROHME", "license": license_text})
     assert ("licensed for research only" in model_card(run)) is restricted
     assert ("licensed for research only" in write_report(tmp_path, run).read_text()) is restricted

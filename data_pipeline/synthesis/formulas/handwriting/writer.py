@@ -11,12 +11,12 @@ import numpy as np
 
 from data_pipeline.synthesis.formulas.draw import chance, pick
 from data_pipeline.synthesis.formulas.handwriting.glyphs import Glyph, Points, glyph_variants
-from data_pipeline.synthesis.formulas.paper import Colour
+from data_pipeline.synthesis.formulas.paper import Color
 from data_pipeline.synthesis.formulas.symbols import DELIMITERS
 
 PaperKind = Literal["plain", "lined", "squared"]
 
-_INKS: tuple[Colour, ...] = (
+_INKS: tuple[Color, ...] = (
     (20, 20, 24),
     (30, 32, 40),
     (55, 55, 60),
@@ -60,8 +60,8 @@ class WriterStyle:
     limits_beside: bool
     pen: float
     em_pixels: float
-    ink: Colour
-    paper: Colour
+    ink: Color
+    paper: Color
     paper_kind: PaperKind
     pitch: float
     ruling: float

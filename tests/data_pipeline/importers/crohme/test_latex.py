@@ -98,7 +98,7 @@ def test_normalised_latex_is_a_fixed_point_with_braces_and_scripts_in_order(sour
         depth += (token == "{") - (token == "}")
         assert depth >= 0
     assert depth == 0
-    # Collapse braces from the inside out: what then stands after a script is its neighbour on the same symbol.
+    # Collapse braces from the inside out: what then stands after a script is its neighbor on the same symbol.
     rest, flatter = "", " ".join(tokens).replace(r"\{", "(").replace(r"\}", ")")
     while rest != flatter:
         assert not re.search(r"\^ @ (_ @ )?\^ @|_ @ (\^ @ )?_ @", flatter), "two scripts of a kind on one symbol"

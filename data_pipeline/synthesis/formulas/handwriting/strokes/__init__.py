@@ -2,7 +2,7 @@
 
 A symbol has one or more variants, of which a writer uses one. A variant lists strokes, parted by ` / `; a stroke lists
 the points `x,y` that the pen passes through in a smooth curve. `!` after a point makes it a corner; a single point is
-a dot. The baseline is y = 0, small letters reach 45, digits and capitals 72, descenders -25; operators are centred at
+a dot. The baseline is y = 0, small letters reach 45, digits and capitals 72, descenders -25; operators are centered at
 25.
 """
 

@@ -1,0 +1,41 @@
+"""Commands as users type them, in a process of their own or in this one, and the one message of a mistake."""
+
+from __future__ import annotations
+
+import contextlib
+import importlib
+import io
+import subprocess
+import sys
+from typing import cast
+
+import pytest
+
+from cluster.errors import run_command
+from tests.support.places import ROOT
+
+Finished = subprocess.CompletedProcess[str]
+
+
+def command(module: str, *args: str, timeout: float = 300) -> Finished:
+    """A command in a process of its own."""
+    words = [sys.executable, "-m", module, *args]
+    return subprocess.run(words, cwd=ROOT, capture_output=True, text=True, timeout=timeout)
+
+
+def command_here(module: str, *args: str) -> Finished:
+    """The same in this process, and in its session if it has one: a process takes seconds to start."""
+    out, err = io.StringIO(), io.StringIO()
+    with pytest.MonkeyPatch.context() as patch, contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+        patch.setattr(sys, "argv", [module, *args])
+        with pytest.raises(SystemExit) as ended:
+            run_command(importlib.import_module(module).main)
+    return Finished([module, *args], cast(int, ended.value.code), out.getvalue(), err.getvalue())
+
+
+def only_message(result: Finished) -> str:
+    """The one message of a command that refused."""
+    assert result.returncode == 2, (result.stdout, result.stderr)
+    lines = [line for line in result.stderr.splitlines() if line.strip()]
+    assert len(lines) == 1 and lines[0].startswith("error: "), result.stderr
+    return lines[0]
