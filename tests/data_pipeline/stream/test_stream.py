@@ -77,7 +77,7 @@ def test_the_same_seed_gives_the_same_bytes_either_way(dataset: Dataset, two_epo
     assert [batch.targets["tokens"].tobytes() for batch in again] == [batch.targets["tokens"].tobytes() for batch in two_epochs]
 
 
-def test_an_image_is_augmented_anew_each_epoch(two_epochs: list[Batch]) -> None:
+def test_an_image_is_augmented_differently_each_epoch(two_epochs: list[Batch]) -> None:
     drawn = [dict(line.split() for batch in part for line in digests(batch)) for part in (two_epochs[:10], two_epochs[10:])]
     same = sum(drawn[0][name] == drawn[1][name] for name in drawn[0])
     assert 0 < same < 150  # some draws leave an image as it is
