@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import os
 import shutil
-import subprocess
-import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -105,14 +103,14 @@ def formulas(ray_cluster: None, formulas_dataset: str) -> str:
 
 @pytest.fixture(scope="session")
 def formulas_dataset(tmp_path_factory: pytest.TempPathFactory) -> str:
-    """The same for tests that need no Ray themselves: they run beside those that do. Takes 10 to 20 s to make, once."""
+    """The same for tests that need no Ray themselves: they run beside those that do. Takes some seconds to make, once."""
     from data_pipeline.dataset.manifest import MANIFEST
+    from tests.support.datasets import synthesize_here
 
     beside = "PYTEST_XDIST_WORKER" in os.environ  # then the folder above is that of all processes of these tests
     folder = tmp_path_factory.getbasetemp().parent if beside else tmp_path_factory.getbasetemp()
     out = folder / "formulas"
-    counts = ["--count", "300", "--val-count", "40", "--test-count", "40"]
     with FileLock(f"{out}.lock"):
         if not (out / MANIFEST).exists():
-            subprocess.run([sys.executable, "-m", "data_pipeline.synthesize", "formulas", str(out), *counts], check=True)
+            synthesize_here(out, {"train": 300, "val": 40, "test": 40})
     return str(out)
