@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import os
 import shutil
-import subprocess
-import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -42,20 +40,28 @@ settings.load_profile("inkray")
 # Where tests start and join sessions of their own; elsewhere they are known by their fixtures.
 _WITH_SESSIONS = str(Path(__file__).parent / "cluster")
 # Files whose own fixtures take long to make: in two processes they would be made twice.
-_TOGETHER = {"test_launch_local"}
+_TOGETHER = {"test_launch_local", "test_resume"}
 
 
-@pytest.hookimpl(tryfirst=True)  # before pytest-xdist reads the groups
+@pytest.hookimpl(tryfirst=True)  # before markers are selected and pytest-xdist reads the groups
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """All that join the session or need S3 are one group: with `-n 2 --dist loadgroup` one process has them, one the rest.
+    """Set the markers that follow from fixtures, and what follows from markers: S3 is a service, and services are slow.
 
+    All tests that join the session or need S3 are one group: with `-n 2 --dist loadgroup` one process has them, one the rest.
     So are all that need two ranks, which are started once then.
-
     One group each: pytest-xdist makes another group of a test with two, which may get a process without the session.
     """
     for item in items:
         fixtures = getattr(item, "fixturenames", ())
-        if "ray_cluster" in fixtures or "s3_server" in fixtures or str(item.path).startswith(_WITH_SESSIONS):
+        if "ray_cluster" in fixtures:
+            item.add_marker(pytest.mark.ray)
+        if "s3_server" in fixtures:
+            item.add_marker(pytest.mark.s3)
+        if item.get_closest_marker("s3") is not None:
+            item.add_marker(pytest.mark.services)
+        if item.get_closest_marker("services") is not None:
+            item.add_marker(pytest.mark.slow)
+        if {"ray_cluster", "s3_server"} & set(fixtures) or str(item.path).startswith(_WITH_SESSIONS):
             item.add_marker(pytest.mark.xdist_group("sessions"))
         elif "two_ranks" in fixtures:
             item.add_marker(pytest.mark.xdist_group("two_ranks"))
@@ -97,14 +103,14 @@ def formulas(ray_cluster: None, formulas_dataset: str) -> str:
 
 @pytest.fixture(scope="session")
 def formulas_dataset(tmp_path_factory: pytest.TempPathFactory) -> str:
-    """The same for tests that need no Ray themselves: they run beside those that do. Takes 10 to 20 s to make, once."""
+    """The same for tests that need no Ray themselves: they run beside those that do. Takes some seconds to make, once."""
     from data_pipeline.dataset.manifest import MANIFEST
+    from tests.support.datasets import synthesize_here
 
     beside = "PYTEST_XDIST_WORKER" in os.environ  # then the folder above is that of all processes of these tests
     folder = tmp_path_factory.getbasetemp().parent if beside else tmp_path_factory.getbasetemp()
     out = folder / "formulas"
-    counts = ["--count", "300", "--val-count", "40", "--test-count", "40"]
     with FileLock(f"{out}.lock"):
         if not (out / MANIFEST).exists():
-            subprocess.run([sys.executable, "-m", "data_pipeline.synthesize", "formulas", str(out), *counts], check=True)
+            synthesize_here(out, {"train": 300, "val": 40, "test": 40})
     return str(out)

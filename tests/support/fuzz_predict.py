@@ -20,23 +20,21 @@ import subprocess
 import sys
 import tempfile
 import warnings
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
-import pytest
 from PIL import Image
 
-from cluster.errors import run_command
 from cluster.progress import progress
-from tests.trainers.checkpoint.test_checkpoint import write
-from trainers import predict
-from trainers.prediction.inputs import FileInputs
+from tests.support.checkpoints import write_checkpoint
+from tests.support.commands import command_here
+from tests.support.predict_here import without_ray
 from trainers.prediction.names import id_of
-from trainers.prediction.predictor import Predictor
+from trainers.prediction.parts import part_name
+from trainers.prediction.run_job import LEFT_OUT
 
 MODES = ["1", "L", "LA", "La", "P", "PA", "RGB", "RGBA", "RGBX", "CMYK", "YCbCr", "LAB", "HSV", "I", "F", "I;16"]
 SIZES = [(1, 1), (1, 90), (90, 1), (3, 2), (40, 24)]
@@ -130,7 +128,7 @@ def make_images(folder: Path, count: int, seed: int) -> dict[str, str]:
 def outcomes(out: Path, names: dict[str, str]) -> tuple[Results, list[str]]:
     """How many files of each (format and mutation) came out how, and what is wrong."""
     table = pa.concat_tables(pq.read_table(file) for file in sorted(out.glob("predictions-*.parquet"))).to_pylist()
-    left_out = json.loads((out / predict.LEFT_OUT).read_bytes()) if (out / predict.LEFT_OUT).exists() else []
+    left_out = json.loads((out / LEFT_OUT).read_bytes()) if (out / LEFT_OUT).exists() else []
     found: dict[str, str] = {one["path"]: one["reason"] for one in left_out}
     wrong = [f"{name} is both left out and a row" for name in found.keys() & {row["id"] for row in table}]
     for row in table:
@@ -180,49 +178,6 @@ def make_list(rng: random.Random, folder: Path, names: list[str]) -> tuple[bytes
     return data, ids
 
 
-class Here:
-    """A predictor of this process in the place of the pool."""
-
-    def __init__(self, checkpoint: str) -> None:
-        self._predictor = Predictor(checkpoint)
-
-    def rows(self, images: dict[str, np.ndarray], *args: object, **options: object) -> Here:
-        self._out = self._predictor(images)
-        return self
-
-    def iter_rows(self) -> Iterator[dict[str, Any]]:
-        for i in range(len(self._out["id"])):
-            yield {name: values[i] for name, values in self._out.items()}
-
-
-def read_here(inputs: FileInputs, wanted: set[str]) -> dict[str, np.ndarray]:
-    """What `FileInputs.read` gives, as one batch."""
-    items = inputs.items(wanted)
-    batch = inputs.reader()({key: [item[key] for item in items] for key in items[0]})
-    return {key: np.array([*values, None], object)[:-1] for key, values in batch.items()}
-
-
-@contextlib.contextmanager
-def without_ray(checkpoint: Path) -> Iterator[None]:
-    """Within, `predict` predicts in this process."""
-    here = Here(str(checkpoint))
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(predict, "ray_session", lambda min_cpus: contextlib.nullcontext())
-        patch.setattr(predict, "predict_with_pool", here.rows)
-        patch.setattr(FileInputs, "read", read_here)
-        yield
-
-
-def predicted_here(*args: str) -> tuple[int, str]:
-    """Status of, and what was printed by, the command in this process."""
-    printed = io.StringIO()
-    with pytest.MonkeyPatch.context() as patch, contextlib.redirect_stdout(printed), contextlib.redirect_stderr(printed):
-        patch.setattr(sys, "argv", ["predict", *args])
-        with pytest.raises(SystemExit) as ended:
-            run_command(predict.main)
-    return int(ended.value.code or 0), printed.getvalue()
-
-
 def fuzz_lists(scratch: Path, checkpoint: Path, count: int, seed: int) -> tuple[Results, list[str]]:
     """Predict `count` lists."""
     rng = random.Random(seed)
@@ -233,19 +188,20 @@ def fuzz_lists(scratch: Path, checkpoint: Path, count: int, seed: int) -> tuple[
     (scratch / "images" / "broken.png").write_bytes(b"\x89PNG")
     results: Results = collections.Counter()
     wrong: list[str] = []
-    with without_ray(checkpoint), progress(count, "lists", "fuzz") as bar:
+    with without_ray(), progress(count, "lists", "fuzz") as bar:
         for number in range(count):
             data, ids = make_list(rng, scratch, names)
             file, out = scratch / f"list{number}", scratch / f"out{number}"
             file.write_bytes(data)
             try:
-                status, printed = predicted_here(str(checkpoint), str(file), str(out))
+                done = command_here("trainers.predict", str(checkpoint), str(file), str(out))
+                status, printed = done.returncode, done.stdout + done.stderr
             except Exception as error:
                 wrong.append(f"list {number} of seed {seed}: {type(error).__name__}: {error}")
                 status, printed = 1, ""
             rows: set[str] = set()
             if status == 0:
-                rows = set(pq.read_table(out / predict.part_name(0)).column("id").to_pylist())
+                rows = set(pq.read_table(out / part_name(0)).column("id").to_pylist())
             kind = "damaged" if ids is None else "whole"
             results[(kind, f"status {status}")] += 1
             nothing = ids is not None and all("gone" in name for name in ids)
@@ -303,7 +259,7 @@ def main() -> int:
     with tempfile.TemporaryDirectory(prefix="inkray-fuzz-") as folder:
         checkpoint = args.checkpoint or Path(folder) / "checkpoint"
         if args.checkpoint is None:
-            write(checkpoint)
+            write_checkpoint(checkpoint)
         fuzz = fuzz_images if args.what == "images" else fuzz_lists
         results, wrong = fuzz(Path(folder), checkpoint, args.count or (10_000 if args.what == "images" else 1_000), args.seed)
     print(table(results))

@@ -20,7 +20,9 @@ from trainers.run.log import RunResult
 from trainers.run.preflight import preflight
 from trainers.tracking import Console
 
-__all__ = ["KINDS", "SMALL", "losses", "small_config", "train", "train_here"]
+__all__ = ["KINDS", "SMALL", "Train", "losses", "small_config", "train", "train_here"]
+
+Train = Callable[..., tuple[Storage, RunResult, str]]  # `train` or `train_here`
 
 
 def small_config(dataset: str, runs_dir: str | Path, *overrides: str) -> TrainConfig:

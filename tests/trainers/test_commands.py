@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
-import importlib
-import io
 import json
 import os
 import signal
@@ -12,49 +9,23 @@ import subprocess
 import sys
 from dataclasses import asdict
 from pathlib import Path
-from typing import cast
 
 import pyarrow.parquet as pq
 import pytest
 
-from cluster.errors import run_command
 from data_pipeline.dataset.manifest import MANIFEST, open_dataset
-from data_pipeline.dataset.tokenizer import Tokenizer
 from models import Decoding
+from tests.support.checkpoints import write_checkpoint
+from tests.support.commands import command, command_here, only_message
 from tests.support.places import ROOT
 from tests.support.runs import SMALL, losses, train
-from tests.trainers.checkpoint.test_checkpoint import write
-from trainers.checkpoint.format import DataInfo
-from trainers.predict import JOB, part_name
-from trainers.run.resume import open_run
-
-Finished = subprocess.CompletedProcess[str]
+from trainers.prediction.job import JOB
+from trainers.prediction.parts import part_name
+from trainers.run.directory import open_run
 
 
-def command(module: str, *args: str, timeout: float = 300) -> Finished:
-    words = [sys.executable, "-m", module, *args]
-    return subprocess.run(words, cwd=ROOT, capture_output=True, text=True, timeout=timeout)
-
-
-def command_here(module: str, *args: str) -> Finished:
-    """The same in this process, and in its session if it has one: a process takes seconds to start."""
-    out, err = io.StringIO(), io.StringIO()
-    with pytest.MonkeyPatch.context() as patch, contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
-        patch.setattr(sys, "argv", [module, *args])
-        with pytest.raises(SystemExit) as ended:
-            run_command(importlib.import_module(module).main)
-    return Finished([module, *args], cast(int, ended.value.code), out.getvalue(), err.getvalue())
-
-
-def only_message(result: Finished) -> str:
-    """The one message of a command that refused."""
-    assert result.returncode == 2, (result.stdout, result.stderr)
-    lines = [line for line in result.stderr.splitlines() if line.strip()]
-    assert len(lines) == 1 and lines[0].startswith("error: "), result.stderr
-    return lines[0]
-
-
-def test_ctrl_c_writes_a_checkpoint_and_resume_goes_on_from_it(formulas: str, tmp_path: Path) -> None:
+@pytest.mark.services
+def test_ctrl_c_writes_a_checkpoint_and_resume_starts_from_it(formulas: str, tmp_path: Path) -> None:
     # Paths as users write them: relative to where they are, which is not where the workers are.
     places = [f"data.dataset={os.path.relpath(formulas, ROOT)}", f"runs_dir={os.path.relpath(tmp_path, ROOT)}"]
     overrides = [*SMALL, "epochs=2", *places]
@@ -70,12 +41,12 @@ def test_ctrl_c_writes_a_checkpoint_and_resume_goes_on_from_it(formulas: str, tm
             os.killpg(process.pid, signal.SIGINT)
     text = "".join(printed)
     assert process.wait(60) == 130, text
-    assert "Stopped. Go on with: python -m trainers.train --resume" in text
+    assert "Stopped. Resume with: python -m trainers.train --resume" in text
     uri = next(line.split()[1] for line in printed if line.startswith("Run "))
     run, config = open_run(uri)
     stopped_at = max(json.loads(line)["step"] for line in run.child("metrics.jsonl").read_bytes().splitlines())
     assert 18 <= stopped_at < 30
-    _, resumed, log = train(config, run)  # that it equals a run never stopped is compared to the bit in test_solo
+    _, resumed, log = train(config, run)  # that it equals a run never stopped is compared to the bit in test_launch_local
     assert f"Resumed from checkpoint-{stopped_at:07.0f}" in log and not resumed.stopped
     assert list(losses(resumed)) == list(range(1, 31)), "every step once"
 
@@ -100,7 +71,7 @@ def test_a_dataset_of_another_schema_version_is_refused(formulas_dataset: str, t
     manifest = json.loads((Path(formulas_dataset) / MANIFEST).read_bytes())
     manifest["schema_version"] = 99
     (tmp_path / MANIFEST).write_text(json.dumps(manifest))
-    message = only_message(command("trainers.train", f"data.dataset={tmp_path}"))
+    message = only_message(command_here("trainers.train", f"data.dataset={tmp_path}"))
     assert "schema version 99" in message and "version 1" in message
 
 
@@ -134,7 +105,7 @@ def test_a_full_disk_stops_a_run_with_one_message(formulas_dataset: str, tmp_pat
             "scaling.num_train_workers=1",
             "checkpoint.timeout_s=2",
         ]
-        result = command("trainers.solo", *args)
+        result = command_here("trainers.train", "--local", *args)
     finally:
         subprocess.run(["umount", "-l", str(disk)], check=True)
     assert result.returncode == 2, (result.stdout, result.stderr)
@@ -151,13 +122,13 @@ def test_a_full_disk_stops_a_run_with_one_message(formulas_dataset: str, tmp_pat
         ("trainers.predict", "--split=nope", ["nope", "test"]),
         ("trainers.evaluate", "--batch-size=99999999999", ["--batch-size", "99999999999"]),
         ("trainers.evaluate", "--split=nope", ["nope", "test"]),
-        ("trainers.evaluate", "--json=/proc/new/figures.json", ["Cannot write to '/proc/new/figures.json'"]),
+        ("trainers.evaluate", "--json=/proc/new/metrics.json", ["Cannot write to '/proc/new/metrics.json'"]),
     ],
 )
 def test_what_cannot_be_done_is_refused_before_a_session_starts(
     module: str, argument: str, parts: list[str], formulas_dataset: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    write(tmp_path / "checkpoint")
+    write_checkpoint(tmp_path / "checkpoint")
     monkeypatch.setenv("RAY_ADDRESS", "127.0.0.1:9")  # to start a session would be another error
     out = [str(tmp_path / "out")] if module == "trainers.predict" else []
     message = only_message(command_here(module, str(tmp_path / "checkpoint"), formulas_dataset, *out, argument))
@@ -167,16 +138,16 @@ def test_what_cannot_be_done_is_refused_before_a_session_starts(
 
 def test_evaluate_and_predict_decode_as_the_command_line_says(formulas: str, tmp_path: Path) -> None:
     manifest = open_dataset(formulas).manifest
-    write(tmp_path / "checkpoint", tokenizer=Tokenizer(manifest.charset), data=DataInfo.of(manifest))
-    checkpoint, file, out = str(tmp_path / "checkpoint"), tmp_path / "new" / "figures.json", tmp_path / "out"
+    write_checkpoint(tmp_path / "checkpoint", manifest=manifest)
+    checkpoint, file, out = str(tmp_path / "checkpoint"), tmp_path / "new" / "metrics.json", tmp_path / "out"
     beam = ["decoding.method=beam", "decoding.beam_size=3", "decoding.max_length=1"]
-    result = command("trainers.evaluate", checkpoint, formulas, *beam, "--json", str(file))
+    result = command_here("trainers.evaluate", checkpoint, formulas, *beam, "--json", str(file))
     assert result.returncode == 0, result.stderr
     assert "test, handwritten" in result.stdout and "40 rows, 0 of them rejected" in result.stdout
     record = json.loads(file.read_text())
-    assert record["figures"]["test"]["count"] == 40
+    assert record["metrics"]["test"]["count"] == 40
     assert record["decoding"] == asdict(Decoding("beam", beam_size=3, max_length=1))
-    result = command_here("trainers.predict", checkpoint, formulas, str(out), *beam)  # in the session of the tests
+    result = command_here("trainers.predict", checkpoint, formulas, str(out), *beam)
     assert result.returncode == 0, result.stderr
     predictions = pq.read_table(out / part_name(0)).column("prediction").to_pylist()
     assert len(predictions) == 40 and all(len(text.split()) <= 1 for text in predictions)

@@ -12,9 +12,10 @@ import pytest
 
 from cluster.errors import UserError
 from tests.support.runs import SMALL
-from trainers.checkpoint.format import read_config
+from trainers.checkpoint.load import read_config
 from trainers.config.load import load_config, merge_overrides, to_yaml
-from trainers.run.preflight import new_run
+from trainers.run.directory import new_run
+from trainers.run.preflight import preflight
 from trainers.studies.arms import arm_config, arms_of, load_study
 
 MARK = "pLaNtEd"
@@ -70,15 +71,16 @@ def test_a_secret_in_a_uri_is_refused_by_every_command(environment: dict[str, st
 
 def test_a_run_holds_no_secret(environment: dict[str, str], tmp_path: Path) -> None:
     runs = tmp_path / "runs"
-    words = ["-m", "trainers.solo", *SMALL, *TRACKED, f"runs_dir={runs}", "scaling.num_train_workers=1"]
+    words = ["-m", "trainers.train", "--local", *SMALL, *TRACKED, f"runs_dir={runs}", "scaling.num_train_workers=1"]
     status, printed = run(environment, *words, "data.dataset=${oc.env:INKRAY_DATA}")
     assert status == 0, printed
     require_none(printed, runs)
     (folder,) = runs.iterdir()
-    assert {"tensorboard", "wandb", "metrics.jsonl"} <= {file.name for file in folder.iterdir()}
+    assert {"tensorboard", "wandb", "metrics.jsonl", "report"} <= {file.name for file in folder.iterdir()}
     assert "dataset: ${oc.env:INKRAY_DATA}" in (folder / "config.yaml").read_text()
     # It is looked up again: elsewhere now. And the error of a failing run shows where it looked, not what a key is.
-    status, printed = run(environment | {"INKRAY_DATA": "/nowhere"}, "-m", "trainers.solo", "--resume", str(folder), "epochs=2")
+    resumed = ("-m", "trainers.train", "--local", "--resume", str(folder), "epochs=2")
+    status, printed = run(environment | {"INKRAY_DATA": "/nowhere"}, *resumed)
     assert status == 2 and "No dataset at '/nowhere'" in printed
     require_none(printed, runs)
 
@@ -95,7 +97,7 @@ def test_an_unexpected_error_shows_no_secret(environment: dict[str, str], tmp_pa
     require_none(printed, tmp_path / "none")
 
 
-@pytest.mark.slow
+@pytest.mark.services
 def test_training_studies_and_predictions_hold_no_secret(environment: dict[str, str], tmp_path: Path) -> None:
     """On Ray, where workers and trials are processes of their own; and failing ones."""
     runs, study = tmp_path / "runs", tmp_path / "study.yaml"
@@ -138,9 +140,9 @@ def test_a_value_from_the_environment_is_stored_as_its_expression(tmp_path: Path
     file = tmp_path / "config.yaml"
     file.write_text(to_yaml(config))
     monkeypatch.setenv("PLACE", "/elsewhere")
-    assert read_config(file).data.dataset == "/elsewhere/x"
+    assert read_config(file.read_bytes()).data.dataset == "/elsewhere/x"
     monkeypatch.delenv("PLACE")
-    assert read_config(file, missing_variables=True).data.dataset.endswith("$PLACE/x")
+    assert read_config(file.read_bytes(), missing_variables=True).data.dataset.endswith("$PLACE/x")
     # One that was changed is what it was changed to.
     assert "dataset: /mine" in to_yaml(merge_overrides(config, ["data.dataset=/mine"], "the command line"))
 
@@ -175,13 +177,13 @@ def test_what_may_not_come_from_the_environment_is_refused(override: str, reason
 def test_a_forged_id_is_one_line(formulas_dataset: str, tmp_path: Path) -> None:
     import io
 
-    from data_pipeline.dataset.manifest import open_dataset
+    from trainers.engine.events import ImagesRejected
     from trainers.run.log import RunLog
     from trainers.tracking import Console
 
     config = load_config(None, [f"data.dataset={formulas_dataset}", f"runs_dir={tmp_path}", "tracking.wandb=false"])
     printed = io.StringIO()
-    log = RunLog(config, new_run(config), open_dataset(formulas_dataset), Console(printed))
-    log.handle({"kind": "rejected", "split": "train", "errors": {"a\nCheckpoint saved\x1b[2J": "no image\r\n\u202e"}})
+    log = RunLog(preflight(config), new_run(config), Console(printed))
+    log.handle(ImagesRejected("train", {"a\nCheckpoint saved\x1b[2J": "no image\r\n\u202e"}))
     log.close()
     assert printed.getvalue() == "warning: image 'a\\nCheckpoint saved\\x1b[2J' is left out: no image\\r\\n\\u202e\n"

@@ -7,6 +7,7 @@ model = load_model(checkpoint)
 from __future__ import annotations
 
 import contextlib
+import copy
 import hashlib
 import json
 from collections.abc import Iterator, Sequence
@@ -77,10 +78,22 @@ class Checkpoint:
                 raise UserError(f"'{override}': {allowed}.")
         if not overrides:
             return self
-        config = merge_overrides(self.config, overrides, "the command line")
-        task = type(self.task).from_checkpoint(self.task.to_bytes(), self.data.limits, config)
+        changed = self._configured(merge_overrides(self.config, overrides, "the command line"))
         with torch.device("meta"):
-            task.build_model()
+            changed.task.build_model()
+        return changed
+
+    def with_options_of(self, config: TrainConfig) -> Checkpoint:
+        """The same checkpoint that predicts as `config` says, which is that of its run, checked already."""
+        section = self.task.options
+        if not section or getattr(self.config, section) == getattr(config, section):
+            return self
+        own = copy.copy(self.config)
+        setattr(own, section, getattr(config, section))
+        return self._configured(own)
+
+    def _configured(self, config: TrainConfig) -> Checkpoint:
+        task = type(self.task).from_checkpoint(self.task.to_bytes(), self.data.limits, config)
         return replace(self, config=config, task=task)
 
 
@@ -117,10 +130,15 @@ def load_model(checkpoint: Checkpoint, device: torch.device | None = None) -> An
     """The network of a checkpoint with its weights, in evaluation mode.
 
     Raises:
-        CheckpointError: its weights are damaged, of another network, or were replaced since it was opened.
+        CheckpointError: its weights are damaged, of another network, or were replaced or removed since it was opened.
         StorageError: its storage cannot be read.
     """
     storage = checkpoint.storage
+    if not storage.names():
+        raise CheckpointError(
+            f"Checkpoint '{storage.uri}' was removed while it was in use: a run that trains keeps its best and its last ones "
+            "alone. Start again."
+        )
     with _readable(storage):
         content = storage.child(WEIGHTS).read_bytes()
         if sha256(content) != checkpoint.weights_sha256:

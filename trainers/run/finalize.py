@@ -27,9 +27,7 @@ from trainers.prediction.evaluation import (
 )
 from trainers.prediction.predictor import Predictor
 from trainers.report.metrics_table import metrics_table, split_metrics
-from trainers.report.model_card import model_card
 from trainers.report.record import RunReport
-from trainers.report.write import write_report
 from trainers.run.log import RunResult
 from trainers.tasks.presentation import AttentionExample, Example, longest_correct
 
@@ -39,7 +37,7 @@ REPORT, EVALUATION = "report", "evaluation.json"  # of the run's folder
 def finalize(spec: RunSpec, run: Storage, result: RunResult, predict_split: PredictSplit) -> str:
     """Evaluate the best checkpoint of `run` on the test split, and write its report; returns what there is to print."""
     data = spec.config.data
-    checkpoint = open_checkpoint(run.uri)
+    checkpoint = open_checkpoint(run.uri).with_options_of(spec.config)  # a resume may have changed them
     split = data.test_split or data.val_split or data.train_split
     evaluation = evaluate_checkpoint(checkpoint, spec.dataset, split, predict_split, BATCH_SIZE)
     metrics = split_metrics(split, evaluation.metrics)
@@ -63,6 +61,10 @@ def _write_report(
     split: str,
     metrics: dict[str, dict[str, float]],
 ) -> None:
+    # matplotlib and jinja2: a run without a report needs neither.
+    from trainers.report.model_card import model_card
+    from trainers.report.write import write_report
+
     examples, attention = _examples(spec, checkpoint, evaluation, split)
     manifest, task = spec.dataset.manifest, checkpoint.task
     report = RunReport(

@@ -20,6 +20,7 @@ from trainers.config.train import TrainConfig
 from trainers.distributed.context import WorkerContext
 from trainers.engine.run_spec import DataSources, RunSpec
 from trainers.optim import Freezing
+from trainers.report.packages import require_report_packages
 from trainers.run.directory import open_run
 from trainers.run.resume import require_same_data, resume_notes
 from trainers.tasks import TASKS, Task
@@ -32,8 +33,10 @@ def preflight(config: TrainConfig, run: Storage | None = None) -> RunSpec:
     That folder still has the configuration of before. Nothing in it changes: `directory.keep_config` does that afterwards.
 
     Raises:
-        UserError: dataset, splits, vocabulary, network or weights, by name; or the run cannot be resumed so.
+        UserError: packages, dataset, splits, vocabulary, network or weights, by name; or the run cannot be resumed so.
     """
+    if config.report.enabled:
+        require_report_packages()
     dataset = open_dataset(config.data.dataset)
     _require_splits(config, dataset)
     task = _task_of(dataset, config)
@@ -61,9 +64,9 @@ def criterion_for(spec: RunSpec, metric: str, mode: Mode) -> Criterion:
     Raises:
         UserError: the metric is none of those that the validation reports, the mode contradicts it, or nothing is validated.
     """
+    metric = f"val/{spec.task.main_metric}" if metric == AUTO else metric
     if not spec.config.data.val_split:
         raise UserError(f"data.val_split is empty: nothing is validated, so there is no {metric} to compare by.")
-    metric = f"val/{spec.task.main_metric}" if metric == AUTO else metric
     _require_reported("", metric, mode, reported_metrics(spec.task.directions, "val", spec.groups), spec.config)
     return Criterion.of(metric, mode, spec.task.directions)
 

@@ -143,7 +143,7 @@ TEXTS = [
 def test_a_text_stays_what_is_written(text: str, tmp_path: Path) -> None:
     assert load_config(None, [f"name={text}"]).name == text
     if text not in ("a: b", "[x", "#x"):  # which a file has in quotes
-        (tmp_path / "run.yaml").write_text(f"name: {text}\nstream: {{cache: {{place: off}}}}\n")
+        (tmp_path / "run.yaml").write_text(f"name: {text}\nstream: {{cache: {{location: off}}}}\n")
         config = load_config(tmp_path / "run.yaml")
         assert (config.name, config.stream.cache.location) == (text, "off")
 

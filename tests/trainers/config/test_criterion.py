@@ -10,16 +10,18 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cluster.errors import UserError
-from data_pipeline.dataset.manifest import open_dataset
 from data_pipeline.storage.base import open_storage
 from tests.support.runs import small_config
-from trainers.config.criterion import Criterion
+from trainers.config.criterion import AUTO, Criterion
+from trainers.config.load import load_config
 from trainers.run.log import best_row
-from trainers.run.preflight import check_run
+from trainers.run.preflight import preflight
 from trainers.studies.arms import StudyConfig
-from trainers.tasks.check_metrics import groups_of
-from trainers.tasks.metrics.sequence import DIRECTIONS, OTHER, GroupedSums, reported_groups, reported_metrics
-from trainers.tune import run_study
+from trainers.studies.runner import run_study
+from trainers.tasks.criterion import criterion_of
+from trainers.tasks.metrics.base import OTHER, GroupedMetrics, reported_groups, reported_metrics
+from trainers.tasks.metrics.sequence import DIRECTIONS, SequenceMetrics
+from trainers.tasks.sequence import SequenceTask
 
 SOURCES = st.dictionaries(st.sampled_from(["", "a", "b/c", "d", "e", OTHER]), st.integers(1, 5))
 VALUES = st.one_of(st.floats(-10, 10), st.sampled_from([math.nan, math.inf, -math.inf]))
@@ -27,14 +29,13 @@ VALUES = st.one_of(st.floats(-10, 10), st.sampled_from([math.nan, math.inf, -mat
 
 @pytest.mark.parametrize("name", DIRECTIONS)
 def test_the_last_part_of_the_name_tells_the_direction(name: str) -> None:
-    right, wrong = GroupedSums(("a", "b")), GroupedSums(("a", "b"))
-    right.add("x y", "x y", "a")
-    wrong.add("q r s t u", "x y", "a")
-    right.total.loss, wrong.total.loss = 1.0, 9.0
-    right.total.loss_tokens = wrong.total.loss_tokens = 3
+    right, wrong = (GroupedMetrics(SequenceMetrics, ("a", "b")) for _ in range(2))
+    for metrics, prediction, loss in ((right, "x y", 1.0), (wrong, "q r s t u", 9.0)):
+        metrics.add({"prediction": prediction}, {"text": "x y"}, "a")
+        metrics.add_loss(loss, 3)
     for metric in {f"val/{name}", f"val/a/{name}"} & right.averages("val").keys():
         criterion = Criterion.of(metric, "auto", DIRECTIONS)
-        assert criterion.goodness(right.averages("val")) > criterion.goodness(wrong.averages("val"))
+        assert criterion.rank(right.averages("val")) > criterion.rank(wrong.averages("val"))
 
 
 @given(st.lists(VALUES, max_size=6), st.sampled_from(["val/loss", "val/score"]))
@@ -48,15 +49,16 @@ def test_what_is_no_number_never_wins(values: list[float], metric: str) -> None:
 @given(SOURCES, st.integers(0, 6))
 def test_the_metrics_of_sources_are_bounded_and_known_beforehand(rows: dict[str, int], limit: int) -> None:
     groups = reported_groups(rows, limit)
-    sums = GroupedSums(groups)
+    sums = GroupedMetrics(SequenceMetrics, groups)
     for source, count in rows.items():
         for _ in range(count):
-            sums.add("x", "x y", source)
+            sums.add({"prediction": "x"}, {"text": "x y"}, source)
         sums.reject(source)
-    sums.total.loss_tokens = 1
+    sums.add_loss(0.0, 1)
     reported = sums.averages("val")
     assert len(groups) <= limit + 1 and len(groups) != 1
-    assert reported_metrics("val", groups).keys() == {k for k in reported if k.rpartition("/")[2] not in ("count", "rejected")}
+    compared = {key for key in reported if key.rpartition("/")[2] not in ("count", "rejected")}
+    assert reported_metrics(DIRECTIONS, "val", groups).keys() == compared
     if groups:
         named = {source: count for source, count in rows.items() if source}
         assert sum(reported[f"val/{group}/count"] for group in groups) == sum(named.values()), "each row in one group"
@@ -65,11 +67,11 @@ def test_the_metrics_of_sources_are_bounded_and_known_beforehand(rows: dict[str,
 
 
 def test_a_split_of_which_nothing_can_be_judged_has_no_metrics() -> None:
-    sums = GroupedSums()
+    sums = GroupedMetrics(SequenceMetrics)
     sums.reject("a")
     averages = sums.averages("val")
     assert (averages["val/count"], averages["val/rejected"]) == (0, 1) and math.isnan(averages["val/wer"])
-    assert Criterion.of("val/wer", "auto", DIRECTIONS).goodness(averages) == -math.inf
+    assert Criterion.of("val/wer", "auto", DIRECTIONS).rank(averages) == -math.inf
 
 
 REFUSED = {
@@ -86,16 +88,23 @@ REFUSED = {
 @pytest.mark.parametrize("overrides", REFUSED)
 def test_what_cannot_judge_a_run_is_refused_before_it_begins(formulas_dataset: str, tmp_path: Path, overrides: str) -> None:
     with pytest.raises(UserError, match=REFUSED[overrides]):
-        check_run(small_config(formulas_dataset, tmp_path, *overrides.split()))
+        preflight(small_config(formulas_dataset, tmp_path, *overrides.split()))
 
 
 def test_what_can_judge_a_run_is_taken(formulas_dataset: str, tmp_path: Path) -> None:
     for overrides in ("checkpoint.metric=val/loss", "checkpoint.metric=val/printed/wer checkpoint.mode=min"):
-        check_run(small_config(formulas_dataset, tmp_path, *overrides.split()))
+        preflight(small_config(formulas_dataset, tmp_path, *overrides.split()))
     # Nothing is validated: nothing is chosen by it.
-    check_run(small_config(formulas_dataset, tmp_path, "data.val_split=", "checkpoint.metric=nothing"))
-    assert groups_of(open_dataset(formulas_dataset), "val", 12) == ("handwritten", "printed")
-    assert groups_of(open_dataset(formulas_dataset), "val", 1)[1] == OTHER
+    preflight(small_config(formulas_dataset, tmp_path, "data.val_split=", "checkpoint.metric=nothing"))
+    assert preflight(small_config(formulas_dataset, tmp_path)).groups == ("handwritten", "printed")
+    assert preflight(small_config(formulas_dataset, tmp_path, "tracking.max_sources=1")).groups[1] == OTHER
+
+
+def test_without_a_metric_the_tasks_own_is_taken() -> None:
+    config = load_config(None)
+    assert config.checkpoint.metric == config.early_stopping.metric == AUTO
+    for section in (config.checkpoint, config.early_stopping):
+        assert criterion_of(section, SequenceTask) == Criterion(f"val/{SequenceTask.main_metric}", "max")
 
 
 @pytest.mark.parametrize(

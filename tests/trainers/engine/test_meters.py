@@ -18,7 +18,9 @@ STATS = StreamStats(read_bytes=2_000_000, reads=1, cached=3, retries=2, images=4
 def batch() -> Batch:
     empty = np.zeros((4, 1, 1, 1), np.uint8)
     numbers = np.zeros(4, np.int64)
-    return Batch(empty, numbers, {}, np.ones(4, np.float32), [], [], {}, StreamPosition(), 4, errors={"bad": "why"}, stats=STATS)
+    return Batch(
+        empty, numbers, {}, np.ones(4, np.float32), [], [], {}, StreamPosition(), 4, errors={"bad": "why"}, stats=STATS
+    )
 
 
 def result(loss: float) -> StepResult:

@@ -11,16 +11,16 @@ import pytest
 from PIL import Image
 
 from data_pipeline.preparation.decoding import MAX_PAGES, page_count
-from tests.trainers.prediction.test_inputs import PNG, Blind, batch_of, encoded
+from tests.support.encoded_images import PNG, SizePredictor, encoded, rows_of
 from trainers.prediction.frames import frames_of
 
-PICTURES = [Image.fromarray(np.full((10 + i, 20), 40 * i, np.uint8)) for i in range(3)]
+IMAGES = [Image.fromarray(np.full((10 + i, 20), 40 * i, np.uint8)) for i in range(3)]
 
 
 def several(form: str, **options: Any) -> bytes:
     buffer = io.BytesIO()
-    pictures = PICTURES if form == "TIFF" else [picture.resize((20, 10)) for picture in PICTURES]  # frames are of one size
-    pictures[0].save(buffer, form, save_all=True, append_images=pictures[1:], **options)
+    images = IMAGES if form == "TIFF" else [image.resize((20, 10)) for image in IMAGES]  # frames are of one size
+    images[0].save(buffer, form, save_all=True, append_images=images[1:], **options)
     return buffer.getvalue()
 
 
@@ -44,7 +44,7 @@ def test_smaller_copies_loops_and_cut_files(order: str) -> None:
 
 def test_a_file_of_absurdly_many_pages_is_one_row_with_an_error() -> None:
     many = directories("<", *[(0, i + 1) for i in range(MAX_PAGES + 5)], (0, 0))
-    out = Blind()(batch_of(many, PNG) | {"problem": np.array(["", ""], object)})
+    out = SizePredictor()(rows_of(many, PNG) | {"problem": np.array(["", ""], object)})
     assert out["error"] == [f"has more than {MAX_PAGES} pages", ""]
 
 
@@ -56,12 +56,12 @@ def test_frames_are_counted(form: str) -> None:
 
 def test_pages_become_rows_and_a_frame_that_is_left_out_a_warning() -> None:
     tiff = several("TIFF")
-    batch = batch_of(PNG, tiff, several("GIF"), tiff[: len(tiff) // 2])
-    out = Blind()(batch | {"problem": np.array([""] * 4, object), "source": np.array(["p", "q", "r", "s"])})
+    batch = rows_of(PNG, tiff, several("GIF"), tiff[: len(tiff) // 2])
+    out = SizePredictor()(batch | {"problem": np.array([""] * 4, object), "source": np.array(["p", "q", "r", "s"])})
     rows = list(zip(out["id"], out["page"], out["pages"], out["prediction"], strict=True))
     assert rows[:4] == [("0", 1, 1, "(8, 8)"), ("1", 1, 3, "(10, 20)"), ("1", 2, 3, "(11, 20)"), ("1", 3, 3, "(12, 20)")]
     assert list(out["source"][:5]) == ["p", "q", "q", "q", "r"]
     assert rows[4][:3] == ("2", 1, 1) and out["warning"][4] == "the first of 3 frames was read"
     cut = [i for i, row in enumerate(rows) if row[0] == "3"]
     assert cut and any(out["error"][i] for i in cut), "what the cut has taken is not passed over"
-    assert "page" not in Blind()(batch_of(PNG)), "a row of a dataset is one picture"
+    assert "page" not in SizePredictor()(rows_of(PNG)), "a row of a dataset is one image"

@@ -6,23 +6,23 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.fuzz_predict import fuzz_lists, make_images, outcomes, predicted_here, without_ray
-from tests.trainers.checkpoint.test_checkpoint import write
+from tests.support.checkpoints import write_checkpoint
+from tests.support.fuzz_predict import fuzz_lists, make_images, outcomes
+from tests.support.predict_here import predict_here
 
 
 @pytest.fixture(scope="module")
 def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("fuzz") / "checkpoint"
-    write(folder)
+    write_checkpoint(folder)
     return folder
 
 
 @pytest.mark.filterwarnings("ignore")  # Pillow warns of what is damaged
 def test_each_mutated_image_is_a_row_an_error_or_named(checkpoint: Path, tmp_path: Path) -> None:
     names = make_images(tmp_path / "images", 300, seed=1)
-    with without_ray(checkpoint):
-        status, printed = predicted_here(str(checkpoint), str(tmp_path / "images"), str(tmp_path / "out"))
-    assert status == 0, printed
+    done = predict_here(str(checkpoint), str(tmp_path / "images"), str(tmp_path / "out"))
+    assert done.returncode == 0, done.stdout + done.stderr
     results, wrong = outcomes(tmp_path / "out", names)
     assert not wrong and {"read", "error", "no image"} <= {outcome for _, outcome in results}
 

@@ -16,10 +16,12 @@ from data_pipeline.dataset.image_policy import ImagePolicy
 from data_pipeline.preparation.images import encode_png
 from data_pipeline.synthesis.formulas.grammar import FormulaConfig
 from data_pipeline.synthesis.formulas.sample import make_sample
-from tests.trainers.checkpoint.test_checkpoint import DATA, write
-from tests.trainers.test_commands import command_here
-from trainers.predict import JOB, part_name
+from tests.support.checkpoints import DATA, write_checkpoint
+from tests.support.predict_here import predict_here
+from trainers.checkpoint.load import open_checkpoint
 from trainers.prediction.image_options import image_policy_of
+from trainers.prediction.job import JOB
+from trainers.prediction.parts import part_name
 from trainers.prediction.predictor import Predictor
 
 FORMULAS = [make_sample(5, index, FormulaConfig(), lambda text: True).image for index in range(6)]
@@ -33,32 +35,35 @@ def batch(images: list[np.ndarray]) -> dict[str, np.ndarray]:
 
 
 def test_light_ink_on_dark_paper_is_read_as_its_negative(tmp_path: Path) -> None:
-    write(tmp_path)
-    predictor = Predictor(str(tmp_path), image=image_policy_of(str(tmp_path), [], prepared=False))
+    write_checkpoint(tmp_path)
+    checkpoint = open_checkpoint(str(tmp_path))
+    predictor = Predictor(checkpoint, image=image_policy_of(checkpoint, [], prepared=False))
     plain, negative = predictor(batch(FORMULAS)), predictor(batch([255 - image for image in FORMULAS]))
     assert plain["inverted"] == [False] * 6 and negative["inverted"] == [True] * 6
     assert plain["prediction"] == negative["prediction"]
     for one in FORMULAS:
         pair = [predictor.prepare(encode_png(image)).pixels.astype(int) for image in (one, 255 - one)]
         assert np.abs(pair[0] - pair[1]).max() <= 1  # gray of a color is rounded down
-    assert Predictor(str(tmp_path))(batch([255 - FORMULAS[0]]))["inverted"] == [False], "images of a dataset are prepared"
+    assert Predictor(checkpoint)(batch([255 - FORMULAS[0]]))["inverted"] == [False], "images of a dataset are prepared"
 
 
 def test_an_image_of_another_resolution_is_brought_to_the_size_of_the_training_data(tmp_path: Path) -> None:
-    write(tmp_path, data=replace(INK, image=ImagePolicy(400, 1000, fixed_height=False, ink_size=20.0)))
-    predictor = Predictor(str(tmp_path), image=image_policy_of(str(tmp_path), ["image.scale=ink"], prepared=False))
+    write_checkpoint(tmp_path, data=replace(INK, image=ImagePolicy(400, 1000, fixed_height=False, ink_size=20.0)))
+    checkpoint = open_checkpoint(str(tmp_path))
+    predictor = Predictor(checkpoint, image=image_policy_of(checkpoint, ["image.scale=ink"], prepared=False))
     half = cv2.resize(FORMULAS[0], None, fx=0.5, fy=0.5, interpolation=cv2.INTER_AREA)
     heights = [predictor.prepare(encode_png(image)).pixels.shape[0] for image in (FORMULAS[0], half)]
     assert abs(heights[0] / heights[1] - 1) < 0.25
 
 
 def test_files_are_treated_as_the_inputs_of_the_dataset_were_and_prepared_rows_are_left_alone(tmp_path: Path) -> None:
-    write(tmp_path, data=replace(INK, image=replace(INK.image, invert="always", scale="ink")))
-    policy = image_policy_of(str(tmp_path), [], prepared=False)
+    write_checkpoint(tmp_path, data=replace(INK, image=replace(INK.image, invert="always", scale="ink")))
+    checkpoint = open_checkpoint(str(tmp_path))
+    policy = image_policy_of(checkpoint, [], prepared=False)
     assert (policy.invert, policy.scale) == ("always", "ink")
-    policy = image_policy_of(str(tmp_path), ["image.invert=never", "image.scale=fit"], prepared=False)
+    policy = image_policy_of(checkpoint, ["image.invert=never", "image.scale=fit"], prepared=False)
     assert (policy.invert, policy.scale) == ("never", "fit")
-    policy = image_policy_of(str(tmp_path), [], prepared=True)
+    policy = image_policy_of(checkpoint, [], prepared=True)
     assert (policy.invert, policy.scale) == ("never", "none")
 
 
@@ -71,22 +76,22 @@ def test_files_are_treated_as_the_inputs_of_the_dataset_were_and_prepared_rows_a
     ],
 )
 def test_a_bad_option_is_refused(override: str, message: str, tmp_path: Path) -> None:
-    write(tmp_path)
+    write_checkpoint(tmp_path)
     with pytest.raises(UserError, match=message.replace("(", "[(]")):
-        image_policy_of(str(tmp_path), [override], prepared=False)
+        image_policy_of(open_checkpoint(str(tmp_path)), [override], prepared=False)
 
 
-def test_the_command_says_what_it_inverted_and_keeps_it_apart(ray_cluster: None, tmp_path: Path) -> None:
-    write(tmp_path / "checkpoint")
+def test_the_command_says_what_it_inverted_and_keeps_it_apart(tmp_path: Path) -> None:
+    write_checkpoint(tmp_path / "checkpoint")
     (tmp_path / "in").mkdir()
     for number, image in enumerate(FORMULAS):
         (tmp_path / "in" / f"{number}.png").write_bytes(encode_png(255 - image if number < 2 else image))
-    words = ["trainers.predict", str(tmp_path / "checkpoint"), str(tmp_path / "in"), str(tmp_path / "out")]
-    done = command_here(*words)
+    words = [str(tmp_path / "checkpoint"), str(tmp_path / "in"), str(tmp_path / "out")]
+    done = predict_here(*words)
     assert done.returncode == 0, done.stderr
     assert "2 of 6 images are light ink on dark paper and were inverted (image.invert=auto)" in done.stdout
     image = json.loads((tmp_path / "out" / JOB).read_text())["image"]
     assert (image["invert"], image["scale"]) == ("auto", "none")
     assert pq.read_table(tmp_path / "out" / part_name(0)).num_rows == 6
-    other = command_here(*words, "image.invert=never")
+    other = predict_here(*words, "image.invert=never")
     assert other.returncode == 2 and "Choose another place" in other.stderr

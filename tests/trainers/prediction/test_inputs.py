@@ -2,29 +2,20 @@
 
 from __future__ import annotations
 
-import io
 import os
 from pathlib import Path
 
 import numpy as np
 import pytest
-from PIL import Image
 
 from cluster.errors import UserError
-from data_pipeline.preparation.images import Prepared, decode, encode_png
+from data_pipeline.preparation.images import encode_png
 from data_pipeline.storage.base import StorageError
+from tests.support.encoded_images import PNG, SizePredictor, encoded, rows_of
 from trainers.prediction.files import read_or_problem
 from trainers.prediction.inputs import open_inputs
 from trainers.prediction.kinds import looks_like_image
-from trainers.prediction.predictor import Predictor
-
-PNG = encode_png(np.zeros((8, 8), np.uint8))
-
-
-def encoded(form: str) -> bytes:
-    buffer = io.BytesIO()
-    Image.new("L", (16, 16), 200).save(buffer, form)
-    return buffer.getvalue()
+from trainers.tasks.base import Row
 
 
 def listed(folder: Path, content: str | bytes, name: str = "list.txt") -> str:
@@ -219,43 +210,18 @@ def test_a_split_is_of_a_dataset(tmp_path: Path) -> None:
         open_inputs(str(tmp_path), "val")
 
 
-class Blind(Predictor):
-    """Predicts the size of an image, without a checkpoint."""
-
-    def __init__(self) -> None:
-        self.seen: list[int] = []
-
-    def prepare(self, data: bytes, page: int | None = None) -> Prepared:
-        if data == b"raises":
-            raise NotImplementedError("an exception of a decoder's own")
-        return Prepared(decode(data, "gray", page=page), inverted=False)
-
-    def read(self, images: list[np.ndarray]) -> list[str]:
-        self.seen.append(len(images))
-        if any(image.shape[0] < 4 for image in images):
-            raise RuntimeError("Calculated padded input size per channel: (2 x 8)")
-        return [str(image.shape) for image in images]
-
-    def blank(self) -> np.ndarray:
-        return np.zeros((8, 8), np.uint8)
-
-
-class Broken(Blind):
+class Broken(SizePredictor):
     """A network that fails with every image."""
 
-    def read(self, images: list[np.ndarray]) -> list[str]:
+    def predict(self, images: list[np.ndarray]) -> list[Row]:
         raise self.error
 
     error: Exception = RuntimeError("CUDA error: device-side assert triggered")
 
 
-def batch_of(*images: bytes) -> dict[str, np.ndarray]:
-    return {"id": np.array([f"{i}" for i in range(len(images))]), "image": np.array(images, object)}
-
-
 def test_the_reason_becomes_the_error_of_the_prediction() -> None:
-    batch = batch_of(b"", PNG, b"junk", b"")
-    out = Blind()(batch | {"problem": np.array(["does not exist", "", "", ""], object)})
+    batch = rows_of(b"", PNG, b"junk", b"")
+    out = SizePredictor()(batch | {"problem": np.array(["does not exist", "", "", ""], object)})
     assert out.keys() == {"id", "prediction", "error", "inverted", "warning", "page", "pages"}
     assert list(out["id"]) == [
         "0",
@@ -267,12 +233,12 @@ def test_the_reason_becomes_the_error_of_the_prediction() -> None:
     assert (
         out["error"][0] == "does not exist" and out["error"][2].startswith("not an image") and out["error"][3] == "empty file"
     )
-    assert Blind()(batch)["error"] == ["empty file", *out["error"][1:]]
+    assert SizePredictor()(batch)["error"] == ["empty file", *out["error"][1:]]
 
 
 def test_whatever_goes_wrong_with_one_image_is_the_error_of_its_row() -> None:
     low = encode_png(np.zeros((2, 8), np.uint8))
-    out = Blind()(batch_of(PNG, b"raises", low, PNG))
+    out = SizePredictor()(rows_of(PNG, b"raises", low, PNG))
     assert out["prediction"] == ["(8, 8)", "", "", "(8, 8)"]
     assert out["error"][1] == "cannot be prepared: NotImplementedError: an exception of a decoder's own"
     assert out["error"][2].startswith("cannot be read by the network: RuntimeError: Calculated padded") and not out["error"][3]
@@ -291,4 +257,4 @@ def test_what_is_wrong_with_the_network_or_the_machine_is_raised(error: Exceptio
     predictor = Broken()
     predictor.error = error
     with pytest.raises(raised, match=part):
-        predictor(batch_of(PNG, PNG))
+        predictor(rows_of(PNG, PNG))

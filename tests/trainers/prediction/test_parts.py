@@ -12,10 +12,11 @@ import pytest
 from cluster.errors import UserError
 from data_pipeline.dataset.image_policy import ImagePolicy
 from data_pipeline.storage.base import Storage, open_storage
-from models import Decoding
-from tests.trainers.checkpoint.test_checkpoint import write
+from tests.support.checkpoints import write_checkpoint
+from trainers.checkpoint.load import open_checkpoint
 from trainers.prediction.job import JOB, Job
 from trainers.prediction.parts import Parts, part_name
+from trainers.tasks.sequence import SequenceTask
 
 IDS = ["a", "b", "c", "d", "e"]
 STAMPS = {name: f"1-{name}" for name in IDS}
@@ -29,7 +30,7 @@ def out(tmp_path: Path) -> Storage:
 
 def fill(out: Storage, stamps: dict[str, str] = STAMPS, mark: str = "1", failing: str = "", digest: str = "1") -> set[str]:
     """Predict all that is wanted, as `mark`; returns what that was."""
-    parts = Parts(out, digest, IDS, stamps, 2)
+    parts = Parts(out, digest, SequenceTask.prediction_schema, IDS, stamps, 2)
     wanted = parts.look()
     for name in sorted(wanted, reverse=True):
         pages = 2 if name == "b" else 1
@@ -92,7 +93,7 @@ def test_a_part_that_is_not_of_this_job_is_refused(out: Storage) -> None:
 
 
 def test_a_row_that_nobody_asked_for_is_an_error(out: Storage) -> None:
-    parts = Parts(out, "", IDS, {}, 2)
+    parts = Parts(out, "", SequenceTask.prediction_schema, IDS, {}, 2)
     parts.look()
     parts.add({"id": "a"})
     with pytest.raises(RuntimeError, match="'a'"):
@@ -106,18 +107,18 @@ def test_a_job_is_known_by_all_that_its_result_depends_on(out: Storage, tmp_path
 
     for seed, name in enumerate(("one", "other")):
         torch.manual_seed(seed)
-        write(tmp_path / name)
+        write_checkpoint(tmp_path / name)
     files = {"kind": "files", "ids": "sha256:1"}
 
     def enter(
         name: str = "one",
-        decoding: Decoding | None = None,
+        decoding: str = "",
         inputs: dict[str, str] = files,
         size: int = 2,
         image: ImagePolicy | None = None,
     ) -> None:
-        image = image or ImagePolicy()
-        Job.of(open_storage(tmp_path / name), image, decoding or Decoding(), inputs, size).enter(out)
+        checkpoint = open_checkpoint(str(tmp_path / name)).with_options([decoding] if decoding else [])
+        Job.of(checkpoint, image or ImagePolicy(), inputs, size).enter(out)
 
     enter()
     enter()
@@ -125,7 +126,7 @@ def test_a_job_is_known_by_all_that_its_result_depends_on(out: Storage, tmp_path
     enter("moved")  # the same checkpoint elsewhere
     for part, change in {
         "of another checkpoint": lambda: enter("other"),
-        "decoded in another way": lambda: enter("moved", Decoding("beam")),
+        "decoded in another way": lambda: enter("moved", "decoding.method=beam"),
         "of other images": lambda: enter("moved", inputs={"kind": "dataset", "digest": "sha256:1", "split": "test"}),
         "parts of another size": lambda: enter("moved", size=3),
         "of another image policy": lambda: enter("moved", image=ImagePolicy(invert="auto")),

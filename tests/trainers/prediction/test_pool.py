@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import os
 import time
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
+from tests.support.checkpoints import write_checkpoint
+from trainers.checkpoint.load import Checkpoint, open_checkpoint
 from trainers.prediction import pool
 from trainers.prediction.inputs import open_inputs
 
@@ -16,7 +19,7 @@ from trainers.prediction.inputs import open_inputs
 class WhoReads:
     """In place of a predictor: which process got which images, and when it was done."""
 
-    def __init__(self, checkpoint: str, **options: Any) -> None:
+    def __init__(self, checkpoint: Checkpoint, **options: Any) -> None:
         self.process = os.getpid()
 
     def __call__(self, batch: dict[str, np.ndarray]) -> dict[str, Any]:
@@ -25,12 +28,16 @@ class WhoReads:
         return {"id": batch["id"], "process": [self.process] * rows, "done": [time.monotonic()] * rows}
 
 
-def test_every_actor_reads_and_rows_come_one_batch_after_another(formulas: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_every_actor_reads_and_rows_come_one_batch_after_another(
+    formulas: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Row groups of 64 rows: were reading fused with predicting, one actor would get them all at once."""
     monkeypatch.setattr(pool, "Predictor", WhoReads)
+    write_checkpoint(tmp_path)
+    checkpoint = open_checkpoint(str(tmp_path))
     inputs = open_inputs(formulas, "train")
     rows, first = [], 0.0
-    for row in pool.predict_with_pool(inputs.read(set(inputs.ids)), "none", batch_size=64, actors=2).iter_rows():
+    for row in pool.predict_with_pool(inputs.read(set(inputs.ids)), checkpoint, batch_size=64, actors=2).iter_rows():
         first = first or time.monotonic()
         rows.append(row)
     assert sorted(row["id"] for row in rows) == sorted(inputs.ids)

@@ -7,8 +7,8 @@ import uuid
 import pytest
 
 from data_pipeline.storage.base import Storage, open_storage
+from tests.support.encoded_images import PNG
 from tests.support.s3 import S3Server
-from tests.trainers.prediction.test_inputs import PNG
 from trainers.prediction.inputs import FileInputs, open_inputs
 
 

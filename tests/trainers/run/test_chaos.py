@@ -48,7 +48,7 @@ def data_workers_killed(every_s: float) -> Iterator[list[int]]:
         thread.join()
 
 
-@pytest.mark.slow
+@pytest.mark.services
 def test_a_run_amid_chaos_has_the_losses_of_the_calm_one(
     s3_server: S3Server, ray_cluster: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -111,7 +111,7 @@ cluster.shutdown()
 """
 
 
-@pytest.mark.slow
+@pytest.mark.services
 def test_a_lost_data_machine_costs_no_batch(formulas: str, tmp_path: Path) -> None:
     """Two machines read and decode; one of them goes, without a word, amid the run."""
     folder = Path("/tmp") / f"inkray-lost-{os.getpid()}-{int(time.time()) % 1000}"

@@ -19,9 +19,9 @@ from data_pipeline.storage.base import open_storage
 from tests.support.processes import differences, last_state, running
 from tests.support.runs import SMALL, losses, small_config, train
 from tests.support.s3 import S3Server
-from trainers.checkpoint.format import whole_checkpoints
+from trainers.checkpoint.select import complete_checkpoints
 
-pytestmark = pytest.mark.slow
+pytestmark = pytest.mark.services
 
 EPOCHS = 8  # of 15 steps
 CALM = ("checkpoint.every_steps=5", f"epochs={EPOCHS}")
@@ -102,7 +102,7 @@ def test_storage_that_is_gone_while_checkpoints_are_written_costs_no_step(
         for name, value in own_s3.env.items():
             patch.setenv(name, value)
         run = open_storage(command.run.uri)
-        names = whole_checkpoints(run)
+        names = complete_checkpoints(run)
         assert max(names).startswith("checkpoint-0000450") and len(last_state(run)["step"]["optimizer"]) > 0
         rows = [json.loads(line) for line in run.child("metrics.jsonl").read_bytes().splitlines()]
         assert [row["step"] for row in rows if "train/loss" in row] == list(range(1, 451)), (
@@ -132,12 +132,12 @@ def test_a_full_disk_costs_no_step_and_no_checkpoint(formulas: str, tmp_path: Pa
             with contextlib.suppress(OSError):
                 (disk / "filler").write_bytes(b"\0" * 12 * 2**20)
             command.until("tried again; training goes on")
-            good = whole_checkpoints(command.run)
+            good = complete_checkpoints(command.run)
             assert good, "the one before stays"
             step = int(command.until(" step ").split(" step ")[1].split("/")[0])
             (disk / "filler").unlink()
             assert command.end() == 0, command.text
-        assert step < 450 and max(whole_checkpoints(command.run)).startswith("checkpoint-0000450")
+        assert step < 450 and max(complete_checkpoints(command.run)).startswith("checkpoint-0000450")
         rows = [json.loads(line) for line in command.run.child("metrics.jsonl").read_bytes().splitlines()]
         assert [row["step"] for row in rows if "train/loss" in row] == list(range(1, 451))
 
@@ -160,7 +160,7 @@ def test_a_disk_that_stays_full_ends_the_run_with_the_reason_and_the_last_good_c
         (disk / "filler").unlink()
         with running("-m", "trainers.solo", "--resume", command.run.uri) as resumed:
             assert resumed.end() == 0, resumed.text
-        assert max(whole_checkpoints(command.run)).startswith("checkpoint-0000030")
+        assert max(complete_checkpoints(command.run)).startswith("checkpoint-0000030")
 
 
 def test_a_driver_that_is_killed_is_started_again(calm: Calm, formulas: str, tmp_path: Path) -> None:

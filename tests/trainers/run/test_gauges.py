@@ -1,4 +1,4 @@
-"""Figures on the dashboard: exported by Ray where Prometheus fetches them."""
+"""Metrics on the dashboard: exported by Ray where Prometheus fetches them."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ def exported() -> str:
         return str(answer.read().decode())
 
 
-def test_figures_of_a_run_are_exported(ray_cluster: None) -> None:
+def test_metrics_of_a_run_are_exported(ray_cluster: None) -> None:
     gauges = Gauges("formulas-test")
     gauges.set({"data/wait_share": 0.125, "data/images_per_s": 321.0, "train/lr": 0.1})
     deadline = time.monotonic() + 60

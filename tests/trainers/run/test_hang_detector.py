@@ -1,4 +1,4 @@
-"""The rank that hangs is the one that has passed the fewest marks when none goes on."""
+"""The rank that hangs is the one that has entered the fewest phases when none makes progress."""
 
 from __future__ import annotations
 
@@ -32,17 +32,17 @@ def test_ranks_that_wait_for_another_are_not_blamed() -> None:
     assert [beat.rank for beat in watch.hanging(beats(7, 7, 6))] == [2], "it was not ended, or its successor hangs, too"
 
 
-def test_nobody_hangs_while_anybody_goes_on() -> None:
+def test_nobody_hangs_while_any_rank_makes_progress() -> None:
     clock = Clock()
     watch = HangDetector(60, clock)
     for second in range(0, 600, 30):
         clock.now = second
-        going_on = beats(7, 6)
-        going_on[1] = replace(going_on[1], breaths=second)  # a long evaluation: no mark, but signs of life
-        assert watch.hanging(going_on) == []
+        progress = beats(7, 6)
+        progress[1] = replace(progress[1], beats=second)  # a long evaluation: no phase, but heartbeats
+        assert watch.hanging(progress) == []
 
 
-def test_workers_that_start_anew_have_their_time() -> None:
+def test_workers_that_restart_have_their_time() -> None:
     clock = Clock()
     watch = HangDetector(60, clock)
     watch.hanging(beats(7, 6))
@@ -57,10 +57,10 @@ def test_workers_that_start_anew_have_their_time() -> None:
 def test_a_rank_that_the_group_no_longer_has_is_not_blamed() -> None:
     monitor, clock = Monitor(), Clock()
     for beat in beats(9, 9, 5).values():
-        monitor.tell([], beat)
+        monitor.report([], beat)
     monitor.started(2)
     for beat in beats(20, 19).values():
-        monitor.tell([], beat)
+        monitor.report([], beat)
     watch = HangDetector(60, clock)
     watch.hanging(monitor.drain()[1])
     clock.now = 61

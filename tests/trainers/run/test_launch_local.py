@@ -1,4 +1,4 @@
-"""Training without Ray: the same step, stream and checkpoints, killed and started again, to the bit."""
+"""Training without Ray: the same step, stream, checkpoints and end, killed and started again, to the bit."""
 
 from __future__ import annotations
 
@@ -10,9 +10,12 @@ from pathlib import Path
 
 import pytest
 
+from data_pipeline.storage.base import Storage
+from tests.support.commands import command_here, only_message
 from tests.support.processes import Running, differences, last_state, running
 from tests.support.runs import SMALL
-from trainers.checkpoint.format import whole_checkpoints
+from trainers.checkpoint.select import complete_checkpoints
+from trainers.run.directory import open_run
 
 # All that keeps a state: averages, a schedule, loss scaling (none on a CPU), dropout, augmentation, early stopping.
 STATEFUL = [
@@ -22,134 +25,135 @@ STATEFUL = [
 ]  # fmt: skip
 
 
-def solo(formulas: str, runs_dir: Path, *overrides: str) -> list[str]:
-    return ["-m", "trainers.solo", *STATEFUL, f"data.dataset={formulas}", f"runs_dir={runs_dir}", *overrides]
+TRAIN = ("trainers.train", "--local")
+
+
+def words(formulas: str, runs_dir: Path, *overrides: str) -> list[str]:
+    return [*STATEFUL, f"data.dataset={formulas}", f"runs_dir={runs_dir}", *overrides]
+
+
+def only_run(runs_dir: Path) -> Storage:
+    (folder,) = runs_dir.iterdir()
+    return open_run(str(folder))[0]
+
+
+def refused(formulas: str, runs_dir: Path, *overrides: str) -> tuple[Storage, str, str]:
+    """A run that ends with a mistake: its folder, all that it printed, and the one message."""
+    result = command_here(*TRAIN, *words(formulas, runs_dir, *overrides))
+    return only_run(runs_dir), result.stdout, only_message(result)
 
 
 def killed_and_resumed(formulas: str, runs_dir: Path, kills: int, seed: int) -> Running:
     """A run that is killed -9 at random steps, so many times, and then comes to its end."""
     generator = random.Random(seed)
-    words = solo(formulas, runs_dir)
+    arguments = words(formulas, runs_dir)
     for _ in range(kills):
-        with running(*words) as command:
+        with running("-m", *TRAIN, *arguments) as command:
             lines = generator.randrange(5, 10)
             for _ in range(lines):
                 command.until(" step ")
-            if "--resume" not in words:
-                words = ["-m", "trainers.solo", "--resume", command.run.uri]
-    with running(*words) as command:
+            arguments = ["--resume", command.run.uri]
+    with running("-m", *TRAIN, *arguments) as command:
         assert command.end() == 0, command.text
     return command
 
 
 @pytest.fixture(scope="module")
-def calm(formulas_dataset: str, tmp_path_factory: pytest.TempPathFactory) -> Running:
+def calm(formulas_dataset: str, tmp_path_factory: pytest.TempPathFactory) -> Storage:
     """A run without trouble."""
-    with running(*solo(formulas_dataset, tmp_path_factory.mktemp("solo"))) as command:
-        assert command.end() == 0, command.text
-    return command
+    folder = tmp_path_factory.mktemp("local")
+    result = command_here(*TRAIN, *words(formulas_dataset, folder))
+    assert result.returncode == 0, result.stderr
+    return only_run(folder)
 
 
 def test_it_trains_where_ray_is_not_installed(formulas_dataset: str, tmp_path: Path) -> None:
+    """By its name of before, which says that it is one."""
     without = "import sys, runpy; sys.modules['ray'] = None; runpy.run_module('trainers.solo', run_name='__main__')"
-    overrides = solo(formulas_dataset, tmp_path, "epochs=1")[2:]
-    with running("-c", without, *overrides) as command:
+    with running("-c", without, *words(formulas_dataset, tmp_path, "epochs=1")) as command:
         assert command.end() == 0, command.text
+    assert command.lines[0] == "trainers.solo is now: python -m trainers.train --local\n"
     assert "45 steps" not in command.text and "15 steps" in command.text and "1 workers on cpu" in command.text
-    figures = json.loads(command.run.child("figures.json").read_bytes())
-    assert figures["figures"]["test"]["count"] == 40 and figures["checkpoint"].startswith(command.run.uri)
-    assert {"metrics.jsonl", "config.yaml"} <= set(command.run.names()) and len(whole_checkpoints(command.run)) >= 1
+    record = json.loads(command.run.child("evaluation.json").read_bytes())
+    assert record["metrics"]["test"]["count"] == 40 and record["checkpoint"].startswith(command.run.uri)
+    assert {"metrics.jsonl", "config.yaml", "report"} <= set(command.run.names())
+    assert len(complete_checkpoints(command.run)) >= 1
 
 
 def test_a_mistake_is_one_message_and_leaves_no_run_behind(tmp_path: Path) -> None:
-    with running("-m", "trainers.solo", "data.dataset=/nowhere", f"runs_dir={tmp_path}") as command:
-        assert command.end() == 2
-    assert "No dataset at '/nowhere'" in command.lines[-1] and "Traceback" not in command.text
+    result = command_here(*TRAIN, "data.dataset=/nowhere", f"runs_dir={tmp_path}")
+    assert "No dataset at '/nowhere'" in only_message(result) and not result.stdout
     assert not list(tmp_path.iterdir())
 
 
-def test_validation_comes_every_so_many_epochs_and_after_the_last(calm: Running) -> None:
-    rows = [json.loads(line) for line in calm.run.child("metrics.jsonl").read_bytes().splitlines()]
+def test_validation_comes_every_so_many_epochs_and_after_the_last(calm: Storage) -> None:
+    rows = [json.loads(line) for line in calm.child("metrics.jsonl").read_bytes().splitlines()]
     assert {row["epoch"]: "val/score" in row for row in rows if "time/train_s" in row} == {0: False, 1: True, 2: True}
 
 
-def test_a_run_that_is_killed_equals_the_calm_one_to_the_bit(calm: Running, formulas_dataset: str, tmp_path: Path) -> None:
+@pytest.mark.services
+def test_a_run_that_is_killed_equals_the_calm_one_to_the_bit(calm: Storage, formulas_dataset: str, tmp_path: Path) -> None:
     """Weights, averages, optimizer, schedule, data position, patience: all of the last checkpoint, and every logged loss."""
     amid = killed_and_resumed(formulas_dataset, tmp_path, kills=1, seed=0)
     assert "Resumed from checkpoint-" in amid.text
-    assert not differences(last_state(calm.run), last_state(amid.run))
-    assert logged(amid) == logged(calm)
+    assert not differences(last_state(calm), last_state(amid.run))
+    assert logged(amid.run) == logged(calm)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("seed", [1, 2])
-def test_ten_kills_in_one_run_change_nothing(calm: Running, formulas_dataset: str, tmp_path: Path, seed: int) -> None:
+def test_ten_kills_in_one_run_change_nothing(calm: Storage, formulas_dataset: str, tmp_path: Path, seed: int) -> None:
     amid = killed_and_resumed(formulas_dataset, tmp_path, kills=10, seed=seed)
-    assert not differences(last_state(calm.run), last_state(amid.run))
-    assert logged(amid) == logged(calm)
+    assert not differences(last_state(calm), last_state(amid.run))
+    assert logged(amid.run) == logged(calm)
 
 
-def logged(command: Running) -> dict[int, float]:
-    rows = [json.loads(line) for line in command.run.child("metrics.jsonl").read_bytes().splitlines()]
+def logged(run: Storage) -> dict[int, float]:
+    rows = [json.loads(line) for line in run.child("metrics.jsonl").read_bytes().splitlines()]
     return {int(row["step"]): row["train/loss"] for row in rows if "train/loss" in row}
 
 
-def test_ctrl_c_writes_a_checkpoint_and_says_how_to_go_on(calm: Running, formulas_dataset: str, tmp_path: Path) -> None:
-    with running(*solo(formulas_dataset, tmp_path)) as command:
+@pytest.mark.services
+def test_ctrl_c_writes_a_checkpoint_and_says_how_to_resume(calm: Storage, formulas_dataset: str, tmp_path: Path) -> None:
+    with running("-m", *TRAIN, *words(formulas_dataset, tmp_path)) as command:
         command.until(" step 6/")
         os.kill(command.process.pid, signal.SIGINT)
         assert command.end() == 130, command.text
-    assert f"Stopped. Go on with: python -m trainers.solo --resume {command.run.uri}" in command.text
+    assert f"Stopped. Resume with: python -m trainers.train --local --resume {command.run.uri}" in command.text
     assert "Traceback" not in command.text
-    with running("-m", "trainers.solo", "--resume", command.run.uri) as resumed:
+    with running("-m", *TRAIN, "--resume", command.run.uri) as resumed:
         assert resumed.end() == 0, resumed.text
-    assert not differences(last_state(calm.run), last_state(command.run))
+    assert not differences(last_state(calm), last_state(command.run))
+
+
+# Of training: a step as large as this leaves nothing of the network.
+DIVERGING = ("optim.lr=1e6", "optim.max_grad_norm=0", "optim.schedule.warmup_ratio=0")
 
 
 def test_a_loss_that_comes_apart_ends_the_run_and_names_the_images(formulas_dataset: str, tmp_path: Path) -> None:
-    words = solo(formulas_dataset, tmp_path, "optim.lr=1e6", "optim.max_grad_norm=0", "optim.schedule.warmup_ratio=0")
-    with running(*words) as command:
-        assert command.end() == 2, command.text
-    message = command.lines[-1]
-    assert message.startswith("error: Step ") and "loss_guard.on_bad_step=skip" in message and "Traceback" not in command.text
-    records = [json.loads(line) for line in command.run.child("bad_batches.jsonl").read_bytes().splitlines()]
+    run, _, message = refused(formulas_dataset, tmp_path, *DIVERGING)
+    assert message.startswith("error: Step ") and "loss_guard.on_bad_step=skip" in message
+    records = [json.loads(line) for line in run.child("bad_batches.jsonl").read_bytes().splitlines()]
     assert len(records) == 1 and len(set(records[0]["ids"])) == 20
-    for name in whole_checkpoints(command.run):
+    for name in complete_checkpoints(run):
         assert int(name.split("-")[1]) < records[0]["step"], "what is kept is from before"
 
 
 def test_bad_steps_may_be_skipped_until_they_are_too_many(formulas_dataset: str, tmp_path: Path) -> None:
-    words = solo(
-        formulas_dataset, tmp_path, "optim.lr=1e6", "optim.max_grad_norm=0", "optim.schedule.warmup_ratio=0",
-        "loss_guard.on_bad_step=skip", "loss_guard.max_skipped=3",
-    )  # fmt: skip
-    with running(*words) as command:
-        assert command.end() == 2, command.text
-    records = [json.loads(line) for line in command.run.child("bad_batches.jsonl").read_bytes().splitlines()]
+    skipping = ("loss_guard.on_bad_step=skip", "loss_guard.max_skipped=3")
+    run, printed, message = refused(formulas_dataset, tmp_path, *DIVERGING, *skipping)
+    records = [json.loads(line) for line in run.child("bad_batches.jsonl").read_bytes().splitlines()]
     steps = [record["step"] for record in records]
-    assert steps[-3:] == list(range(steps[-1] - 2, steps[-1] + 1)) and command.text.count("is left out: loss") == len(steps) - 1
-    assert "3 bad steps in a row" in command.lines[-1]
+    assert steps[-3:] == list(range(steps[-1] - 2, steps[-1] + 1)) and printed.count("is left out: loss") == len(steps) - 1
+    assert "3 bad steps in a row" in message
 
 
 def test_averaged_weights_are_stored_also_where_nothing_is_validated(formulas_dataset: str, tmp_path: Path) -> None:
-    with running(*solo(formulas_dataset, tmp_path, "weight_averaging.name=swa", "weight_averaging.start=0.5", "data.val_split=",
-                       "epochs=2", "early_stopping.patience=0")) as command:  # fmt: skip
-        assert command.end() == 0, command.text
-    state = last_state(command.run)
+    averaging = ("weight_averaging.name=swa", "weight_averaging.start=0.5", "data.val_split=", "early_stopping.patience=0")
+    result = command_here(*TRAIN, *words(formulas_dataset, tmp_path, *averaging, "epochs=2"))
+    assert result.returncode == 0, result.stderr
+    state = last_state(only_run(tmp_path))
     averaged, trained = state["step"]["averaging"], state["step"]["weights"]
     assert int(averaged["count"]) == 2
     assert not differences(state["weights"], {name: averaged[f"network.{name}"] for name in state["weights"]})
     assert differences(state["weights"], {name: trained[name] for name in state["weights"]})
-
-
-@pytest.mark.slow
-def test_two_processes_of_torchrun_train_as_two_workers_of_ray(formulas: str, tmp_path: Path) -> None:
-    from tests.support.runs import losses, small_config, train
-
-    run, result, _ = train(small_config(formulas, tmp_path / "ray", "epochs=2"))
-    words = ["-m", "torch.distributed.run", "--nproc_per_node=2", "-m", "trainers.solo", *SMALL, "epochs=2"]
-    with running(*words, f"data.dataset={formulas}", f"runs_dir={tmp_path}") as command:
-        assert command.end() == 0, command.text
-    assert "2 workers on cpu" in command.text and logged(command) == losses(result)
-    assert not differences(last_state(run)["weights"], last_state(command.run)["weights"])
-    assert command.text.count("Trained in") == 1, "one of the two speaks"

@@ -19,17 +19,23 @@ from cluster.errors import UserError
 from data_pipeline.dataset.manifest import MANIFEST, open_dataset
 from data_pipeline.dataset.tokenizer import VocabularyMismatch
 from data_pipeline.storage.base import Storage, open_storage
-from models import Decoding
 from tests.support.broken_images import copy_with_broken_images
-from tests.support.processes import running
-from tests.support.runs import SMALL, losses, small_config, train
-from trainers.checkpoint.format import METRICS, PREFIX, WEIGHTS, find_checkpoint, load_checkpoint
-from trainers.predict import JOB, part_name, predict
-from trainers.prediction.evaluation import judge_checkpoint
+from tests.support.runs import Train, losses, small_config, train, train_here
+from trainers.checkpoint.format import METRICS, PREFIX, WEIGHTS
+from trainers.checkpoint.load import load_checkpoint, open_checkpoint
+from trainers.checkpoint.select import find_checkpoint
+from trainers.prediction.evaluation import evaluate_checkpoint
 from trainers.prediction.inputs import open_inputs
-from trainers.run.finalize import finish_run
+from trainers.prediction.job import JOB
+from trainers.prediction.local import predict_split_here
+from trainers.prediction.parts import part_name
+from trainers.prediction.pool import predict_split_on_ray
+from trainers.prediction.run_job import predict
+from trainers.run.directory import open_run
+from trainers.run.finalize import EVALUATION, finalize
 from trainers.run.log import RunResult
-from trainers.run.resume import change_config, open_run
+from trainers.run.preflight import preflight
+from trainers.run.resume import change_config
 
 Run = tuple[Storage, RunResult, str]
 EPOCHS = 5  # of 15 steps
@@ -61,13 +67,14 @@ def test_a_run_learns_logs_and_keeps_best_and_last(calm: Run, formulas: str) -> 
     assert rows == result.history
 
 
+@pytest.mark.services
 def test_a_killed_worker_is_replaced_and_the_run_ends_as_if_nothing_had_happened(
     calm: Run, formulas: str, tmp_path: Path
 ) -> None:
     killed: list[int] = []
 
     def kill_one(row: dict[str, float]) -> None:
-        if row["step"] >= 35 and not killed:  # in the midst of the third epoch; half of the run is yet to come
+        if row["step"] >= 35 and not killed:  # amid the third epoch; half of the run is yet to come
             processes = psutil.Process().children(recursive=True)
             killed.append(next(p.pid for p in processes if "RayTrainWorker" in " ".join(p.cmdline())))
             os.kill(killed[0], signal.SIGKILL)
@@ -79,8 +86,9 @@ def test_a_killed_worker_is_replaced_and_the_run_ends_as_if_nothing_had_happened
 
 def test_validation_in_the_run_is_that_of_the_checkpoint(calm: Run, formulas: str) -> None:
     run, result, _ = calm
-    judged = judge_checkpoint(load_checkpoint(run.uri), open_dataset(formulas), "val").sums.averages("val")
-    assert {key: result.best()[key] for key in judged if key != "val/loss"} == pytest.approx(judged)
+    evaluation = evaluate_checkpoint(open_checkpoint(run.uri), open_dataset(formulas), "val", predict_split_here)
+    metrics = evaluation.metrics.averages("val")
+    assert "val/loss" not in metrics and {key: result.best()[key] for key in metrics} == pytest.approx(metrics)
 
 
 @pytest.mark.parametrize(
@@ -102,7 +110,9 @@ def test_other_data_stops_a_resume(calm: Run, formulas: str, tmp_path: Path) -> 
         train(small_config(str(tmp_path / "other"), tmp_path, "epochs=4"), calm[0])
 
 
-def test_a_corrupt_image_is_reported_and_too_many_end_the_run(formulas: str, tmp_path: Path) -> None:
+# On Ray it is a worker that meets them; what it does then is the same.
+@pytest.mark.parametrize("train", [train_here, pytest.param(train, marks=pytest.mark.services)], ids=["local", "ray"])
+def test_a_corrupt_image_is_reported_and_too_many_end_the_run(train: Train, formulas: str, tmp_path: Path) -> None:
     import pyarrow.parquet as pq
 
     copy_with_broken_images(formulas, tmp_path / "data", {"train": [3], "val": [3]})
@@ -116,16 +126,15 @@ def test_a_corrupt_image_is_reported_and_too_many_end_the_run(formulas: str, tmp
         ("train", "not an image"),
         ("val", "not an image"),
     ]
-    places = (f"data.dataset={tmp_path / 'data'}", f"runs_dir={tmp_path / 'runs'}")
-    with running("-m", "trainers.solo", *SMALL, *places, *one_worker, "stream.max_rejected=0") as command:
-        assert command.end() == 2
-    assert "1 of 300 images of split 'train' cannot be used, more than stream.max_rejected=0" in command.lines[-1]
+    message = "1 of 300 images of split 'train' cannot be used, more than stream.max_rejected=0"
+    with pytest.raises(UserError, match=message):
+        train(small_config(str(tmp_path / "data"), tmp_path / "runs", *one_worker, "stream.max_rejected=0"))
 
 
 def test_a_missing_shard_ends_the_run(formulas: str, tmp_path: Path) -> None:
     data = tmp_path / "data"
     shutil.copytree(formulas, data)
-    (data / open_dataset(formulas).manifest.split("val").shards[0].file).unlink()  # met in the midst of the run
+    (data / open_dataset(formulas).manifest.split("val").shards[0].file).unlink()  # met amid the run
     with pytest.raises(UserError, match=r"val/part-00000\.parquet' does not exist") as caught:
         train(small_config(str(data), tmp_path / "runs", "epochs=1", "scaling.num_train_workers=1"))
     assert "Traceback" not in str(caught.value)
@@ -133,23 +142,26 @@ def test_a_missing_shard_ends_the_run(formulas: str, tmp_path: Path) -> None:
 
 def test_a_report_shows_the_run(calm: Run, formulas: str) -> None:
     run, result, _ = calm
-    _, config = open_run(run.uri)
-    figures = finish_run(config, run, result)
-    assert figures["test"]["count"] == 40
-    assert {"test", "test, printed", "test, handwritten"} < figures.keys()
-    assert any("always answering" in name for name in figures)
+    printed = finalize(preflight(open_run(run.uri)[1], run), run, result, predict_split_on_ray)
+    record = json.loads(run.child(EVALUATION).read_bytes())
+    metrics = record["metrics"]
+    assert metrics["test"]["count"] == 40 and record["checkpoint"] == find_checkpoint(run.uri).uri
+    assert {"test", "test, printed", "test, handwritten"} < metrics.keys()
+    assert any("always answering" in name for name in metrics)
+    assert all(any(line.startswith(name) for line in printed.splitlines()) for name in metrics)
+    assert printed.endswith(f"Report {run.uri}/report/index.html")
     names = run.child("report").names()
     assert {"index.html", "learning_curves.png", "samples.png", "attention.png", "model_card.md"} <= set(names)
     for name in ("learning_curves.png", "samples.png", "attention.png"):
-        with Image.open(run.child("report", name).path) as picture:
-            assert np.asarray(picture.convert("L")).std() > 5, f"{name} is not blank"
+        with Image.open(run.child("report", name).path) as image:
+            assert np.asarray(image.convert("L")).std() > 5, f"{name} is not blank"
     page = run.child("report", "index.html").read_bytes().decode()
     assert "formulas" in page and "samples.png" in page
     subtitle = f"formulas · 2 workers on cpu (float32) · {result.seconds / 60:.1f} minutes"
     assert f'<p class="subtitle">{subtitle}</p>' in page
     card = run.child("report", "model_card.md").read_bytes().decode()
-    weakest = min(("handwritten", "printed"), key=lambda name: figures[f"test, {name}"]["exact_match"])
-    share = 100 * figures[f"test, {weakest}"]["exact_match"]
+    weakest = min(("handwritten", "printed"), key=lambda name: metrics[f"test, {name}"]["exact_match"])
+    share = 100 * metrics[f"test, {weakest}"]["exact_match"]
     assert re.search(rf"weakest on {weakest}: {share:.1f} % exact match \(\d+ images", card)
     assert "trainers.predict" in find_checkpoint(run.uri).child("README.md").read_bytes().decode()
 
@@ -167,12 +179,12 @@ def test_prediction_of_a_folder_a_list_and_a_dataset(calm: Run, formulas: str, t
     (images / "broken.png").write_bytes(b"\x89PNG not really")
     (images / "notes.txt").write_text("no image")
     out = open_storage(str(tmp_path / "out"))
-    assert predict(run.uri, open_inputs(str(images), ""), out, batch_size=4, rows_per_part=4).errors == 1
+    assert predict(open_checkpoint(run.uri), open_inputs(str(images), ""), out, batch_size=4, rows_per_part=4).errors == 1
     rows = [row for number in range(3) for row in pq.read_table(Path(out.path) / part_name(number)).to_pylist()]
     assert [row["id"] for row in rows] == sorted(path.name for path in images.glob("*.png"))
     assert [row["id"] for row in rows if row["error"]] == ["broken.png"]
     whole = open_storage(str(tmp_path / "whole"))
-    predict(run.uri, open_inputs(formulas, "test"), whole, batch_size=16)
+    predict(open_checkpoint(run.uri), open_inputs(formulas, "test"), whole, batch_size=16)
     by_id = {row["id"]: row["prediction"] for row in pq.read_table(Path(whole.path) / part_name(0)).to_pylist()}
     assert len(by_id) == 40
     assert all(by_id[row["id"].removesuffix(".png")] == row["prediction"] for row in rows if not row["error"])
@@ -180,15 +192,16 @@ def test_prediction_of_a_folder_a_list_and_a_dataset(calm: Run, formulas: str, t
     before = {number: (Path(out.path) / part_name(number)).stat().st_mtime_ns for number in range(3)}
     (Path(out.path) / part_name(1)).unlink()
     (tmp_path / "list.tsv").write_text("".join(f"{row['id']}\tx\n" for row in rows))
-    predict(run.uri, open_inputs(str(tmp_path / "list.tsv"), ""), out, batch_size=4, rows_per_part=4)
+    predict(open_checkpoint(run.uri), open_inputs(str(tmp_path / "list.tsv"), ""), out, batch_size=4, rows_per_part=4)
     after = {number: (Path(out.path) / part_name(number)).stat().st_mtime_ns for number in range(3)}
     assert after[0] > before[0] and after[2] == before[2] and after[1] > before[1]
     again = [row for number in range(3) for row in pq.read_table(Path(out.path) / part_name(number)).to_pylist()]
     assert again == rows
     with pytest.raises(UserError, match="of other images"):
-        predict(run.uri, open_inputs(formulas, "test"), out, batch_size=4, rows_per_part=4)
+        predict(open_checkpoint(run.uri), open_inputs(formulas, "test"), out, batch_size=4, rows_per_part=4)
     with pytest.raises(UserError, match="decoded in another way"):
-        predict(run.uri, open_inputs(str(tmp_path / "list.tsv"), ""), out, 4, Decoding("beam"), rows_per_part=4)
+        beam = open_checkpoint(run.uri).with_options(["decoding.method=beam"])
+        predict(beam, open_inputs(str(tmp_path / "list.tsv"), ""), out, batch_size=4, rows_per_part=4)
     assert json.loads((tmp_path / "out" / JOB).read_text())["decoding"]["method"] == "greedy"
 
 
@@ -196,7 +209,7 @@ def test_a_checkpoint_predicts_with_nothing_else(calm: Run, tmp_path: Path) -> N
     source = find_checkpoint(calm[0].uri)
     folder = source.copy_to(tmp_path / "copy")
     loaded = load_checkpoint(str(folder))
-    assert loaded.task.tokenizer.charset and loaded.config.epochs == EPOCHS
+    assert loaded.task.output_names and loaded.checkpoint.config.epochs == EPOCHS
     weights = load_file(folder / WEIGHTS)
     assert sum(array.size for array in weights.values()) == sum(t.numel() for t in loaded.model.state_dict().values())
 

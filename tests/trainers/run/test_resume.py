@@ -12,13 +12,14 @@ import pytest
 from cluster.errors import UserError
 from data_pipeline.storage.base import Storage, open_storage
 from data_pipeline.storage.claim import InUse, claim
-from tests.support.runs import SMALL
-from trainers import solo
-from trainers.checkpoint.format import CONFIG, find_checkpoint, whole_checkpoints, whole_marks
+from tests.support.runs import SMALL, train
+from trainers import train as command_line
+from trainers.checkpoint.format import CONFIG
+from trainers.checkpoint.select import complete_checkpoints, completion_marks, find_checkpoint
 from trainers.config.load import ConfigError
-from trainers.run.launch_ray import run_training
-from trainers.run.preflight import begin_run
-from trainers.run.resume import change_config, open_run
+from trainers.run.directory import open_run
+from trainers.run.preflight import preflight
+from trainers.run.resume import change_config
 
 Command = Callable[..., tuple[int, str]]
 
@@ -33,8 +34,8 @@ EARLY = [
 @pytest.fixture
 def command(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Command:
     def run(*words: str) -> tuple[int, str]:
-        monkeypatch.setattr(sys, "argv", ["trainers.solo", *words])
-        status = solo.main()
+        monkeypatch.setattr(sys, "argv", ["trainers.train", "--local", *words])
+        status = command_line.main()
         return status, capsys.readouterr().out
 
     return run
@@ -45,8 +46,9 @@ def ended(formulas_dataset: str, tmp_path_factory: pytest.TempPathFactory) -> St
     """A run of two epochs of five: its patience has run out. Read it, never write to it."""
     with pytest.MonkeyPatch.context() as patch:
         folder = tmp_path_factory.mktemp("early")
-        patch.setattr(sys, "argv", ["trainers.solo", *EARLY, f"data.dataset={formulas_dataset}", f"runs_dir={folder}"])
-        assert solo.main() == 0
+        words = ["trainers.train", "--local", *EARLY, f"data.dataset={formulas_dataset}", f"runs_dir={folder}"]
+        patch.setattr(sys, "argv", words)
+        assert command_line.main() == 0
     return open_storage(next(folder.iterdir()))
 
 
@@ -56,20 +58,17 @@ def copy_of(run: Storage, folder: Path) -> Storage:
 
 
 def notes_of(run: Storage, *overrides: str) -> list[str]:
-    notes: list[str] = []
-    _, config = open_run(run.uri)
-    begin_run(change_config(config, overrides), run, notes.append)
-    return notes
+    return list(preflight(change_config(open_run(run.uri)[1], overrides), run).notes)
 
 
 def test_the_best_by_the_loss_is_the_one_of_the_least(ended: Storage) -> None:
-    losses = {name: mark["metrics"]["val/loss"] for name, mark in whole_marks(ended).items()}
+    losses = {name: mark["metrics"]["val/loss"] for name, mark in completion_marks(ended).items()}
     rows = [json.loads(line) for line in ended.child("metrics.jsonl").read_bytes().splitlines()]
     assert min(row["val/loss"] for row in rows if "val/loss" in row) == losses[find_checkpoint(ended.uri).name]
 
 
 def test_sources_beyond_the_limit_are_reported_together(ended: Storage) -> None:
-    for mark in whole_marks(ended).values():
+    for mark in completion_marks(ended).values():
         named = {name.split("/")[1] for name in mark["metrics"] if name.count("/") == 2}
         assert named == {"handwritten", "other"}
         assert mark["metrics"]["val/handwritten/count"] + mark["metrics"]["val/other/count"] == mark["metrics"]["val/count"]
@@ -89,7 +88,7 @@ def test_more_epochs_are_refused_where_patience_would_train_none(ended: Storage)
 def test_another_metric_says_that_nothing_of_it_was_counted(ended: Storage) -> None:
     counted, chosen = notes_of(ended, "early_stopping.metric=val/loss", "checkpoint.metric=val/score")
     assert counted.startswith("early_stopping counts val/loss from here on")
-    best = max(whole_marks(ended).items(), key=lambda item: (item[1]["metrics"]["val/score"], item[0]))[0]
+    best = max(completion_marks(ended).items(), key=lambda item: (item[1]["metrics"]["val/score"], item[0]))[0]
     assert chosen.startswith("checkpoint.metric=val/score: the best") and best in chosen
 
 
@@ -103,7 +102,7 @@ def test_training_on_says_that_the_rate_moves(ended: Storage, tmp_path: Path, co
     run = copy_of(ended, tmp_path)
     status, text = command("--resume", run.uri, "early_stopping.patience=0", "epochs=3")
     assert status == 0 and "the run has 45 steps now, not 75 as planned before: at step 30 the learning rate goes from" in text
-    assert "one_cycle" in text and list(whole_checkpoints(run))[-1].startswith("checkpoint-0000045")
+    assert "one_cycle" in text and list(complete_checkpoints(run))[-1].startswith("checkpoint-0000045")
     assert open_run(run.uri)[1].epochs == 3
     assert "all 3 epochs are done. Set epochs above 3" in notes_of(run)[0]
 
@@ -131,5 +130,5 @@ def test_a_cluster_that_is_too_small_changes_nothing(ray_cluster: None, ended: S
     before = run.child(CONFIG).read_bytes()
     _, config = open_run(run.uri)
     with pytest.raises(UserError, match="num_train_workers=20 is too many"):
-        run_training(change_config(config, ["scaling.num_train_workers=20", "early_stopping.patience=0"]), run)
+        train(change_config(config, ["scaling.num_train_workers=20", "early_stopping.patience=0"]), run)
     assert run.child(CONFIG).read_bytes() == before

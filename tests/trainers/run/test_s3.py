@@ -13,10 +13,12 @@ from data_pipeline.storage.base import open_storage
 from tests.support.places import CROHME
 from tests.support.runs import SMALL, losses, small_config, train
 from tests.support.s3 import S3Server
-from trainers.checkpoint.format import PREFIX, load_checkpoint
+from trainers.checkpoint.format import PREFIX
+from trainers.checkpoint.load import load_checkpoint
 from trainers.config.load import load_config
-from trainers.run.finalize import finish_run
-from trainers.run.resume import open_run
+from trainers.prediction.pool import predict_split_on_ray
+from trainers.run.finalize import finalize
+from trainers.run.preflight import preflight
 
 
 @pytest.fixture
@@ -31,12 +33,12 @@ def test_a_run_from_s3_to_s3_and_its_report(s3: S3Server, formulas: str) -> None
     bucket = s3.create_bucket("inkray-runs")
     data = open_storage(f"{bucket}/formulas")
     data.copy_from(Path(formulas))
-    run, result, _ = train(small_config(data.uri, f"{bucket}/runs", "epochs=1"))
+    config = small_config(data.uri, f"{bucket}/runs", "epochs=1")
+    run, result, _ = train(config)
     assert [row["val/count"] for row in result.history if "val/score" in row] == [40]
     assert any(name.startswith(PREFIX) for name in run.names())
     assert load_checkpoint(run.uri).data.digest
-    _, config = open_run(run.uri)
-    finish_run(config, run, result)
+    finalize(preflight(config, run), run, result, predict_split_on_ray)
     assert "index.html" in run.child("report").names()
 
 
