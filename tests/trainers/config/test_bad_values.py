@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from cluster.numbers import MAX_INT
 from cluster.values import Typing
-from tests.trainers.test_commands import command_here, only_message
+from tests.support.commands import command_here, only_message
 from trainers.config.load import ConfigError, load_config
 from trainers.config.train import TrainConfig
 
