@@ -36,7 +36,7 @@ def test_steps_add_up_to_metrics() -> None:
     interval.stepped(result(10.0), batch())
     sums = interval.close()
     assert (sums.images, sums.steps, sums.rejected, sums.wait_s) == (8, 2, 2, 0.25)
-    assert sums.costs == STATS + STATS
+    assert sums.stats == STATS + STATS
     metrics = sums.metrics()
     assert metrics["train/loss"] == pytest.approx(1.5) and metrics["train/grad_norm"] == pytest.approx(1.5)
     assert metrics["data/decode_ms"] == pytest.approx(1) and metrics["data/padding_share"] == pytest.approx(0.25)
@@ -45,7 +45,7 @@ def test_steps_add_up_to_metrics() -> None:
 
 
 def test_intervals_add_up_to_an_epoch() -> None:
-    one = TrainTotals(seconds=2, wait_s=1, steps=1, images=10, rejected=1, loss=4, target_count=2, grad_norm=3, costs=STATS)
+    one = TrainTotals(seconds=2, wait_s=1, steps=1, images=10, rejected=1, loss=4, target_count=2, grad_norm=3, stats=STATS)
     metrics = (one + one).epoch_metrics()
     assert metrics["epoch/images_per_s"] == 5 and metrics["epoch/wait_share"] == 0.5 and metrics["epoch/rejected"] == 2
     assert metrics["epoch/read_mb_per_s"] == 1
