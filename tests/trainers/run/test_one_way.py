@@ -15,8 +15,8 @@ from PIL import Image
 
 from data_pipeline.storage.base import Storage
 from tests.support.commands import Finished, command_here
+from tests.support.overrides import SMALL
 from tests.support.processes import differences, last_state, running
-from tests.support.runs import SMALL
 from trainers.checkpoint.format import CARD
 from trainers.checkpoint.select import find_checkpoint
 from trainers.run.directory import open_run
