@@ -27,7 +27,7 @@ from models import (
 )
 from models.decoding.ctc import best_path, prefix_beam_search
 from models.types import Memory
-from tests.models.decoding.test_grammar import is_balanced
+from tests.support.balanced_texts import is_balanced
 
 BLANK, EOS, PAD = 3, 1, 0
 LETTERS = OutputSpec(num_classes=5, bos_id=BLANK, eos_id=EOS, pad_id=PAD, max_length=8)  # two letters: 2 and 4

@@ -33,7 +33,7 @@ from models.decoding.beam import beam_search
 from models.decoding.grammar import right_to_left
 from models.heads.off import NoHead
 from models.types import Memory
-from tests.models.decoding.test_grammar import check_rows
+from tests.support.balanced_texts import check_rows
 from tests.support.random_decoder import GROUPS, RandomDecoder, image_of, random_memory, text_log_prob
 
 SPEC = replace(GROUPS, max_length=6)
