@@ -78,8 +78,8 @@ def require_same_end(one: Ended, other: Ended) -> None:
     names = [set(run.child(REPORT).names()) for run in (one.run, other.run)]
     assert names[0] == names[1] >= {"index.html", "learning_curves.png", "samples.png", "attention.png", "examples"}
     for name in ("samples.png", "attention.png"):
-        pixels = [np.asarray(Image.open(run.child(REPORT, name).path)) for run in (one.run, other.run)]
-        assert np.array_equal(*pixels), name
+        mine, theirs = (np.asarray(Image.open(run.child(REPORT, name).path)) for run in (one.run, other.run))
+        assert np.array_equal(mine, theirs), name
     for end in (one, other):
         assert f"Report {end.run.uri}/{REPORT}/index.html" in end.printed and end.printed.count("Trained in") == 1
 
