@@ -7,7 +7,7 @@
     memory     images from 64x64 to 4000x4000 pixels under the default bound
     growth     tiny images, 10 thousand to 1 million rows; then the plan alone up to 100 million
 
-Ways are timed in turns; figures are medians over all rounds.
+Peers are timed in turns; metrics are medians over all rounds.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ from data_pipeline.storage.base import Storage, open_storage
 from data_pipeline.stream import CacheConfig, StreamConfig, StreamPosition, TrainStream
 
 PARTS = ("local", "augmented", "s3", "training", "memory", "growth")
-Figures = dict[str, Any]
+Metrics = dict[str, Any]
 
 
 def stream(uri: str, config: StreamConfig, rank: int = 0, ranks: int = 1) -> TrainStream:
@@ -71,14 +71,14 @@ def _rank_rate(uri: str, config: StreamConfig, epochs: int, rank: int, ranks: in
 
 
 def two_workers(uri: str, config: StreamConfig, epochs: int) -> float:
-    """Images/s of two training workers together, each a process with its part of every batch."""
+    """Measure images/s of two training workers together, each a process with its part of every batch."""
     with ProcessPoolExecutor(2, mp_context=get_context("spawn")) as pool:
         futures = [pool.submit(_rank_rate, uri, config, epochs, rank, 2) for rank in range(2)]
         return sum(future.result() for future in futures)
 
 
 def in_turns(ways: dict[str, Callable[[], float]], rounds: int) -> dict[str, float]:
-    """The median rate of each way; each round prints its own."""
+    """Measure the median rate of each peer; each round prints its own."""
     rates: dict[str, list[float]] = {name: [] for name in ways}
     for number in range(rounds):
         for name, run in ways.items():
@@ -87,7 +87,7 @@ def in_turns(ways: dict[str, Callable[[], float]], rounds: int) -> dict[str, flo
     return {name: statistics.median(values) for name, values in rates.items()}
 
 
-def against_loader(scratch: Path, rounds: int, epochs: int, augmentation: Augmentation) -> Figures:
+def against_loader(scratch: Path, rounds: int, epochs: int, augmentation: Augmentation) -> Metrics:
     """Both ways of the stream, two training workers, DataLoader and bare processes over the same files."""
     dataset = lines_dataset(str(scratch / "lines"))
     uri, files = dataset.storage.uri, local_files(dataset)
@@ -111,7 +111,7 @@ def against_loader(scratch: Path, rounds: int, epochs: int, augmentation: Augmen
     return {"images_per_s": rates}
 
 
-def from_bucket(bucket: str, scratch: Path, rounds: int, epochs: int) -> Figures:
+def from_bucket(bucket: str, scratch: Path, rounds: int, epochs: int) -> Metrics:
     """The same lines from S3: uncached, on a cold and a warm cache; WebDataset's tars lie beside them."""
     if find_spec("webdataset") is None:
         raise UserError("WebDataset is not installed: `pip install --no-deps -r requirements-bench.txt`.")
@@ -148,8 +148,8 @@ def _signed(file: Storage) -> str:
     return str(client.generate_presigned_url("get_object", {"Bucket": bucket, "Key": key}))
 
 
-def training(scratch: Path) -> Figures:
-    """What a training run of three epochs says of its data."""
+def training(scratch: Path) -> Metrics:
+    """Measure how a training run of three epochs waits for its data."""
     from data_pipeline.dataset.image_policy import ImagePolicy
     from data_pipeline.synthesis.formulas.grammar import FormulaConfig
     from data_pipeline.synthesize import synthesize_formulas
@@ -168,20 +168,20 @@ def training(scratch: Path) -> Figures:
         history = launch_ray(preflight(config), new_run(config), Console(io.StringIO())).history
     waits = [row["data/wait_share"] for row in history if "train/loss" in row and row["step"] > 20]
     first = [row["epoch/first_wait_s"] for row in history if "epoch/first_wait_s" in row]
-    figures = {
+    metrics = {
         "wait_share": statistics.mean(waits),
         "first_batch_s": first[0],
         "epoch_boundary_s": max(first[1:]),
         "images_per_s": statistics.median(row["data/images_per_s"] for row in history if "train/loss" in row),
     }
-    print(f"  {figures['images_per_s']:.0f} images/s; waiting after 20 steps {figures['wait_share']:.2%} of the time")
+    print(f"  {metrics['images_per_s']:.0f} images/s; waiting after 20 steps {metrics['wait_share']:.2%} of the time")
     print(
         f"  first batch after {first[0]:.2f} s, those of later epochs after {', '.join(f'{wait:.3f} s' for wait in first[1:])}"
     )
-    return figures
+    return metrics
 
 
-def growth(scratch: Path, rows: list[int], rounds: int) -> Figures:
+def growth(scratch: Path, rows: list[int], rounds: int) -> Metrics:
     """Microseconds per image of one whole epoch, from the manifest to the last batch."""
     uris = {count: tiny_dataset(str(scratch / f"tiny-{count}"), count).storage.uri for count in rows}
 
@@ -194,19 +194,19 @@ def growth(scratch: Path, rows: list[int], rounds: int) -> Figures:
     for _ in range(rounds):
         for count in rows:
             costs[count].append(statistics.median(epoch(count) for _ in range(9 if count < 50_000 else 1)))
-        print("  round: " + ", ".join(f"{count:,} rows {its[-1]:.1f} us" for count, its in costs.items()), flush=True)
-    figures: Figures = {"us_per_image": {count: statistics.median(its) for count, its in costs.items()}}
-    for count, cost in figures["us_per_image"].items():
+        print("  round: " + ", ".join(f"{count:,} rows {times[-1]:.1f} us" for count, times in costs.items()), flush=True)
+    metrics: Metrics = {"us_per_image": {count: statistics.median(times) for count, times in costs.items()}}
+    for count, cost in metrics["us_per_image"].items():
         print(f"  {count:10,} rows: {cost:.1f} us an image, start included")
-    figures["plan"] = [plan_alone(count) for count in (10**6, 10**7, 10**8)]
-    for row in figures["plan"]:
+    metrics["plan"] = [plan_alone(count) for count in (10**6, 10**7, 10**8)]
+    for row in metrics["plan"]:
         print(
             f"  plan of {row['rows']:11,} rows, {row['row_groups']:9,} row groups: manifest read in {row['manifest_s']:.2f} s "
             f"({row['manifest_mb']:.0f} MB), windows of an epoch in {row['epoch_s']:.3f} s, order of a window in "
             f"{1e3 * row['window_s']:.2f} ms, {row['memory_mb']:.0f} MB",
             flush=True,
         )
-    return figures
+    return metrics
 
 
 def main() -> int:
@@ -219,33 +219,33 @@ def main() -> int:
     parser.add_argument("--epochs", type=int, default=10, help="of 4,096 images in each round (default %(default)s)")
     parser.add_argument("--bucket", help="s3://NAME/PATH to write to; what lies there is replaced")
     parser.add_argument("--rows", type=int, nargs="*", default=[10_000, 100_000, 1_000_000], help="sizes of `growth`")
-    parser.add_argument("--json", type=Path, help="write the figures to this file, too")
+    parser.add_argument("--json", type=Path, help="write the metrics to this file, too")
     args = parser.parse_args()
     if unknown := set(args.parts) - set(PARTS):
         raise UserError(f"No part {', '.join(sorted(unknown))}. There are {', '.join(PARTS)}.")
     parts = args.parts or [part for part in PARTS if part != "s3" or args.bucket]
     if "s3" in parts and not args.bucket:
         raise UserError("s3 needs --bucket s3://NAME/PATH.")
-    figures: Figures = {"machine": machine()}
+    metrics: Metrics = {"machine": machine()}
     for part in parts:
         print(f"{part}:", flush=True)
         with scratch_folder("bench") as scratch:
             match part:
                 case "local":
-                    figures[part] = against_loader(scratch, args.rounds, args.epochs, "none")
+                    metrics[part] = against_loader(scratch, args.rounds, args.epochs, "none")
                 case "augmented":
-                    figures[part] = against_loader(scratch, args.rounds, args.epochs, "light")
+                    metrics[part] = against_loader(scratch, args.rounds, args.epochs, "light")
                 case "s3":
-                    figures[part] = from_bucket(args.bucket, scratch, args.rounds, max(1, args.epochs // 3))
+                    metrics[part] = from_bucket(args.bucket, scratch, args.rounds, max(1, args.epochs // 3))
                 case "training":
-                    figures[part] = training(scratch)
+                    metrics[part] = training(scratch)
                 case "memory":
-                    figures[part] = peak_memory(scratch)
+                    metrics[part] = peak_memory(scratch)
                 case "growth":
-                    figures[part] = growth(scratch, args.rows, args.rounds)
-    print(figures["machine"])
+                    metrics[part] = growth(scratch, args.rows, args.rounds)
+    print(metrics["machine"])
     if args.json:
-        args.json.write_text(json.dumps(figures, indent=1))
+        args.json.write_text(json.dumps(metrics, indent=1))
     return 0
 
 

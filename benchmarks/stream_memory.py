@@ -22,17 +22,17 @@ EPOCHS = 2
 
 
 def peak_memory(scratch: Path) -> dict[str, Any]:
-    """The most that a process grows by while it consumes a stream of images from 64x64 to 4000x4000, slowly and at speed."""
+    """Measure how much a process grows while it consumes a stream of images from 64x64 to 4000x4000, slowly and at speed."""
     uri = mixed_dataset(str(scratch / "mixed")).storage.uri
-    figures: dict[str, Any] = {"bound_mib": StreamConfig().memory_mb}
+    metrics: dict[str, Any] = {"bound_mib": StreamConfig().memory_mb}
     for name, pause_s in (("at speed", 0.0), ("slow consumer", 0.05)):
         with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
-            figures[name] = pool.submit(_measure, uri, pause_s).result()
+            metrics[name] = pool.submit(_measure, uri, pause_s).result()
         print(
-            f"  {name}: {figures[name]['images']} images in {figures[name]['batches']} batches, at most "
-            f"{figures[name]['mib']:.0f} MiB of {figures['bound_mib']} MiB"
+            f"  {name}: {metrics[name]['images']} images in {metrics[name]['batches']} batches, at most "
+            f"{metrics[name]['mib']:.0f} MiB of {metrics['bound_mib']} MiB"
         )
-    return figures
+    return metrics
 
 
 def _measure(uri: str, pause_s: float) -> dict[str, Any]:

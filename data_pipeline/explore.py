@@ -36,7 +36,7 @@ SHOWN_VALUES = 8  # of a column: those that occur most
 
 
 def describe(dataset: Dataset) -> str:
-    """Rows, widths, sources and targets of each split as text."""
+    """Describe rows, widths, sources and targets of each split as text."""
     manifest = dataset.manifest
     target = f"{len(manifest.charset)} tokens" if "charset" in manifest.target else f"columns {', '.join(manifest.columns)}"
     lines = [
@@ -60,11 +60,11 @@ def describe(dataset: Dataset) -> str:
     with storage_errors(file), dataset.storage.filesystem.open_input_file(file.path) as source:
         rejected = pq.read_table(source).to_pylist()
     lines += [f"rejected: {len(rejected)}", *(f"  {row['path']}: {row['reason']}" for row in rejected[:20])]
-    return "\n".join(map(printable, lines))  # all of it may be anybody's
+    return "\n".join(map(printable, lines))  # all of it may be anybody's input
 
 
 def _column(name: str, values: list[Any]) -> str:
-    """What a line says of a column of the task."""
+    """The line about a column of the task."""
     if name != TEXT:
         return f"  {name}: {_counted(list(map(str, values)))}"
     lengths = [len(text.split()) for text in values]
@@ -82,12 +82,12 @@ def _counted(values: list[str]) -> str:
 
 
 def caption(row: dict[str, Any], columns: Sequence[str]) -> str:
-    """What stands below an image on the sheet: its text, or the values of its task's columns."""
+    """The caption of an image on the sheet: its text, or the values of its task's columns."""
     return str(row[TEXT]) if TEXT in columns else ", ".join(f"{name} {row[name]}" for name in columns)
 
 
 def choose(rows: list[dict[str, Any]], where: str, count: int) -> list[dict[str, Any]]:
-    """`count` rows: spread evenly, or the extremes that `where` names."""
+    """Choose `count` rows: spread evenly, or the extremes that `where` names."""
     if where == "spread":
         return rows[:: max(1, len(rows) // count)][:count]
     return sorted(rows, key=_SORTED[where])[:count]

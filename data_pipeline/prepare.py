@@ -1,4 +1,4 @@
-"""`python -m data_pipeline.prepare crohme SOURCE OUT`: real inputs into a dataset, in parallel, nothing dropped in silence.
+"""`python -m data_pipeline.prepare crohme SOURCE OUT`: prepare real inputs, in parallel, dropping nothing silently.
 
 SOURCE is a folder of InkML files, an archive of them (.tar.xz, .tar.gz, .tar), or a folder with the three archives of the
 CROHME competition, whose splits are then train (train), val (2013 test) and test (2014 test).
@@ -130,7 +130,7 @@ def main() -> int:
     )
     parser.add_argument("--overwrite", action="store_true", help="replace a dataset that is there")
     args = parser.parse_args()
-    open_storage(args.out)  # a place that cannot be is known before a session starts
+    open_storage(args.out)  # an invalid URI is reported before a session starts
     splits = find_splits(args.source)
     if args.split:
         if not all("=" in item for item in args.split):

@@ -88,7 +88,7 @@ def main() -> int:
     parser.add_argument("--overwrite", action="store_true", help="replace a dataset that is there")
     args = parser.parse_args()
     counts = {"train": args.count, "val": args.val_count, "test": args.test_count}
-    open_storage(args.out)  # a place that cannot be is known before a session starts
+    open_storage(args.out)  # an invalid URI is reported before a session starts
     with ray_session():
         policy = ImagePolicy(args.height, args.width)
         made = synthesize_formulas(args.out, counts, args.seed, policy, FormulaConfig(), args.overwrite)

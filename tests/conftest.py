@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import os
 import shutil
-import subprocess
-import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,7 +12,7 @@ import pytest
 from filelock import FileLock
 from hypothesis import settings
 
-pytest_plugins = ["tests.support.s3"]
+pytest_plugins = ["tests.support.s3", "tests.support.gloo_ranks"]
 
 # A directory of its own, so that no session that runs on this machine is joined; short, for Ray keeps sockets in it and a
 # socket's path may have 107 characters.
@@ -50,6 +48,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Set the markers that follow from fixtures, and what follows from markers: S3 is a service, and services are slow.
 
     All tests that join the session or need S3 are one group: with `-n 2 --dist loadgroup` one process has them, one the rest.
+    So are all that need two ranks, which are started once then.
     One group each: pytest-xdist makes another group of a test with two, which may get a process without the session.
     """
     for item in items:
@@ -64,6 +63,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker(pytest.mark.slow)
         if {"ray_cluster", "s3_server"} & set(fixtures) or str(item.path).startswith(_WITH_SESSIONS):
             item.add_marker(pytest.mark.xdist_group("sessions"))
+        elif "two_ranks" in fixtures:
+            item.add_marker(pytest.mark.xdist_group("two_ranks"))
         elif item.path.stem in _TOGETHER:
             item.add_marker(pytest.mark.xdist_group(item.path.stem))
 
@@ -102,14 +103,14 @@ def formulas(ray_cluster: None, formulas_dataset: str) -> str:
 
 @pytest.fixture(scope="session")
 def formulas_dataset(tmp_path_factory: pytest.TempPathFactory) -> str:
-    """The same for tests that need no Ray themselves: they run beside those that do. Takes 10 to 20 s to make, once."""
+    """The same for tests that need no Ray themselves: they run beside those that do. Takes some seconds to make, once."""
     from data_pipeline.dataset.manifest import MANIFEST
+    from tests.support.datasets import synthesize_here
 
     beside = "PYTEST_XDIST_WORKER" in os.environ  # then the folder above is that of all processes of these tests
     folder = tmp_path_factory.getbasetemp().parent if beside else tmp_path_factory.getbasetemp()
     out = folder / "formulas"
-    counts = ["--count", "300", "--val-count", "40", "--test-count", "40"]
     with FileLock(f"{out}.lock"):
         if not (out / MANIFEST).exists():
-            subprocess.run([sys.executable, "-m", "data_pipeline.synthesize", "formulas", str(out), *counts], check=True)
+            synthesize_here(out, {"train": 300, "val": 40, "test": 40})
     return str(out)

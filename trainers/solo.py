@@ -6,15 +6,15 @@ import os
 import sys
 
 from cluster.errors import run_command
-from trainers.train import main
+from trainers import train
 
 
-def solo() -> int:
+def main() -> int:
     """Run the command line."""
     if os.environ.get("RANK", "0") == "0":
         print("trainers.solo is now: python -m trainers.train --local", file=sys.stderr, flush=True)
-    return main("trainers.solo", local=True)
+    return train.main("trainers.solo", local=True)
 
 
 if __name__ == "__main__":
-    run_command(solo)
+    run_command(main)

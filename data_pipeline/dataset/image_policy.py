@@ -13,7 +13,7 @@ _LARGEST_SIDE = 1_000_000  # pixels of a policy
 
 @dataclass(frozen=True)
 class ImagePolicy:
-    """What every image of a dataset is like, and how an image from elsewhere becomes like it.
+    """The properties that all images of a dataset have, and how an image from elsewhere gets them.
 
     `height` in pixels is exact, or the most where `fixed_height` is off; `width` is the most. What is smaller stays smaller
     and is padded in its batch. `background` is the gray level (0-255) that padding gets.
@@ -33,7 +33,7 @@ class ImagePolicy:
     ink_size: float = 0.0
 
     def __post_init__(self) -> None:
-        """Raises ValueError: a value that no image can have."""
+        """Check the values; raises ValueError for one that no image can have."""
         size = self.ink_size
         fine = {
             "height": _is_whole(self.height) and 0 < self.height <= _LARGEST_SIDE,
@@ -51,7 +51,7 @@ class ImagePolicy:
 
     @property
     def channels(self) -> int:
-        """1 or 3."""
+        """The number of channels, 1 or 3."""
         return 1 if self.color == "gray" else 3
 
     def to_json(self) -> dict[str, Any]:

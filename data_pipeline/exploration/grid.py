@@ -126,9 +126,9 @@ def _draw_card(
         y += style.line_height
 
 
-def _write(draw: ImageDraw.ImageDraw, place: tuple[int, int], line: Line, style: GridStyle) -> None:
-    """A line of words. Each begins at its own column: what stands before it may have glyphs of another width."""
-    x, y = place
+def _write(draw: ImageDraw.ImageDraw, start: tuple[int, int], line: Line, style: GridStyle) -> None:
+    """Draw a line of words, each from its own column on: glyphs before it may have another width."""
+    x, y = start
     for index, word in enumerate(line):
         column = line_length(line[:index]) + bool(index)
         font = _font(style.font_size, word.bold)
@@ -136,7 +136,7 @@ def _write(draw: ImageDraw.ImageDraw, place: tuple[int, int], line: Line, style:
 
 
 def _fitted(image: Pixels, index: int, style: GridStyle) -> Image.Image:
-    """The image in the size in which it is drawn."""
+    """Resize the image to the size in which it is drawn."""
     if image.dtype != np.uint8 or image.ndim not in (2, 3) or (image.ndim == 3 and image.shape[2] not in (1, 3)):
         raise ValueError(f"image {index} is {image.dtype} of shape {image.shape}: wanted uint8, (h, w) or (h, w, 3)")
     if not image.size:
@@ -145,7 +145,7 @@ def _fitted(image: Pixels, index: int, style: GridStyle) -> Image.Image:
     whole = Image.fromarray(np.ascontiguousarray(pixels)).convert("RGB")
     room = (style.card_width - 2 * GAP, style.image_height)
     scale = min(room[0] / whole.width, room[1] / whole.height, style.max_enlargement)
-    size = [max(min(MIN_SIDE, most), round(side * scale)) for side, most in zip(whole.size, room, strict=True)]
+    size = [max(min(MIN_SIDE, limit), round(side * scale)) for side, limit in zip(whole.size, room, strict=True)]
     return whole.resize((size[0], size[1]), Image.Resampling.BILINEAR, reducing_gap=2.0)
 
 

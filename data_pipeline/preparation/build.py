@@ -64,7 +64,7 @@ def build_dataset(
     unit: str = "images",
     survey: TargetSurvey | None = None,
 ) -> Manifest:
-    """Build every chunk into a shard below `out` and write the manifest last: a dataset is there whole or not at all.
+    """Build every chunk into a shard below `out` and write the manifest last: a dataset exists whole or not at all.
 
     `survey` says which targets cannot be used, whose rows are rejected, and what the manifest states of the others. How large
     the ink of the images is, at the median, becomes part of the image policy.
@@ -143,7 +143,7 @@ def _build(
 
 
 def _files_of(out: Storage) -> list[str]:
-    """The shards of the dataset that is there; none of a damaged one, which cannot be read anyway."""
+    """The shards of the dataset at `out`; none of a damaged one, which cannot be read anyway."""
     if not out.child(MANIFEST).exists():
         return []
     try:
@@ -154,7 +154,7 @@ def _files_of(out: Storage) -> list[str]:
 
 
 def _suffix(old: Sequence[str]) -> str:
-    """What tells the names of new shards from those of `old` ones: nothing, then `-1`, `-2`, ..."""
+    """The suffix that distinguishes names of new shards from those of `old` ones: nothing, then `-1`, `-2`, ..."""
     numbers = [int(match[1] or 0) for file in old if (match := re.search(r"part-\d{5}(?:-(\d+))?\.parquet$", file))]
     return f"-{max(numbers) + 1}" if numbers else ""
 
@@ -188,7 +188,7 @@ def _build_shard(
 
 
 def _ink_sizes(rows: Sequence[Row]) -> list[float]:
-    """Of up to `INK_SAMPLES` rows, evenly spread, those of which it is known."""
+    """The known ink sizes of up to `INK_SAMPLES` rows, evenly spread."""
     sizes = []
     for row in rows[:: max(1, -(-len(rows) // INK_SAMPLES))]:
         try:

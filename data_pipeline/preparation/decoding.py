@@ -1,4 +1,4 @@
-"""Decoding of images that may be anything: what cannot be used is a `BadImage` with the reason, and nothing else is raised.
+"""Decoding of images from anywhere: one that cannot be used raises `BadImage` with the reason, and nothing else is raised.
 
 Pillow decodes; plain PNGs, which is what prepared datasets hold, go to OpenCV, which takes a fifth less time. Nothing is
 printed about a damaged image, and its size is checked before memory is taken for its pixels.
@@ -24,7 +24,7 @@ from PIL import Image
 
 from data_pipeline.preparation.pixels import PNG, UnusablePixels, to_uint8
 
-# Threads of a library inside tasks that are parallel already only get in each other's way.
+# Threads of a library inside tasks that run in parallel only slow each other down.
 cv2.setNumThreads(0)
 # What is wrong with an image is the reason of its `BadImage`; a second, raw line about it in a log has no row to belong to.
 cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
@@ -59,7 +59,7 @@ _OTHERS = {  # what people take for images that are read, by their first bytes
 
 
 class BadImage(Exception):
-    """An image that cannot be used, with the reason. A row's trouble, not the run's: callers count and report it."""
+    """An image that cannot be used, with the reason. It concerns a row, not the run: callers count and report it."""
 
 
 def decode(
@@ -102,7 +102,7 @@ def decode(
 
 
 def page_count(data: bytes | memoryview) -> int:
-    """How many pages an encoded image has: those of a TIFF, 1 for every other image, animations among them.
+    """Count the pages of an encoded image: those of a TIFF, 1 for every other image, animations included.
 
     Reduced copies (thumbnails) and masks inside a TIFF are no pages. `decode(..., page=n)` reads page n, counted from 0.
 
@@ -121,7 +121,7 @@ def page_count(data: bytes | memoryview) -> int:
 
 
 def _opened(data: bytes | memoryview, max_pixels: int = MAX_PIXELS) -> Image.Image:
-    """The image, of which no more than the header has been read."""
+    """Open the image; no more than its header has been read."""
     if not data:
         raise BadImage("empty file")
     try:
@@ -203,8 +203,8 @@ def _is_page(entries: bytes, order: str, size: int) -> bool:
     """Whether the first entries of a directory, which are sorted by tag, do not call it a reduced copy or a mask."""
     for start in range(0, len(entries), size):
         tag, kind = struct.unpack_from(f"{order}HH", entries, start)
-        place = start + size - (8 if size == 20 else 4)
-        value = struct.unpack_from(f"{order}{'H' if kind == 3 else 'I'}", entries, place)[0]
+        offset = start + size - (8 if size == 20 else 4)
+        value = struct.unpack_from(f"{order}{'H' if kind == 3 else 'I'}", entries, offset)[0]
         if (tag == 254 and value & 0b101) or (tag == 255 and value == 2):  # NewSubfileType, SubfileType
             return False
     return True
@@ -223,7 +223,7 @@ def _plain_png_size(data: bytes | memoryview) -> tuple[int, int] | None:
 
 
 def _one_chunk_size(data: bytes | memoryview) -> tuple[int, int] | None:
-    """Width and height of such a PNG, if it is whole and its pixels are one chunk, as those of small images are; else None."""
+    """Width and height of a plain PNG that is whole and whose pixels are one chunk, as those of small images are; else None."""
     size = len(data)
     if size < 57 or data[:8] != PNG:
         return None
@@ -236,21 +236,21 @@ def _one_chunk_size(data: bytes | memoryview) -> tuple[int, int] | None:
 
 
 def _plain_chunks_size(data: bytes | memoryview) -> tuple[int, int] | None:
-    """Width and height of such a PNG of any number of chunks; None of all else."""
+    """Width and height of a plain PNG of any number of chunks; None of all else."""
     if data[:8] != PNG:
         return None
-    plain, place, kind = True, 8, b""
+    plain, offset, kind = True, 8, b""
     while kind != b"IEND":
-        if place + 12 > len(data):
+        if offset + 12 > len(data):
             raise BadImage("cannot be decoded: truncated")
-        length, kind = _CHUNK.unpack_from(data, place)
-        end = place + 12 + length
+        length, kind = _CHUNK.unpack_from(data, offset)
+        end = offset + 12 + length
         if kind not in _PLAIN:
             plain = False
         # What is wrong with a chunk that is not critical (its first letter is small) is of no matter.
-        if not kind[0] & 0x20 and zlib.crc32(data[place + 4 : end - 4]) != int.from_bytes(data[end - 4 : end], "big"):
+        if not kind[0] & 0x20 and zlib.crc32(data[offset + 4 : end - 4]) != int.from_bytes(data[end - 4 : end], "big"):
             raise BadImage(f"cannot be decoded: {'truncated' if end > len(data) else 'corrupt (a checksum is wrong)'}")
-        place = end
+        offset = end
     if not plain or data[8:16] != _HEADER or data[24] != 8 or data[25] not in (0, 2):
         return None
     width, height = _SIZE.unpack_from(data, 16)

@@ -1,4 +1,4 @@
-"""Images at the border: sizes checked before a pixel is decoded, fitted once to a dataset's image policy."""
+"""Preparation of images: sizes checked before a pixel is decoded, and fitted once to a dataset's image policy."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def require_policy(pixels: np.ndarray, policy: ImagePolicy) -> None:
 
 
 def encode_png(pixels: np.ndarray) -> bytes:
-    """uint8 (H, W) or (H, W, 3) RGB as PNG bytes."""
+    """Encode uint8 (H, W) or (H, W, 3) RGB as PNG bytes."""
     if pixels.ndim == 3:
         pixels = cv2.cvtColor(pixels, cv2.COLOR_RGB2BGR)
     _, data = cv2.imencode(".png", pixels, [cv2.IMWRITE_PNG_COMPRESSION, 4])
@@ -62,7 +62,7 @@ def prepare(data: bytes | memoryview, policy: ImagePolicy, page: int | None = No
 
 def fit(pixels: np.ndarray, policy: ImagePolicy) -> np.ndarray:
     """Bring an image (H, W[, 3]) to the policy: color, scaled as it says, its aspect kept, so that it fits into height x width,
-    then, where the height is fixed, centered in it by repeating its border rows, so that paper goes on as paper.
+    then, where the height is fixed, centered in it by repeating its border rows, so that paper continues as paper.
     """
     if policy.color == "gray" and pixels.ndim == 3:
         pixels = cv2.cvtColor(pixels, cv2.COLOR_RGB2GRAY)
@@ -80,7 +80,7 @@ def fit(pixels: np.ndarray, policy: ImagePolicy) -> np.ndarray:
 
 
 def _wanted_scale(pixels: np.ndarray, policy: ImagePolicy) -> float:
-    """By how much an image is to be scaled if it fits then."""
+    """The scale that the policy wants, before its limits on the size."""
     if policy.scale == "fit":
         return MOST_ENLARGED
     size = ink_size(pixels) if policy.scale == "ink" and policy.ink_size else 0.0

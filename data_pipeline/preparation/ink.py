@@ -1,4 +1,4 @@
-"""What ink and paper of an image are like: which of them is lighter, and how large the writing is."""
+"""Analysis of ink on paper: which of them is lighter, and how large the writing is."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _DOT = 0.1  # of the ink's height: what is lower is a dot, a bar or dust, and sa
 
 
 def orient(pixels: np.ndarray, mode: Invert) -> tuple[np.ndarray, bool]:
-    """Dark ink on light paper of an image uint8 (H, W[, 3]), and whether it was inverted for that.
+    """Return an image uint8 (H, W[, 3]) as dark ink on light paper, and whether it was inverted for that.
 
     `auto` inverts what `is_light_on_dark`; `always` and `never` do not look.
     """
@@ -25,7 +25,7 @@ def orient(pixels: np.ndarray, mode: Invert) -> tuple[np.ndarray, bool]:
 
 
 def inverted_line(inverted: int, images: int, mode: Invert) -> str:
-    """What a log says of it."""
+    """The line of a log about inverted images."""
     return f"{inverted:,} of {images:,} images are light ink on dark paper and were inverted (image.invert={mode})"
 
 
@@ -47,7 +47,7 @@ def is_light_on_dark(pixels: np.ndarray) -> bool:
 
 
 def ink_size(pixels: np.ndarray) -> float:
-    """How large dark writing on an image uint8 (H, W[, 3]) is: the median height in pixels of its connected strokes.
+    """The size of dark writing on an image uint8 (H, W[, 3]): the median height in pixels of its connected strokes.
 
     It grows with the resolution alone, so two images of which it is known can be brought to one size. 0 where there is no ink,
     or nothing but dots and bars.
@@ -69,7 +69,7 @@ def _gray(pixels: np.ndarray) -> np.ndarray:
 
 
 def _small(gray: np.ndarray, longest: int) -> tuple[np.ndarray, float]:
-    """The image with no side longer than that, and by what it was scaled."""
+    """Shrink the image so that no side is longer than `_LONGEST`; with the scale."""
     height, width = gray.shape
     scale = min(1.0, longest / max(height, width))
     size = max(1, round(width * scale)), max(1, round(height * scale))
@@ -77,7 +77,7 @@ def _small(gray: np.ndarray, longest: int) -> tuple[np.ndarray, float]:
 
 
 def _border(gray: np.ndarray) -> np.ndarray:
-    """The outermost pixels, a fiftieth of the shorter side on each side."""
+    """The pixels of the border, a fiftieth of the shorter side on each side."""
     thick = max(1, round(min(gray.shape) / 50))
     return np.concatenate([part.ravel() for part in (gray[:thick], gray[-thick:], gray[:, :thick], gray[:, -thick:])])
 

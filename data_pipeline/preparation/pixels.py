@@ -1,4 +1,4 @@
-"""An image as Pillow opens it to uint8 pixels: every kind of sample, of transparency and of orientation."""
+"""Conversion of an image opened by Pillow to uint8 pixels: every kind of sample, transparency and orientation."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def to_uint8(image: Image.Image, data: bytes | memoryview, color: Literal["gray"
 
 
 def _straight(image: Image.Image) -> Image.Image:
-    """Without transparency of a kind that `convert` would turn into something else than a channel."""
+    """Remove transparency of a kind that `convert` would turn into something else than a channel."""
     if image.mode == "RGBa":
         return image.convert("RGBA")
     if "transparency" in image.info and image.mode in ("RGB", "P"):
@@ -60,7 +60,7 @@ def _straight(image: Image.Image) -> Image.Image:
 
 
 def _alpha(image: Image.Image, data: bytes | memoryview) -> np.ndarray | None:
-    """How opaque each pixel is, uint8 (H, W); None where all of it is."""
+    """The opacity of each pixel, uint8 (H, W); None where all are opaque."""
     if image.mode in ("RGBA", "RGBa", "LA", "La", "PA"):
         return np.array(image.getchannel("A" if image.mode in ("RGBA", "LA", "PA") else "a"))
     if not image.has_transparency_data:
@@ -89,7 +89,7 @@ def _transparent_value(image: Image.Image, data: bytes | memoryview, depth: int)
 
 
 def _scaled(image: Image.Image) -> np.ndarray:
-    """Samples of more than 8 bits as uint8."""
+    """Scale samples of more than 8 bits to uint8."""
     samples = np.asarray(image)
     tiff = getattr(image, "tag_v2", {})
     if image.mode == "F":
@@ -118,7 +118,7 @@ def _range_of(samples: np.ndarray, largest: tuple[int, ...], kind: str) -> int:
 
 
 def _laid_on(background: int, pixels: np.ndarray, alpha: np.ndarray) -> np.ndarray:
-    """Pixels (H, W[, 3]) of the opacity `alpha` over one gray level."""
+    """Lay pixels (H, W[, 3]) of the opacity `alpha` on one gray level."""
     layer = Image.fromarray(pixels)
     paper = Image.new(layer.mode, layer.size, background if layer.mode == "L" else (background,) * 3)
     paper.paste(layer, mask=Image.fromarray(alpha))
@@ -126,7 +126,7 @@ def _laid_on(background: int, pixels: np.ndarray, alpha: np.ndarray) -> np.ndarr
 
 
 def _orientation(image: Image.Image) -> int:
-    """1 to 8, as in EXIF. A TIFF is turned upright by Pillow itself."""
+    """The orientation, 1 to 8 as in EXIF. Pillow itself turns a TIFF upright."""
     if image.format == "TIFF":
         return 1
     try:
@@ -136,7 +136,7 @@ def _orientation(image: Image.Image) -> int:
 
 
 def _upright(pixels: np.ndarray, orientation: int) -> np.ndarray:
-    """Turned and mirrored as an EXIF orientation asks for."""
+    """Turn and mirror pixels as an EXIF orientation asks for."""
     if orientation in (5, 6, 7, 8):
         pixels = np.swapaxes(pixels, 0, 1)
     if orientation in (3, 4, 7, 8):

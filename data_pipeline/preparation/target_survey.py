@@ -1,4 +1,4 @@
-"""What a preparation finds out about the targets of its rows, for the manifest; which of them it rejects."""
+"""Surveys of targets during preparation: which rows are rejected, and what the manifest states about the others."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ class TargetSurvey(Protocol):
         """Why a row with this target is rejected; empty if it is not."""
 
     def of(self, targets: Sequence[Mapping[str, Any]]) -> Any:
-        """What is found in the targets of one shard."""
+        """Survey the targets of one shard."""
 
     def stats(self, found: Sequence[Any]) -> dict[str, Any]:
         """The `target_stats` of a split, from what was found in its shards."""
@@ -29,18 +29,18 @@ class NoSurvey:
     """Accepts every target and states nothing that the source has not declared."""
 
     def problem(self, target: Mapping[str, Any]) -> str:
-        """Nothing is rejected."""
+        """Reject nothing."""
         return ""
 
     def of(self, targets: Sequence[Mapping[str, Any]]) -> None:
-        """Nothing is looked for."""
+        """Find nothing."""
 
     def stats(self, found: Sequence[Any]) -> dict[str, Any]:
-        """No statistics."""
+        """Return no statistics."""
         return {}
 
     def target(self, declared: Mapping[str, Any], found: Sequence[Any]) -> dict[str, Any]:
-        """What was declared."""
+        """Return what was declared."""
         return dict(declared)
 
 
@@ -68,5 +68,5 @@ class TextSurvey:
         return {"max_tokens": max((longest for longest, _ in found), default=0)}
 
     def target(self, declared: Mapping[str, Any], found: Sequence[tuple[int, set[str]]]) -> dict[str, Any]:
-        """The charset."""
+        """The declared charset, or all tokens that occur."""
         return {"charset": declared["charset"] or sorted({token for _, tokens in found for token in tokens})}

@@ -33,7 +33,7 @@ from data_pipeline.storage.uris import Uri, decoded, invalid_name, is_uri, joine
 
 @dataclass(frozen=True)
 class Storage:
-    """A directory (or file) at `path` of `filesystem`, which `uri` opens again anywhere.
+    """A directory or file: `path` of `filesystem`, which `uri` opens again anywhere.
 
     `uri` is what the user wrote; a path of this machine is made absolute, since other processes work in other folders.
     `endpoint` is an S3 server that is not Amazon's.
@@ -86,7 +86,7 @@ class Storage:
 
     @property
     def shown(self) -> str:
-        """The URI as it stands in a message: on one line."""
+        """The URI for messages, on one line."""
         return printable(self.uri)
 
     @property
@@ -100,7 +100,7 @@ class Storage:
         return isinstance(self.filesystem, pafs.LocalFileSystem)
 
     def exists(self) -> bool:
-        """Whether there is a file or directory here.
+        """Whether the file or directory exists.
 
         Raises:
             StorageError: the storage cannot be asked.
@@ -113,7 +113,7 @@ class Storage:
             return bool(self.filesystem.get_file_info(self.path).type != pafs.FileType.NotFound)
 
     def names(self) -> list[str]:
-        """The names of the entries of this directory, sorted; empty if it does not exist.
+        """List the names of this directory's entries, sorted; empty if it does not exist.
 
         Raises:
             StorageError: the storage cannot be asked, or has no such bucket.
@@ -129,7 +129,7 @@ class Storage:
         return sorted(info.base_name for info in infos)
 
     def sizes(self) -> dict[str, int]:
-        """The files of this directory and their sizes in bytes; empty if it does not exist.
+        """List the files of this directory with their sizes in bytes; empty if it does not exist.
 
         Raises:
             StorageError: the storage cannot be asked.
@@ -143,10 +143,10 @@ class Storage:
         return {info.base_name: info.size for info in infos if info.is_file}
 
     def read_bytes(self) -> bytes:
-        """The whole file.
+        """Read the whole file.
 
         Raises:
-            StorageError: it is not there or cannot be read.
+            StorageError: it does not exist or cannot be read.
         """
         with storage_errors(self):
             if self.is_local:
@@ -195,7 +195,7 @@ class Storage:
             self.filesystem.create_dir(parent, recursive=True)
 
     def delete(self) -> None:
-        """Remove this directory or file, if it is there."""
+        """Remove this directory or file, if it exists."""
         with storage_errors(self):
             if self.is_local:
                 with contextlib.suppress(FileNotFoundError, NotADirectoryError):

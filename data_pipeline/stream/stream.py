@@ -173,7 +173,7 @@ def _require_columns(dataset: Dataset, targets: TargetEncoder) -> None:
 
 
 def _require_memory(plan: Plan, dataset: Dataset, config: StreamConfig, ranks: int) -> None:
-    """Check that all windows and batches fit the memory, which the manifest tells; the message says what to set."""
+    """Check that all windows and batches fit the memory, by the manifest; the message says what to set."""
     memory, where = config.memory_mb * 2**20, f"Dataset '{dataset.manifest.name}'"
     window = plan.max_window_bytes()
     if window > memory * WINDOWS_SHARE:

@@ -65,4 +65,6 @@ def _check_ctc(decoding: Decoding) -> None:
     if decoding.balanced and decoding.method == "greedy":
         raise ModelConfigError("decoding.balanced", "a best CTC path cannot balance groups; use decoding.method=beam")
     if decoding.return_attention and decoding.method == "beam":
-        raise ModelConfigError("decoding.return_attention", "a CTC beam search has no single alignment; use greedy")
+        raise ModelConfigError(
+            "decoding.return_attention", "a CTC beam search has no single alignment; use decoding.method=greedy"
+        )

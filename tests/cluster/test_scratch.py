@@ -13,7 +13,7 @@ import pytest
 from cluster import scratch
 from cluster.scratch import OWNER, PREFIX
 from cluster.signals import SAME_S
-from tests.cluster.test_signals import HEAD, read_until, started
+from tests.support.started_processes import HEAD, read_until, started
 
 PROGRAM = """
 from cluster.scratch import lasting_scratch, scratch_folder

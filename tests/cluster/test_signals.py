@@ -2,64 +2,15 @@
 
 from __future__ import annotations
 
-import os
 import signal
 import socket
-import subprocess
-import sys
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
-from typing import IO
 
 import pytest
 
 from cluster.signals import SAME_S
-from tests.support.places import ROOT
+from tests.support.started_processes import HEAD, read_until, started
 
-
-@contextmanager
-def started(*words: str, **settings: str) -> Iterator[subprocess.Popen[str]]:
-    """A Python process that hears Ctrl-C, also where these tests run in the background of a shell."""
-    process = subprocess.Popen(
-        [sys.executable, *words], cwd=ROOT, env=os.environ | settings, text=True,
-        stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
-    )  # fmt: skip
-    try:
-        yield process
-    finally:
-        process.kill()
-        process.communicate()
-
-
-def read_until(stream: IO[str] | None, text: str) -> None:
-    assert stream is not None
-    for line in stream:
-        if text in line:
-            return
-    raise AssertionError(f"'{text}' never came")
-
-
-@pytest.mark.parametrize(
-    ("command", "imported"),
-    [
-        ("trainers.train", "import 'cluster.environment'"),
-        ("trainers.solo", "import 'torch._C'"),
-        ("data_pipeline.prepare", "import 'numpy'"),
-        ("models.summary", "import 'torch._C'"),
-    ],
-)
-def test_ctrl_c_during_imports_is_one_line(command: str, imported: str) -> None:
-    with started("-v", "-m", command, "--help") as process:  # -v: Python says on standard error what it has imported
-        read_until(process.stderr, imported)
-        process.send_signal(signal.SIGINT)
-        printed, said = process.communicate(timeout=60)
-    assert process.returncode == 130 and said.endswith("Interrupted.\n"), said[-2000:]
-    assert not printed and "Traceback" not in said
-
-
-HEAD = "import sys; sys.path.insert(0, '.')\nfrom cluster.errors import run_command\nfrom cluster.signals import *\n"
 RESUME = "Interrupted. Resume with: X"
 # Each is in a call that no Python handler interrupts. What it prints comes right before.
 STUCK = {
@@ -84,6 +35,24 @@ def main():
     ThreadPoolExecutor(1).submit(open_storage("s3://bucket/run").exists).result()
 """,
 }
+
+
+@pytest.mark.parametrize(
+    ("command", "imported"),
+    [
+        ("trainers.train", "import 'cluster.environment'"),
+        ("trainers.solo", "import 'torch._C'"),
+        ("data_pipeline.prepare", "import 'numpy'"),
+        ("models.summary", "import 'torch._C'"),
+    ],
+)
+def test_ctrl_c_during_imports_is_one_line(command: str, imported: str) -> None:
+    with started("-v", "-m", command, "--help") as process:  # -v: Python says on standard error what it has imported
+        read_until(process.stderr, imported)
+        process.send_signal(signal.SIGINT)
+        printed, said = process.communicate(timeout=60)
+    assert process.returncode == 130 and said.endswith("Interrupted.\n"), said[-2000:]
+    assert not printed and "Traceback" not in said
 
 
 @pytest.mark.parametrize("where", STUCK)

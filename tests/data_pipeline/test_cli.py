@@ -43,15 +43,18 @@ def test_a_missing_dataset_is_one_line_and_status_2(tmp_path: Path) -> None:
     assert done.stderr.startswith(f"error: No dataset at '{tmp_path}'") and done.stderr.count("\n") == 1
 
 
-def test_preparing_a_few_files_from_end_to_end(tmp_path: Path) -> None:
+def test_preparing_a_few_files_from_end_to_end(
+    ray_cluster: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     source, out = tmp_path / "ink", tmp_path / "out"
     source.mkdir()
     (source / "good.inkml").write_bytes(inkml(latex="$a + b$"))
     (source / "empty.inkml").write_bytes(b"")
-    done = command("data_pipeline.prepare", "crohme", str(source), str(out), "--height", "32", "--width", "64")
-    assert done.returncode == 0, done.stderr
-    assert "train 1 formulas, 1 rejected (see rejected.parquet), 3 tokens" in done.stdout and "License" in done.stdout
-    assert "Traceback" not in done.stderr and (out / "dataset.json").is_file()
+    monkeypatch.setattr("sys.argv", ["prepare", "crohme", str(source), str(out), "--height", "32", "--width", "64"])
+    assert prepare.main() == 0
+    printed = capsys.readouterr()
+    assert "train 1 formulas, 1 rejected (see rejected.parquet), 3 tokens" in printed.out and "License" in printed.out
+    assert "Traceback" not in printed.err and (out / "dataset.json").is_file()
 
 
 LONG = "x" * 300
@@ -73,6 +76,7 @@ MISTAKES = [
     (prepare, ["crohme", ".", "out", "--split", "train=absent"], "No source 'absent'"),
     (prepare, ["crohme", ".", "out", "--split", "=."], "name of a split"),
     (explore, ["absent", "--count", "0"], "argument --count: '0'"),
+    (bench, ["nowhere"], "No dataset at 'nowhere'"),
     (explore, ["~nouser/x"], "'~nouser/x' is no path"),
     (explore, [LONG], "Cannot use '.*xxx"),
     (bench, ["absent", "--seconds", "nan"], "argument --seconds: 'nan'"),

@@ -1,5 +1,6 @@
 """What cannot be served is refused by the name of its key, not by an error of torch; what is merely odd works."""
 
+import functools
 from collections.abc import Callable
 from typing import Any
 
@@ -9,6 +10,7 @@ from torch import Tensor
 
 from models import Decoding, ModelConfig, ModelConfigError, OutputSpec, build_model
 from models.presets import load_named
+from tests.support.claims import claim
 from tests.support.configurations import SPEC, TINY, random_images, random_targets, shrink, tiny_model
 
 STRUCTURES = ("small", "final", "aster_blstm", "seq2seq_light", "comer", "vit")
@@ -131,42 +133,44 @@ def images(*shape: int) -> Tensor:
     return torch.zeros(shape, dtype=torch.uint8)
 
 
-@pytest.mark.parametrize(
-    ("pictures", "targets", "sizes", "key"),
-    [
-        (images(1, 64, 128), None, None, "images"),
-        (images(1, 1, 1, 64, 128), None, None, "images"),
-        (images(0, 1, 64, 128), None, None, "images"),
-        (images(2, 0, 64, 128), None, None, "model.in_channels"),
-        (images(2, 2, 64, 128), None, None, "model.in_channels"),
-        (images(2, 1, 64, 0), None, None, "images"),
-        (images(2, 1, 0, 64), None, None, "images"),
-        (images(2, 1, 64, 128), None, [[64, 128], [64, 128]], "sizes"),
-        (images(2, 1, 64, 128), None, torch.tensor([[64, 128]]), "sizes"),
-        (images(2, 1, 64, 128), None, torch.tensor([64, 128]), "sizes"),
-        (images(2, 1, 64, 128), None, torch.tensor([[64], [128]]), "sizes"),
-        (images(2, 1, 64, 128), None, torch.tensor([[64.0, 128.0], [64.0, 128.0]]), "sizes"),
-        (images(2, 1, 64, 128), random_targets(3, 4), None, "tgt_in"),
-        (images(2, 1, 64, 128), random_targets(2, 4)[0], None, "tgt_in"),
-        (images(2, 1, 64, 128), random_targets(2, 4)[:, :0], None, "tgt_in"),
-        (images(2, 1, 64, 128), random_targets(2, 4).float(), None, "tgt_in"),
-        (images(2, 1, 64, 128), random_targets(2, 4) + 99, None, "output_spec.num_classes"),
-        (images(2, 1, 64, 128), random_targets(2, 4) - 1, None, "output_spec.num_classes"),
-        (images(2, 1, 64, 128), random_targets(2, 13), None, "output_spec.max_length"),
-    ],
-)
+INPUTS: list[tuple[Tensor, Tensor | None, Any, str]] = [
+    (images(1, 64, 128), None, None, "images"),
+    (images(1, 1, 1, 64, 128), None, None, "images"),
+    (images(0, 1, 64, 128), None, None, "images"),
+    (images(2, 0, 64, 128), None, None, "model.in_channels"),
+    (images(2, 2, 64, 128), None, None, "model.in_channels"),
+    (images(2, 1, 64, 0), None, None, "images"),
+    (images(2, 1, 0, 64), None, None, "images"),
+    (images(2, 1, 64, 128), None, [[64, 128], [64, 128]], "sizes"),
+    (images(2, 1, 64, 128), None, torch.tensor([[64, 128]]), "sizes"),
+    (images(2, 1, 64, 128), None, torch.tensor([64, 128]), "sizes"),
+    (images(2, 1, 64, 128), None, torch.tensor([[64], [128]]), "sizes"),
+    (images(2, 1, 64, 128), None, torch.tensor([[64.0, 128.0], [64.0, 128.0]]), "sizes"),
+    (images(2, 1, 64, 128), random_targets(3, 4), None, "tgt_in"),
+    (images(2, 1, 64, 128), random_targets(2, 4)[0], None, "tgt_in"),
+    (images(2, 1, 64, 128), random_targets(2, 4)[:, :0], None, "tgt_in"),
+    (images(2, 1, 64, 128), random_targets(2, 4).float(), None, "tgt_in"),
+    (images(2, 1, 64, 128), random_targets(2, 4) + 99, None, "output_spec.num_classes"),
+    (images(2, 1, 64, 128), random_targets(2, 4) - 1, None, "output_spec.num_classes"),
+    (images(2, 1, 64, 128), random_targets(2, 13), None, "output_spec.max_length"),
+]
+
+
 @pytest.mark.parametrize("structure", ["small", "aster_blstm", "ctc"])
-def test_input(structure: str, pictures: Tensor, targets: Tensor | None, sizes: Any, key: str) -> None:
+def test_input(structure: str) -> None:
     model = build_model(tiny(structure), SPEC)
-    refused(lambda: model(pictures, random_targets(2, 4) if targets is None else targets, sizes), key)
-    if targets is None:
-        refused(lambda: model.generate(pictures, sizes=sizes), key)
+    for index, (batch, targets, sizes, key) in enumerate(INPUTS):
+        with claim(f"input {index} of INPUTS is refused as {key}"):
+            tgt_in = random_targets(2, 4) if targets is None else targets
+            refused(functools.partial(model, batch, tgt_in, sizes), key)
+            if targets is None:
+                refused(functools.partial(model.generate, batch, sizes=sizes), key)
 
 
-@pytest.mark.parametrize("pictures", [[1, 2], torch.zeros(2, 1, 64, 128).numpy(), torch.zeros(2, 1, 64, 128)])
-def test_images_of_another_type(pictures: Any) -> None:
+@pytest.mark.parametrize("batch", [[1, 2], torch.zeros(2, 1, 64, 128).numpy(), torch.zeros(2, 1, 64, 128)])
+def test_images_of_another_type(batch: Any) -> None:
     with pytest.raises(TypeError, match="images must be a tensor of uint8"):
-        tiny_model("small").generate(pictures)
+        tiny_model("small").generate(batch)
 
 
 @pytest.mark.parametrize(
@@ -186,20 +190,22 @@ def test_decoding(decoding: Decoding, key: str) -> None:
 
 
 @pytest.mark.parametrize("structure", STRUCTURES)
-@pytest.mark.parametrize("sizes", [[(0, 0), (64, 128)], [(-9, -5), (1, 1)], [(999, 3), (2, 9999)], [(0, 0), (0, 0)]])
-def test_a_size_that_no_image_has_counts_as_the_nearest(structure: str, sizes: list[tuple[int, int]]) -> None:
-    model = build_model(tiny(structure), SPEC).train()
-    pictures = random_images(model, 2)
-    output = model(pictures, random_targets(2, 4), torch.tensor(sizes))
-    assert output.logits is not None
-    output.logits.sum().backward()
-    assert all(p.grad is None or p.grad.isfinite().all() for p in model.parameters())
-    assert all(b.isfinite().all() for b in model.buffers()), "running statistics would never recover"
-    model.eval()
-    nearest = torch.tensor([(min(max(height, 1), 64), min(max(width, 1), 128)) for height, width in sizes])
-    torch.testing.assert_close(
-        model.encode(pictures, torch.tensor(sizes)).tokens, model.encode(pictures, nearest).tokens, rtol=0, atol=0
-    )
+def test_a_size_that_no_image_has_counts_as_the_nearest(structure: str) -> None:
+    model = build_model(tiny(structure), SPEC)
+    batch = random_images(model, 2)
+    for sizes in ([(0, 0), (64, 128)], [(-9, -5), (1, 1)], [(999, 3), (2, 9999)], [(0, 0), (0, 0)]):
+        with claim(f"of {sizes}"):
+            model.train().zero_grad()
+            output = model(batch, random_targets(2, 4), torch.tensor(sizes))
+            assert output.logits is not None
+            output.logits.sum().backward()
+            assert all(p.grad is None or p.grad.isfinite().all() for p in model.parameters())
+            assert all(b.isfinite().all() for b in model.buffers()), "running statistics would never recover"
+            model.eval()
+            nearest = torch.tensor([(min(max(height, 1), 64), min(max(width, 1), 128)) for height, width in sizes])
+            with torch.inference_mode():
+                given, expected = (model.encode(batch, size).tokens for size in (torch.tensor(sizes), nearest))
+            torch.testing.assert_close(given, expected, rtol=0, atol=0)
 
 
 @pytest.mark.parametrize("structure", STRUCTURES)
@@ -208,17 +214,17 @@ def test_odd_sizes_and_the_least_of_everything(structure: str) -> None:
     model = build_model(tiny(structure), spec).eval()
     smallest = model.backbone.min_size
     for height, width in ((65, 131), smallest, (smallest[0] + 1, smallest[1] + 1), (1, 1), (1, 131), (65, 1)):
-        pictures = images(2, model.in_channels, height, width)
-        output = model(pictures, torch.zeros(2, 1, dtype=torch.long))
+        batch = images(2, model.in_channels, height, width)
+        output = model(batch, torch.zeros(2, 1, dtype=torch.long))
         assert output.logits is not None and output.logits.isfinite().all()
         for decoding in (Decoding(), Decoding("beam", beam_size=9, num_best=9)):
-            generation = model.generate(pictures, decoding)
+            generation = model.generate(batch, decoding)
             assert generation.token_ids.shape == (2, 1) and generation.log_probs.isfinite().all()
 
 
 def test_ctc_of_one_column() -> None:
     model = build_model(tiny("ctc"), SPEC).eval()
-    pictures = images(2, 1, *model.backbone.min_size)
-    assert model.encode(pictures).size == (1, 1)
+    batch = images(2, 1, *model.backbone.min_size)
+    assert model.encode(batch).size == (1, 1)
     for decoding in (Decoding(), Decoding("beam", beam_size=50, num_best=50)):
-        assert model.generate(pictures, decoding).lengths.max() <= 1
+        assert model.generate(batch, decoding).lengths.max() <= 1

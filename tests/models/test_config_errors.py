@@ -88,7 +88,9 @@ def test_stride_of_timm_networks(name: str, stride: int) -> None:
 
 
 def test_network_that_has_no_pretrained_weights() -> None:
-    with pytest.raises(ModelConfigError, match=r"model\.backbone\.timm\.pretrained: the weights of 'nf_resnet26' .*false"):
+    with pytest.raises(
+        ModelConfigError, match=r"model\.backbone\.timm\.pretrained: cannot load the weights of 'nf_resnet26' .*false"
+    ):
         build_model(timm_backbone(name="nf_resnet26", pretrained=True), SPEC)
 
 

@@ -8,25 +8,30 @@ import torch
 
 from models import ModelConfig, OutputSpec, build_model
 from models.summary.measure import total_loss
+from tests.support.claims import claim
 from tests.support.configurations import SPEC, TINY, random_images, random_targets, tiny_final, tiny_small
 
 
 @pytest.mark.parametrize("structure", TINY)
-@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
-def test_autocast(structure: str, dtype: torch.dtype) -> None:
+def test_autocast(structure: str) -> None:
     torch.manual_seed(0)
     model = build_model(TINY[structure](), SPEC).eval()
     images, tgt = random_images(model, 2), random_targets(2, 6)
     sizes = torch.tensor([[64, 128], [40, 72]])
     exact = model(images, tgt, sizes).logits
-    with torch.autocast("cpu", dtype=dtype):
-        logits = model(images, tgt, sizes).logits
-        generation = model.generate(images, sizes=sizes)
-    assert logits.isfinite().all() and generation.log_probs.isfinite().all()
-    torch.testing.assert_close(logits.float(), exact, rtol=0.1, atol=0.1)
-    with torch.autocast("cpu", dtype=dtype):
-        total_loss(model.train()(images, tgt, sizes), tgt).backward()
-    assert all(p.grad is not None and p.grad.isfinite().all() for p in model.parameters())
+    for dtype in (torch.bfloat16, torch.float16):
+        with claim(f"evaluation in {dtype}"):
+            with torch.autocast("cpu", dtype=dtype):
+                logits = model(images, tgt, sizes).logits
+                generation = model.generate(images, sizes=sizes)
+            assert logits.isfinite().all() and generation.log_probs.isfinite().all()
+            torch.testing.assert_close(logits.float(), exact, rtol=0.1, atol=0.1)
+    for dtype in (torch.bfloat16, torch.float16):
+        with claim(f"gradients in {dtype}"):
+            model.zero_grad()
+            with torch.autocast("cpu", dtype=dtype):
+                total_loss(model.train()(images, tgt, sizes), tgt).backward()
+            assert all(p.grad is not None and p.grad.isfinite().all() for p in model.parameters())
 
 
 @pytest.mark.parametrize("structure", TINY)
@@ -35,9 +40,9 @@ def test_same_seed_same_losses(structure: str) -> None:
         torch.manual_seed(7)
         model = build_model(TINY[structure](), SPEC).train()
         optimizer = torch.optim.AdamW(model.parameters(), 1e-3)
-        images, tgt = random_images(model, 4), random_targets(4, 6)
+        images, tgt = random_images(model, 2), random_targets(2, 6)
         found = []
-        for _ in range(3):
+        for _ in range(2):
             loss = total_loss(model(images, tgt), tgt)
             optimizer.zero_grad()
             loss.backward()
@@ -47,7 +52,7 @@ def test_same_seed_same_losses(structure: str) -> None:
 
     first = losses()
     assert first == losses()
-    assert len(set(first)) == 3
+    assert len(set(first)) == 2
 
 
 @pytest.mark.parametrize("channels", [1, 3, 4])

@@ -1,5 +1,7 @@
 """Tiny configurations with the structure of the shipped ones, and batches to feed them."""
 
+import copy
+import functools
 from collections.abc import Callable
 from dataclasses import replace
 
@@ -13,9 +15,14 @@ SPEC = OutputSpec(num_classes=13, bos_id=0, eos_id=1, pad_id=2, max_length=12, o
 HEIGHT, WIDTH = 64, 128
 
 
-def load_config(name: str) -> ModelConfig:
-    """A shipped configuration."""
+@functools.cache
+def _loaded(name: str) -> ModelConfig:
     return load_named(name).config
+
+
+def load_config(name: str) -> ModelConfig:
+    """A shipped configuration, as a copy: reading the YAML takes longer than building the shrunken model."""
+    return copy.deepcopy(_loaded(name))
 
 
 def shrink(config: ModelConfig) -> ModelConfig:
@@ -85,7 +92,11 @@ def tiny_model(structure: str, seed: int = 0, spec: OutputSpec = SPEC) -> Recogn
 def lively_model(config: ModelConfig, seed: int = 0, spec: OutputSpec = SPEC) -> Recognizer:
     """A model in evaluation mode, its weights large enough for tokens to differ between steps and images."""
     torch.manual_seed(seed)
-    model = build_model(config, spec).train()
+    return enliven(build_model(config, spec), seed)
+
+
+def enliven(model: Recognizer, seed: int = 0) -> Recognizer:
+    """The model in evaluation mode, with weights as large as `lively_model` has them."""
     with torch.no_grad():
         for module in model.backbone.modules():
             if isinstance(module, nn.Conv2d):  # what torch starts with, and no norm behind it, leaves little of an image
@@ -95,8 +106,10 @@ def lively_model(config: ModelConfig, seed: int = 0, spec: OutputSpec = SPEC) ->
                 parameter.normal_(std=0.3 if parameter.shape[-1] < 100 else 0.1)
             elif parameter.numel() == 1:  # the scalar of ReZero, which starts at 0
                 parameter.fill_(0.3)
-        for _ in range(4):  # batch statistics that have left their initial values
-            model(random_images(model, 4, seed), random_targets(4, 4, seed, spec))
+        if any("running_" in name for name, _ in model.named_buffers()):
+            model.train()
+            for _ in range(4):  # batch statistics that have left their initial values
+                model(random_images(model, 2, seed), random_targets(2, 4, seed, model.output_spec))
     return model.eval()
 
 

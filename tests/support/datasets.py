@@ -1,16 +1,21 @@
-"""Small sequence datasets that tests write themselves."""
+"""Small sequence datasets that tests write themselves, and formulas synthesized without Ray."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import pickle
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
+
+import pytest
 
 from data_pipeline.dataset.image_policy import ImagePolicy
 from data_pipeline.dataset.manifest import Dataset, Manifest, Split, open_dataset
 from data_pipeline.dataset.shards import Row, write_shard
 from data_pipeline.dataset.token_targets import TEXT, TEXT_COLUMNS
+from data_pipeline.preparation.build import Chunk
 from data_pipeline.storage.base import open_storage
+from data_pipeline.synthesis.formulas.grammar import FormulaConfig
 
 SHARD = "train/part-00000.parquet"
 
@@ -35,3 +40,17 @@ def write_sequence_dataset(
     manifest = sequence_manifest(name, charset, image, {"train": Split([shard], {"max_tokens": longest})})
     (folder / "dataset.json").write_bytes(manifest.to_json())
     return open_dataset(str(folder))
+
+
+def synthesize_here(out: Path, counts: Mapping[str, int], seed: int = 0) -> Manifest:
+    """Formulas as `data_pipeline.synthesize` makes them, one shard after the other in this process: the same bytes, no Ray."""
+    from data_pipeline.synthesize import synthesize_formulas
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("data_pipeline.preparation.build._run", _one_by_one)
+        return synthesize_formulas(str(out), dict(counts), seed, ImagePolicy(64, 256), FormulaConfig(), overwrite=False)
+
+
+def _one_by_one(chunks: Sequence[Chunk], task: Callable[[dict[str, Any]], dict[str, Any]]) -> Iterator[Any]:
+    for chunk in reversed(chunks):
+        yield pickle.loads(task({"chunk": pickle.dumps(chunk)})["built"])

@@ -4,13 +4,13 @@ import copy
 from dataclasses import fields, replace
 from typing import Any, get_args, get_type_hints
 
-import pytest
 import torch
 from torch import Tensor, nn
 
 from models.config import DecoderConfig, RnnConfig
 from models.decoders import Decoder, build_decoder
 from models.types import Memory, OutputSpec
+from tests.support.claims import claim
 
 SPEC = OutputSpec(num_classes=11, bos_id=0, eos_id=1, pad_id=2, max_length=9)
 SIZE = (3, 5)
@@ -29,6 +29,16 @@ def literal_values(part: type) -> list[tuple[str, str]]:
     return values
 
 
+def distinct(switches: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The switches that differ from TINY and from each other: one value of each is the default."""
+    found: list[tuple[DecoderConfig, dict[str, Any]]] = []
+    for changes in switches:
+        config = replace(TINY, **changes)
+        if all(config != other for other, _ in found):
+            found.append((config, changes))
+    return [changes for _, changes in found]
+
+
 def random_memory(batch: int, masked: bool = False, prefix: int = 0, seed: int = 0) -> Memory:
     """A memory of a 3 x 5 map, of which the columns on the right are padding in all images but the first."""
     generator = torch.Generator().manual_seed(seed)
@@ -36,8 +46,8 @@ def random_memory(batch: int, masked: bool = False, prefix: int = 0, seed: int =
     tokens = torch.randn(batch, prefix + height * width, MEMORY_DIM, generator=generator)
     columns = torch.randint(2, width, (batch,), generator=generator)
     columns[0] = width
-    places = (torch.arange(width) < columns[:, None])[:, None].expand(-1, height, -1).flatten(1)
-    mask = torch.cat([torch.ones(batch, prefix, dtype=torch.bool), places], 1)
+    positions = (torch.arange(width) < columns[:, None])[:, None].expand(-1, height, -1).flatten(1)
+    mask = torch.cat([torch.ones(batch, prefix, dtype=torch.bool), positions], 1)
     return Memory(tokens, mask if masked else None, SIZE, prefix)
 
 
@@ -116,6 +126,7 @@ def check_training(decoder: Decoder, memory: Memory) -> None:
     """Logits of the right shape; every parameter takes part and none gets a gradient that is not finite."""
     tgt = random_tokens(memory.tokens.shape[0], 7)
     tgt[1:, 5:] = SPEC.pad_id
+    decoder.zero_grad()
     logits = decoder.train()(tgt[:, :-1], memory)
     assert logits.shape == (tgt.shape[0], 6, SPEC.num_classes)
     nn.functional.cross_entropy(logits.flatten(0, 1), tgt[:, 1:].flatten(), ignore_index=SPEC.pad_id).backward()
@@ -125,7 +136,7 @@ def check_training(decoder: Decoder, memory: Memory) -> None:
 
 
 def check_padding_of_targets(decoder: Decoder, memory: Memory) -> None:
-    """PAD behind a text changes nothing before it."""
+    """PAD after a text changes nothing before it."""
     tgt_in = random_tokens(memory.tokens.shape[0], 6)
     padded = torch.cat([tgt_in, torch.full((tgt_in.shape[0], 3), SPEC.pad_id)], 1)
     torch.testing.assert_close(decoder(padded, memory)[:, :6], decoder(tgt_in, memory), rtol=1e-5, atol=1e-5)
@@ -163,25 +174,25 @@ def check_autocast(decoder: Decoder, memory: Memory) -> None:
 class DecoderContract:
     """What holds for every decoder; a test class below it has a fixture `decoder`."""
 
-    @pytest.mark.parametrize(("masked", "prefix"), MEMORIES)
-    def test_every_parameter_is_trained(self, decoder: Decoder, masked: bool, prefix: int) -> None:
-        check_training(decoder, random_memory(3, masked, prefix))
-
-    @pytest.mark.parametrize(("masked", "prefix"), MEMORIES)
-    @pytest.mark.parametrize("batch", [1, 2, 5])
-    def test_steps_equal_one_pass(self, decoder: Decoder, batch: int, masked: bool, prefix: int) -> None:
-        check_steps(decoder, random_memory(batch, masked, prefix))
-
-    @pytest.mark.parametrize(("masked", "prefix"), MEMORIES)
-    def test_beams_equal_one_pass_over_their_own_histories(self, decoder: Decoder, masked: bool, prefix: int) -> None:
-        check_beams(decoder, random_memory(2, masked, prefix), beams=3)
-
-    def test_padding_has_no_influence(self, decoder: Decoder) -> None:
-        check_padding_of_targets(decoder, random_memory(2))
-        check_padding_of_images(decoder, random_memory(3, True, 1))
-
-    def test_half_precision(self, decoder: Decoder) -> None:
-        check_autocast(decoder, random_memory(2, True, 1))
+    def test_contract(self, decoder: Decoder) -> None:
+        for masked, prefix in MEMORIES:
+            of = f"of a memory with masked={masked}, prefix={prefix}"
+            with claim(f"steps equal one pass {of}"):
+                check_steps(decoder, random_memory(2, masked, prefix))
+            with claim(f"beams equal passes over their own histories {of}"):
+                check_beams(decoder, random_memory(2, masked, prefix), beams=3)
+        for batch in (1, 5):
+            with claim(f"steps equal one pass of a batch of {batch}"):
+                check_steps(decoder, random_memory(batch, True, 1))
+        with claim("padding of targets has no influence"):
+            check_padding_of_targets(decoder, random_memory(2))
+        with claim("padding of images has no influence"):
+            check_padding_of_images(decoder, random_memory(3, True, 1))
+        with claim("half precision is near and trains"):
+            check_autocast(decoder, random_memory(2, True, 1))
+        for masked, prefix in MEMORIES:
+            with claim(f"every parameter is trained with masked={masked}, prefix={prefix}"):
+                check_training(decoder, random_memory(3, masked, prefix))
 
 
 def count(module: nn.Module) -> int:

@@ -9,7 +9,7 @@ from pathlib import Path
 import torch
 
 from data_pipeline.storage.base import Storage
-from tests.support.overrides import KINDS, SMALL
+from tests.support.overrides import SMALL
 from trainers.config.load import load_config
 from trainers.config.train import TrainConfig
 from trainers.distributed.context import WorkerContext
@@ -19,8 +19,6 @@ from trainers.run.launch_ray import launch_ray
 from trainers.run.log import RunResult
 from trainers.run.preflight import preflight
 from trainers.tracking import Console
-
-__all__ = ["KINDS", "SMALL", "Train", "losses", "small_config", "train", "train_here"]
 
 Train = Callable[..., tuple[Storage, RunResult, str]]  # `train` or `train_here`
 

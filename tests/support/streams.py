@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import queue
+import time
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -35,9 +36,17 @@ def train_stream(dataset: Dataset, rank: int = 0, world_size: int = 1, config: S
 
 
 def of_all_ranks(
-    dataset: Dataset, world_size: int, config: StreamConfig, start: StreamPosition, epochs: int
+    dataset: Dataset,
+    world_size: int,
+    config: StreamConfig,
+    start: StreamPosition,
+    epochs: int,
+    pause_s: float = 0.0,
 ) -> list[list[Batch]]:
-    """The batches of every rank, each read in a thread of its own, as workers read side by side."""
+    """The batches of every rank, each read in a thread of its own, as workers read side by side.
+
+    Rank r pauses for `pause_s` r times after each batch.
+    """
     box: queue.Queue[Any] = queue.Queue()
 
     def read(rank: int) -> list[Batch]:
@@ -47,7 +56,11 @@ def of_all_ranks(
                     box.put(value)
             return box.get()
 
-        return list(train_stream(dataset, rank, world_size, config).batches(start, epochs, share))
+        batches = []
+        for batch in train_stream(dataset, rank, world_size, config).batches(start, epochs, share):
+            batches.append(batch)
+            time.sleep(pause_s * rank)
+        return batches
 
     with ThreadPoolExecutor(world_size) as pool:
         return list(pool.map(read, range(world_size)))

@@ -102,4 +102,18 @@ def variants() -> dict[str, Callable[[], ModelConfig]]:
     return found
 
 
+def unique(variants: dict[str, Callable[[], ModelConfig]]) -> dict[str, list[str]]:
+    """The names of equal configurations by the first of them: every switch has a value that is its default."""
+    found: list[tuple[ModelConfig, list[str]]] = []
+    for name, make_config in variants.items():
+        config = make_config()
+        equal = next((names for other, names in found if other == config), None)
+        if equal is None:
+            found.append((config, [name]))
+        else:
+            equal.append(name)
+    return {names[0]: names for _, names in found}
+
+
 VARIANTS = variants()
+UNIQUE = unique(VARIANTS)

@@ -17,8 +17,9 @@ from data_pipeline.dataset.manifest import MANIFEST, open_dataset
 from models import Decoding
 from tests.support.checkpoints import write_checkpoint
 from tests.support.commands import command, command_here, only_message
+from tests.support.overrides import SMALL
 from tests.support.places import ROOT
-from tests.support.runs import SMALL, losses, train
+from tests.support.runs import losses, train
 from trainers.prediction.job import JOB
 from trainers.prediction.parts import part_name
 from trainers.run.directory import open_run

@@ -17,7 +17,8 @@ from data_pipeline.dataset.manifest import MANIFEST, Dataset, open_dataset
 from data_pipeline.storage.base import open_storage
 from models import Decoding
 from tests.support.checkpoints import write_checkpoint
-from tests.support.runs import KINDS, Train, losses, small_config, train, train_here
+from tests.support.overrides import KINDS
+from tests.support.runs import Train, losses, small_config, train, train_here
 from trainers.checkpoint.format import CONFIG, PREFIX
 from trainers.checkpoint.load import Checkpoint, open_checkpoint
 from trainers.config.load import to_yaml

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from cluster.errors import UserError
-from tests.support.runs import SMALL
+from tests.support.overrides import SMALL
 from trainers.checkpoint.load import read_config
 from trainers.config.load import load_config, merge_overrides, to_yaml
 from trainers.run.directory import new_run

@@ -99,10 +99,10 @@ class Schedule:
         self._optimizer, self._config, self._total_steps, self._epochs = optimizer, config, total_steps, epochs
         self.set(0)
 
-    def set(self, step: int, held: float | None = None) -> None:
-        """Make ready for step number `step`, from 0. `held`: a share of the peak in place of the schedule's."""
+    def set(self, step: int, lr_override: float | None = None) -> None:
+        """Prepare for step number `step`, from 0. `lr_override`: a share of the peak in place of the schedule's."""
         where = self._config, step, self._total_steps, self._epochs
-        self.lr = self.peak * (lr_ratio(*where) if held is None else held)
+        self.lr = self.peak * (lr_ratio(*where) if lr_override is None else lr_override)
         beta1 = momentum(*where)
         for group in self._optimizer.param_groups:
             group["lr"] = self.lr * group.get("lr_scale", 1.0)

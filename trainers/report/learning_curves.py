@@ -75,7 +75,7 @@ def curve(history: History, key: str) -> Curve:
 def list_panels(history: History, headlines: Sequence[MetricColumn]) -> list[Panel]:
     """The panels that a history has curves for: shares of one together, every other headline alone."""
     present = [key for key in dict.fromkeys(key for row in history for key in row) if curve(history, key)[0]]
-    losses = {key: f"Loss, {key.split('/')[0]}" for key in present if _last_part(key) == "loss" and key.count("/") == 1}
+    losses = {key: key.split("/")[0] for key in sorted(present) if _last_part(key) == "loss" and key.count("/") == 1}
     shares: dict[str, str] = {}
     others = []
     validated = [column for column in headlines if column.better and f"val/{column.key}" in present and column.key != "loss"]

@@ -30,12 +30,12 @@ def model_card(report: RunReport) -> str:
 
 
 def _weakest(report: RunReport) -> dict[str, str] | None:
-    """The source on which the main metric is worst, where there are several."""
+    """The source on which the main metric is worst, where they differ."""
     column = main_metric(report)
     if column is None:
         return None
     values = {name: row[column.key] for name, row in report.sources.items() if math.isfinite(row.get(column.key, math.nan))}
-    if len(values) < 2:
+    if len(set(values.values())) < 2:
         return None
     choose = min if column.better == "max" else max
     source = choose(values, key=lambda name: values[name])

@@ -27,9 +27,7 @@ from trainers.prediction.evaluation import (
 )
 from trainers.prediction.predictor import Predictor
 from trainers.report.metrics_table import metrics_table, split_metrics
-from trainers.report.model_card import model_card
 from trainers.report.record import RunReport
-from trainers.report.write import write_report
 from trainers.run.log import RunResult
 from trainers.tasks.presentation import AttentionExample, Example, longest_correct
 
@@ -63,6 +61,10 @@ def _write_report(
     split: str,
     metrics: dict[str, dict[str, float]],
 ) -> None:
+    # matplotlib and jinja2: a run without a report needs neither.
+    from trainers.report.model_card import model_card
+    from trainers.report.write import write_report
+
     examples, attention = _examples(spec, checkpoint, evaluation, split)
     manifest, task = spec.dataset.manifest, checkpoint.task
     report = RunReport(

@@ -20,6 +20,7 @@ from trainers.config.train import TrainConfig
 from trainers.distributed.context import WorkerContext
 from trainers.engine.run_spec import DataSources, RunSpec
 from trainers.optim import Freezing
+from trainers.report.packages import require_report_packages
 from trainers.run.directory import open_run
 from trainers.run.resume import require_same_data, resume_notes
 from trainers.tasks import TASKS, Task
@@ -32,8 +33,10 @@ def preflight(config: TrainConfig, run: Storage | None = None) -> RunSpec:
     That folder still has the configuration of before. Nothing in it changes: `directory.keep_config` does that afterwards.
 
     Raises:
-        UserError: dataset, splits, vocabulary, network or weights, by name; or the run cannot be resumed so.
+        UserError: packages, dataset, splits, vocabulary, network or weights, by name; or the run cannot be resumed so.
     """
+    if config.report.enabled:
+        require_report_packages()
     dataset = open_dataset(config.data.dataset)
     _require_splits(config, dataset)
     task = _task_of(dataset, config)

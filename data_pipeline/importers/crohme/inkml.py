@@ -57,12 +57,12 @@ def read_inkml(data: bytes) -> Ink:
         raise UnusableInk(str(error)) from error
     if not drawn:
         raise UnusableInk("no strokes")
-    places = {name: place for place, (name, _) in enumerate(drawn)}
-    return Ink([stroke for _, stroke in drawn], latex, mathml, _symbols(root, places), annotations)
+    indices = {name: index for index, (name, _) in enumerate(drawn)}
+    return Ink([stroke for _, stroke in drawn], latex, mathml, _symbols(root, indices), annotations)
 
 
-def _symbols(root: ElementTree.Element, places: dict[str, int]) -> dict[str, list[int]]:
-    """The trace groups that name an element of the MathML, with the `places` of their traces."""
+def _symbols(root: ElementTree.Element, indices: dict[str, int]) -> dict[str, list[int]]:
+    """The trace groups that name an element of the MathML, with the `indices` of their traces."""
     symbols: dict[str, list[int]] = {}
     for group in root.iter():
         children = {local_name(child): child for child in group} if local_name(group) == "traceGroup" else {}
@@ -70,7 +70,7 @@ def _symbols(root: ElementTree.Element, places: dict[str, int]) -> dict[str, lis
             references = [
                 child.get("traceDataRef", "").removeprefix("#") for child in group if local_name(child) == "traceView"
             ]
-            strokes = [places[name] for name in references if name in places]
+            strokes = [indices[name] for name in references if name in indices]
             symbols.setdefault(children["annotationXML"].get("href", ""), []).extend(strokes)
     return {name: strokes for name, strokes in symbols.items() if name and strokes}
 

@@ -51,8 +51,8 @@ class Bank:
         """Collect all symbols of `inks` whose strokes are known."""
         written: dict[str, list[Strokes]] = {}
         for ink in inks:
-            for _, token, places in _symbols(ink.mathml, ink):
-                strokes = [ink.strokes[place] for place in places]
+            for _, token, indices in _symbols(ink.mathml, ink):
+                strokes = [ink.strokes[index] for index in indices]
                 if _size(strokes) > 0:
                     written.setdefault(token, []).append(strokes)
         return cls(written)
@@ -77,22 +77,22 @@ def vary(ink: Ink, text: str, bank: Bank, rng: np.random.Generator) -> tuple[Str
     if parts and rng.random() < CUT:
         part = parts[int(rng.integers(len(parts)))]
         names = [element.get(XML_ID, "") for element in part.iter()]
-        strokes = {place: ink.strokes[place] for name in names for place in ink.symbols.get(name, [])}
+        strokes = {index: ink.strokes[index] for name in names for index in ink.symbols.get(name, [])}
         math = Element("math")
         math.append(part)
     added: Strokes = []
-    for leaf, token, places in _symbols(math, ink):
+    for leaf, token, indices in _symbols(math, ink):
         chance = rng.random()
         if chance >= OTHER + SAME:
             continue
         alike = ALIKE.get(token, [token])
         new = alike[int(rng.integers(len(alike)))] if chance < OTHER else token
-        old, instance = [ink.strokes[place] for place in places], bank.draw(new, rng)
+        old, instance = [ink.strokes[index] for index in indices], bank.draw(new, rng)
         if instance is None or _size(old) == 0:
             continue
         added += _in_place_of(old, instance, rng)
-        for place in places:
-            strokes.pop(place, None)
+        for index in indices:
+            strokes.pop(index, None)
         if new != token:
             leaf.text = new
     varied = _caption(math)
@@ -118,17 +118,17 @@ def _caption(math: Element) -> str:
 
 def _symbols(math: Element | None, ink: Ink) -> Iterator[tuple[Element, str, list[int]]]:
     """The leaves of `math` that are one token, and whose strokes `ink` knows to draw nothing else: leaf, token, strokes."""
-    drawn = [place for places in ink.symbols.values() for place in places]
+    drawn = [index for indices in ink.symbols.values() for index in indices]
     for element in math.iter() if math is not None else ():
-        places = ink.symbols.get(element.get(XML_ID, ""), [])
-        if not places or len(element) or any(drawn.count(place) > 1 for place in places):
+        indices = ink.symbols.get(element.get(XML_ID, ""), [])
+        if not indices or len(element) or any(drawn.count(index) > 1 for index in indices):
             continue
         try:
             tokens = normalize_latex(" ".join(leaf_tokens(element)))
         except (MathMLError, LatexError):
             continue
         if len(tokens) == 1:
-            yield element, tokens[0], places
+            yield element, tokens[0], indices
 
 
 def _may_be_cut(part: Element, ink: Ink) -> bool:

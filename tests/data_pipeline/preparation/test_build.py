@@ -4,14 +4,11 @@ from __future__ import annotations
 
 import functools
 import itertools
-import pickle
 import shutil
 from collections import Counter
-from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
 
 import pyarrow.parquet as pq
 import pytest
@@ -33,7 +30,7 @@ from data_pipeline.storage.base import StorageError, open_storage
 from data_pipeline.storage.claim import claim
 from data_pipeline.stream import EvaluationStream, StreamConfig
 from data_pipeline.synthesis.formulas.grammar import FormulaConfig
-from tests.support.datasets import sequence_manifest, text_row
+from tests.support.datasets import sequence_manifest, synthesize_here, text_row
 from tests.support.ink_document import inkml
 from tests.support.places import CROHME
 from tests.support.s3 import S3Server
@@ -47,28 +44,25 @@ def files(folder: str | Path) -> dict[str, bytes]:
     return {name: data for name, data in found.items() if not name.startswith(".claim")}
 
 
-def synthesized(out: Path, seed: int = 0) -> Manifest:
-    counts = {"train": 24, "val": 8}
-    return synthesize.synthesize_formulas(str(out), counts, seed, ImagePolicy(64, 256), FormulaConfig(), overwrite=False)
+SMALL = {"train": 24, "val": 8}
+
+
+def synthesized(out: str) -> Manifest:
+    """Made by the session's tasks."""
+    return synthesize.synthesize_formulas(out, SMALL, 0, ImagePolicy(64, 256), FormulaConfig(), overwrite=False)
 
 
 def test_one_task_at_a_time_makes_the_bytes_of_many(ray_cluster: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(synthesize, "SAMPLES_PER_SHARD", 8)  # several shards of a small dataset
-    synthesized(tmp_path / "parallel")
-    monkeypatch.setattr("data_pipeline.preparation.build._run", lambda chunks, task: _one_by_one(chunks[::-1], task))
-    synthesized(tmp_path / "serial")
+    synthesized(str(tmp_path / "parallel"))
+    synthesize_here(tmp_path / "serial", SMALL)
     parallel = files(tmp_path / "parallel")
     assert parallel == files(tmp_path / "serial")
     assert sum(name.endswith(".parquet") for name in parallel) == 5  # 3 of train, 1 of val, the rejected
 
 
-def _one_by_one(chunks: list[Chunk], task: Callable[[dict[str, Any]], dict[str, Any]]) -> Iterator[Any]:
-    for chunk in chunks:
-        yield pickle.loads(task({"chunk": pickle.dumps(chunk)})["built"])
-
-
-def test_another_seed_makes_other_formulas(ray_cluster: None, tmp_path: Path) -> None:
-    assert synthesized(tmp_path / "a", 1).digest != synthesized(tmp_path / "b", 2).digest
+def test_another_seed_makes_other_formulas(tmp_path: Path) -> None:
+    assert synthesize_here(tmp_path / "a", SMALL, 1).digest != synthesize_here(tmp_path / "b", SMALL, 2).digest
 
 
 def test_splits_share_no_text_and_say_what_they_hold(formulas: str) -> None:
@@ -169,18 +163,17 @@ def test_the_three_archives_of_the_competition_are_its_splits(tmp_path: Path) ->
 
 
 def test_a_dataset_on_s3_is_that_on_disk(
-    s3_server: S3Server, formulas: str, monkeypatch: pytest.MonkeyPatch, ray_cluster: None
+    s3_server: S3Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, ray_cluster: None
 ) -> None:
     """Tasks on other processes write to and read from the bucket; the bytes are those of local disk."""
     for name, value in s3_server.env.items():
         monkeypatch.setenv(name, value)
     uri = s3_server.create_bucket("inkray-build") + "/formulas"
-    made = synthesize.synthesize_formulas(
-        uri, {"train": 300, "val": 40, "test": 40}, 0, ImagePolicy(64, 256), FormulaConfig(), overwrite=True
-    )
-    assert made.digest == open_dataset(formulas).manifest.digest
-    stream = EvaluationStream(open_dataset(uri), "val", TokenTargets(Tokenizer(made.charset)), StreamConfig(), batch_size=16)
-    assert sum(float(batch.weights.sum()) for batch in stream.batches()) == 40
+    made = synthesized(uri)
+    assert made.digest == synthesize_here(tmp_path / "local", SMALL).digest
+    targets = TokenTargets(Tokenizer(made.charset))
+    stream = EvaluationStream(open_dataset(uri), "val", targets, StreamConfig(), batch_size=16)
+    assert sum(float(batch.weights.sum()) for batch in stream.batches()) == 8
 
 
 @pytest.mark.slow

@@ -94,7 +94,7 @@ def test_a_fitted_image_obeys_the_policy(height: int, width: int, most_high: int
     assert abs(fitted.shape[1] - width * scale) <= 1, "its aspect is lost"
 
 
-def test_a_small_image_is_centred_and_untouched() -> None:
+def test_a_small_image_is_centered_and_untouched() -> None:
     fitted = fit(PIXELS, ImagePolicy(64, 256))
     assert np.array_equal(fitted[12:52], PIXELS)
     assert np.array_equal(fitted[0], PIXELS[0]) and np.array_equal(fitted[-1], PIXELS[-1])

@@ -159,7 +159,7 @@ def test_what_a_uri_cannot_say_is_refused(uri: str) -> None:
     if uri == "s3://bucket/x?sesame":
         assert open_storage(uri).path == "bucket/x"  # a parameter without a value says nothing
         return
-    with pytest.raises(StorageError, match=r"no bucket|unknown parameter, 'colour'|A \? in a path is written %3F"):
+    with pytest.raises(StorageError, match=r"no bucket|unknown parameter, 'color'|A \? in a path is written %3F"):
         open_storage(uri)
 
 

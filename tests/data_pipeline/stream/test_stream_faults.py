@@ -174,7 +174,7 @@ def key(number: int) -> str:
     return entry_key(f"ab {number}", ["image"])
 
 
-def test_a_damaged_entry_is_fetched_anew(tmp_path: Path) -> None:
+def test_a_damaged_entry_is_fetched_again(tmp_path: Path) -> None:
     cache = Cache(tmp_path, 10**6)
     assert cache.get(key(1), lambda: table(1)) == (table(1), False)
     (entry,) = tmp_path.glob("??/*.arrow")

@@ -13,6 +13,7 @@ from models.backbones.convnet6 import ConvNet6
 from models.backbones.densenet import DenseNetBackbone
 from models.config import AsterCnnConfig, ConvNet6Config, ConvNorm, DenseNetConfig
 from models.errors import ModelConfigError
+from tests.support.claims import claim
 
 Make = Callable[[], Backbone]
 
@@ -49,7 +50,6 @@ CASES: dict[str, tuple[Make, int]] = {
     "convnet6, gates, layer": (convnet(gates=2, norm="layer"), 64),
     "convnet6, separable": (convnet(convolution="separable", multiplier=2, gates=1), 64),
 }
-cases = pytest.mark.parametrize("case", CASES)
 
 
 def count(module: nn.Module) -> int:
@@ -65,17 +65,16 @@ def images(batch: int, height: int, width: int, seed: int = 0) -> Tensor:
     return torch.randn(batch, 1, height, width, generator=generator)
 
 
-def settled(make: Make, height: int) -> Backbone:
-    """In evaluation mode, with batch statistics that have left their initial values."""
-    torch.manual_seed(0)
-    backbone = make().train()
+def settled(backbone: Backbone, height: int) -> Backbone:
+    """The backbone in evaluation mode, with batch statistics that have left their initial values."""
     with torch.no_grad():
         for module in backbone.modules():
             if isinstance(module, nn.BatchNorm2d):
+                module.reset_running_stats()
                 module.momentum = 0.5
                 module.bias.normal_(std=0.3)
         for seed in range(2):
-            backbone(images(2, height, max(96, backbone.min_size[1]), seed))
+            backbone.train()(images(2, height, max(96, backbone.min_size[1]), seed))
     return backbone.eval()
 
 
@@ -153,24 +152,62 @@ def test_shapes(make: Make, size: tuple[int, int], shape: tuple[int, ...]) -> No
     assert features.shape == (1, *shape)
 
 
-@cases
-def test_cells_are_those_of_an_image_alone(case: str) -> None:
-    make, _ = CASES[case]
-    backbone = make().eval()
+@pytest.mark.parametrize("case", CASES)
+def test_case(case: str) -> None:
+    make, height = CASES[case]
+    torch.manual_seed(0)
+    backbone = make()
+    width = backbone.min_size[1] + 24
+    for sizes in (None, torch.tensor([(height, width), (height - 5, width - 15)])):
+        padded = "without" if sizes is None else "with"
+        with claim(f"every parameter gets a gradient {padded} padding"):
+            check_gradients(backbone.train(), images(2, height, width), sizes)
+        with claim(f"half precision is finite {padded} padding"):
+            check_autocast(backbone.train(), images(2, height, width), sizes)
+    backbone = settled(backbone, height)
+    with claim("feature_sizes are those of an image alone"):
+        check_feature_sizes(backbone)
+    with claim("the smallest image is that of min_size"):
+        check_smallest_image(backbone)
+    with claim("a padded batch equals its members alone"):
+        check_members(backbone)
+    with claim("full sizes equal none"), torch.inference_mode():
+        batch = images(2, height, width)
+        torch.testing.assert_close(backbone(batch, torch.tensor([[height, width]] * 2)), backbone(batch), rtol=1e-3, atol=1e-3)
+
+
+def check_gradients(backbone: Backbone, batch: Tensor, sizes: Tensor | None) -> None:
+    backbone.zero_grad()
+    features = backbone(batch, sizes)
+    (features * torch.randn_like(features)).sum().backward()
+    for name, parameter in backbone.named_parameters():
+        assert parameter.grad is not None and parameter.grad.isfinite().all(), name
+        # A bias in front of a norm that subtracts the mean has a gradient of 0.
+        assert parameter.dim() == 1 or parameter.grad.count_nonzero() > 0, name
+
+
+def check_autocast(backbone: Backbone, batch: Tensor, sizes: Tensor | None) -> None:
+    backbone.zero_grad()
+    with torch.autocast("cpu", torch.bfloat16):
+        features = backbone(batch, sizes)
+    features.float().square().mean().backward()
+    assert features.isfinite().all()
+    assert all(parameter.grad is not None and parameter.grad.isfinite().all() for parameter in backbone.parameters())
+
+
+def check_feature_sizes(backbone: Backbone) -> None:
     low, narrow = backbone.min_size
     heights = [*range(low, low + 9), low + 31, *range(1, low, 5)]
     widths = [*range(narrow, narrow + 9), narrow + 31, *range(1, narrow, 5)]
-    for place in range(max(len(heights), len(widths))):
-        height, width = heights[place % len(heights)], widths[place % len(widths)]
+    for index in range(max(len(heights), len(widths))):
+        height, width = heights[index % len(heights)], widths[index % len(widths)]
         with torch.inference_mode():
             features = backbone(images(1, height, width))
         assert features.shape[:2] == (1, backbone.out_channels)
         assert list(features.shape[2:]) == backbone.feature_sizes(torch.tensor([[height, width]]))[0].tolist(), (height, width)
 
 
-@cases
-def test_smallest_image(case: str) -> None:
-    backbone = CASES[case][0]().eval()
+def check_smallest_image(backbone: Backbone) -> None:
     height, width = backbone.min_size
     with torch.inference_mode():
         assert backbone(images(2, height, width)).isfinite().all()
@@ -179,16 +216,13 @@ def test_smallest_image(case: str) -> None:
                 backbone.features(images(1, *smaller), None)
 
 
-@cases
-@pytest.mark.parametrize("filler", [0, 127, 255])
-def test_padded_batch_equals_members_alone(case: str, filler: int) -> None:
-    make, _ = CASES[case]
-    backbone = settled(make, CASES[case][1])
+def check_members(backbone: Backbone) -> None:
+    """Whatever the padding is filled with."""
     low, narrow = backbone.min_size
     sizes = [(low + 37, narrow), (low, narrow + 37), (low + 1, narrow + 1), (low + 18, narrow + 23), (1, 1), (2, narrow + 9)]
-    batch = images(len(sizes), low + 40, narrow + 40, seed=filler)
+    batch = images(len(sizes), low + 40, narrow + 40)
     for row, (height, width) in enumerate(sizes):
-        batch[row, :, height:] = batch[row, :, :, width:] = (filler / 255 - 1) / -0.3
+        batch[row, :, height:] = batch[row, :, :, width:] = ((0, 127, 255)[row % 3] / 255 - 1) / -0.3
     with torch.inference_mode():
         together, cells = backbone(batch, torch.tensor(sizes)), backbone.feature_sizes(torch.tensor(sizes)).tolist()
         for row, (height, width) in enumerate(sizes):
@@ -196,50 +230,6 @@ def test_padded_batch_equals_members_alone(case: str, filler: int) -> None:
             rows, columns = cells[row]
             assert alone.shape[1:] == (rows, columns)
             torch.testing.assert_close(together[row, :, :rows, :columns], alone, rtol=1e-3, atol=1e-3)
-
-
-@cases
-def test_full_sizes_equal_none(case: str) -> None:
-    make, height = CASES[case]
-    backbone = settled(make, height)
-    width = backbone.min_size[1] + 24
-    batch = images(2, height, width)
-    with torch.inference_mode():
-        full = torch.tensor([[height, width]] * 2)
-        torch.testing.assert_close(backbone(batch, full), backbone(batch), rtol=1e-3, atol=1e-3)
-
-
-def two_sizes(height: int, width: int, padded: bool) -> Tensor | None:
-    """An image as large as the batch and a smaller one."""
-    return torch.tensor([(height, width), (height - 5, width - 15)]) if padded else None
-
-
-@cases
-@pytest.mark.parametrize("padded", [False, True])
-def test_every_parameter_gets_a_gradient(case: str, padded: bool) -> None:
-    make, height = CASES[case]
-    torch.manual_seed(0)
-    backbone = make().train()
-    width = backbone.min_size[1] + 24
-    features = backbone(images(2, height, width), two_sizes(height, width, padded))
-    (features * torch.randn_like(features)).sum().backward()
-    for name, parameter in backbone.named_parameters():
-        assert parameter.grad is not None and parameter.grad.isfinite().all(), name
-        # A bias in front of a norm that subtracts the mean has a gradient of 0.
-        assert parameter.dim() == 1 or parameter.grad.count_nonzero() > 0, name
-
-
-@cases
-@pytest.mark.parametrize("padded", [False, True])
-def test_autocast(case: str, padded: bool) -> None:
-    make, height = CASES[case]
-    backbone = make().train()
-    width = backbone.min_size[1] + 24
-    with torch.autocast("cpu", torch.bfloat16):
-        features = backbone(images(2, height, width), two_sizes(height, width, padded))
-    features.float().square().mean().backward()
-    assert features.isfinite().all()
-    assert all(parameter.grad is not None and parameter.grad.isfinite().all() for parameter in backbone.parameters())
 
 
 @pytest.mark.parametrize("norm", ["batch", "instance", "layer"])

@@ -38,7 +38,7 @@ def corners(columns: list[int] | None, height: int, width: int) -> Tensor | None
     """Masks of maps, each one row lower than the one before, and so many columns wide."""
     if columns is None:
         return None
-    sizes = [(max(height - place, 1), count) for place, count in enumerate(columns)]
+    sizes = [(max(height - row, 1), count) for row, count in enumerate(columns)]
     return area_mask(torch.tensor(sizes), height, width)
 
 

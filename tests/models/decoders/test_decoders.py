@@ -15,7 +15,16 @@ from models.decoders.transformer import TransformerDecoderLayer
 from models.errors import ModelConfigError
 from models.types import Memory, OutputSpec
 from tests.support import decoders as check
-from tests.support.decoders import SPEC, DecoderContract, count, literal_values, random_memory, random_tokens, tiny_decoder
+from tests.support.decoders import (
+    SPEC,
+    DecoderContract,
+    count,
+    distinct,
+    literal_values,
+    random_memory,
+    random_tokens,
+    tiny_decoder,
+)
 
 OTHER_PARTS = ("name", "direction")  # which decoder, and what the recognizer does with it
 SWITCHES: list[dict[str, Any]] = [
@@ -35,7 +44,7 @@ def name_of(switches: dict[str, Any]) -> str:
     return ",".join(f"{key}={value}" for key, value in switches.items()) or "default"
 
 
-@pytest.fixture(params=SWITCHES, ids=name_of)
+@pytest.fixture(params=distinct(SWITCHES), ids=name_of)
 def decoder(request: pytest.FixtureRequest) -> Decoder:
     return tiny_decoder(**request.param)
 

@@ -38,9 +38,9 @@ def plain_weights(attention: MultiHeadAttention, query: Tensor, memory: Memory) 
     return scores, scores.softmax(-1)
 
 
-def correction(coverage: CoverageAttention, below: Tensor, own: Tensor, step: int, prefix: int) -> Tensor:
+def correction(coverage: CoverageAttention, below: Tensor, plain: Tensor, step: int, prefix: int) -> Tensor:
     """What is subtracted from the scores (B, N, S) of one step."""
-    past = torch.cat([below[:, :, :step].sum(2), own[:, :, :step].sum(2)], 1)[..., prefix:].unflatten(-1, SIZE)
+    past = torch.cat([below[:, :, :step].sum(2), plain[:, :, :step].sum(2)], 1)[..., prefix:].unflatten(-1, SIZE)
     x = F.conv2d(past, coverage.expand.weight, coverage.expand.bias, padding=2).relu()
     x = F.conv2d(x, coverage.project.weight)
     norm = coverage.norm
@@ -57,12 +57,12 @@ def test_a_pass_is_the_definition(masked: bool, prefix: int) -> None:
     for layer, query in zip(decoder.layers, queries, strict=True):
         assert isinstance(layer, TransformerDecoderLayer)
         attention = layer.cross_attention
-        scores, own = plain_weights(attention, query, memory)
-        weights = own
+        scores, plain = plain_weights(attention, query, memory)
+        weights = plain
         if below is not None:
-            corrections = [correction(coverage_of(decoder), below, own, step, prefix) for step in range(6)]
+            corrections = [correction(coverage_of(decoder), below, plain, step, prefix) for step in range(6)]
             weights = (scores - torch.stack(corrections, 2)).softmax(-1)
-            assert not torch.allclose(weights, own, atol=1e-3)
+            assert not torch.allclose(weights, plain, atol=1e-3)
         expected = attention.output(weights @ attention.project_source(memory.tokens)[1])
         torch.testing.assert_close(attend(attention, query), expected, rtol=1e-4, atol=1e-5)
         below = weights
@@ -111,7 +111,7 @@ def test_norm_without_a_mask_is_batch_norm() -> None:
     torch.testing.assert_close(ours.eval()(x, None), theirs.eval()(x))
 
 
-def test_statistics_are_those_of_true_places() -> None:
+def test_statistics_are_those_of_valid_positions() -> None:
     torch.manual_seed(0)
     norm = MaskedBatchNorm(3)
     x, valid = torch.randn(4, 3, 2, 5), torch.rand(4, 1, 2, 5) > 0.4
@@ -126,13 +126,13 @@ def test_statistics_are_those_of_true_places() -> None:
     )
 
 
-@pytest.mark.parametrize("places", [0, 1])
-def test_too_few_places_have_no_statistics(places: int) -> None:
+@pytest.mark.parametrize("positions", [0, 1])
+def test_too_few_positions_have_no_statistics(positions: int) -> None:
     torch.manual_seed(0)
     norm = MaskedBatchNorm(3)
     norm(torch.randn(4, 3, 2, 5) * 2 + 1, torch.ones(4, 1, 2, 5, dtype=torch.bool))
     mean, variance = norm.running_mean.clone(), norm.running_var.clone()
-    x, valid = torch.randn(1, 3, 2, 5, requires_grad=True), torch.arange(10).view(1, 1, 2, 5) < places
+    x, valid = torch.randn(1, 3, 2, 5, requires_grad=True), torch.arange(10).view(1, 1, 2, 5) < positions
     normed = norm(x, valid)
     torch.testing.assert_close(normed, norm.eval()(x, None))
     torch.testing.assert_close((norm.running_mean, norm.running_var), (mean, variance))
@@ -141,7 +141,7 @@ def test_too_few_places_have_no_statistics(places: int) -> None:
 
 
 def test_padding_does_not_enter_the_statistics_of_training() -> None:
-    """Neither PAD behind the texts nor what lies right of the images."""
+    """Neither PAD after the texts nor what lies right of the images."""
     tgt_in, memory = random_tokens(3, 5), random_memory(3, masked=True)
     assert memory.mask is not None
     padded_tgt = torch.cat([tgt_in, torch.full((3, 4), SPEC.pad_id)], 1)

@@ -12,7 +12,16 @@ from models.decoders import Decoder, RnnDecoder, build_decoder
 from models.decoders.cells import LstmCell, NormedCell
 from models.errors import ModelConfigError
 from models.types import OutputSpec
-from tests.support.decoders import TINY, DecoderContract, count, literal_values, random_memory, random_tokens, tiny_decoder
+from tests.support.decoders import (
+    TINY,
+    DecoderContract,
+    count,
+    distinct,
+    literal_values,
+    random_memory,
+    random_tokens,
+    tiny_decoder,
+)
 
 
 def tiny_with(**changes: Any) -> RnnConfig:
@@ -38,7 +47,7 @@ def tiny_rnn(seed: int = 0, **changes: Any) -> RnnDecoder:
     return decoder
 
 
-@pytest.fixture(params=SWITCHES, ids=str)
+@pytest.fixture(params=distinct(SWITCHES), ids=str)
 def decoder(request: pytest.FixtureRequest) -> Decoder:
     return tiny_rnn(**request.param)
 

@@ -1,4 +1,4 @@
-"""A decoder that is fed its own tokens: what it reads is what decoding token by token would have written."""
+"""Scheduled sampling: a decoder that reads its predictions gives what decoding token by token gives."""
 
 from dataclasses import replace
 from typing import Any
@@ -32,7 +32,7 @@ def decoder(request: pytest.FixtureRequest) -> Decoder:
 
 
 def step_by_step(decoder: Decoder, memory: Memory, tgt_in: Tensor, mask: Tensor, pad_id: int) -> tuple[Tensor, Tensor]:
-    """What is read, (B, T), and the logits (B, T, V), by a decoder that takes its own token wherever `mask` says so."""
+    """Inputs (B, T) and logits (B, T, V) of a decoder that reads its prediction wherever `mask` is True."""
     cache = decoder.start(memory, tgt_in.shape[1])
     read, logits = [tgt_in[:, 0]], []
     for position in range(tgt_in.shape[1]):
@@ -41,23 +41,23 @@ def step_by_step(decoder: Decoder, memory: Memory, tgt_in: Tensor, mask: Tensor,
             likely = logits[-1].clone()
             likely[:, pad_id] = -torch.inf
             likely[torch.arange(len(likely)), tgt_in[:, 0]] = -torch.inf
-            own = mask[:, position + 1] & (tgt_in[:, position + 1] != pad_id)
-            read.append(torch.where(own, likely.argmax(-1), tgt_in[:, position + 1]))
+            sampled = mask[:, position + 1] & (tgt_in[:, position + 1] != pad_id)
+            read.append(torch.where(sampled, likely.argmax(-1), tgt_in[:, position + 1]))
     return torch.stack(read, 1), torch.stack(logits, 1)
 
 
 @pytest.mark.parametrize("share", [1.0, 0.5, 0.2])
-def test_the_answer_is_that_of_reading_token_by_token(decoder: Decoder, share: float) -> None:
+def test_logits_are_those_of_decoding_token_by_token(decoder: Decoder, share: float) -> None:
     decoder, memory = in_double(decoder, random_memory(4, masked=True))
     tgt_in = random_tokens(4, LENGTH)
     tgt_in[2, 6:] = tgt_in[3, 3:] = DECODER_SPEC.pad_id
     mask = torch.rand(tgt_in.shape, generator=torch.Generator().manual_seed(1)) < share
     with torch.inference_mode():
-        answer = decoder.decode_hidden(tgt_in, memory, SampledTokens(mask, passes=LENGTH))
+        output = decoder.decode_hidden(tgt_in, memory, SampledTokens(mask, passes=LENGTH))
         read, logits = step_by_step(decoder, memory, tgt_in, mask, DECODER_SPEC.pad_id)
-        torch.testing.assert_close(answer.logits, logits, rtol=1e-9, atol=1e-9)
-        torch.testing.assert_close(answer.logits, decoder(read, memory), rtol=1e-9, atol=1e-9)
-    assert not torch.equal(read, tgt_in), "the test is about something"
+        torch.testing.assert_close(output.logits, logits, rtol=1e-9, atol=1e-9)
+        torch.testing.assert_close(output.logits, decoder(read, memory), rtol=1e-9, atol=1e-9)
+    assert not torch.equal(read, tgt_in), "no token was sampled: the test would prove nothing"
     assert torch.equal(read == DECODER_SPEC.pad_id, tgt_in == DECODER_SPEC.pad_id)
 
 
@@ -76,21 +76,21 @@ def test_n_passes_are_right_for_n_positions(name: str) -> None:
     assert once is not None and not torch.allclose(once, expected), "one pass is not free running"
 
 
-def test_no_own_tokens_are_the_truth_to_the_bit(decoder: Decoder) -> None:
+def test_without_sampled_tokens_the_input_is_the_truth(decoder: Decoder) -> None:
     memory, tgt_in = random_memory(3), random_tokens(3, 6)
     expected = decoder(tgt_in, memory)
-    told = decoder.decode_hidden(tgt_in, memory)
-    assert torch.equal(told.logits, expected) and told.hidden.shape == (3, 6, decoder.out_dim)  # type: ignore[arg-type,union-attr]
+    forced = decoder.decode_hidden(tgt_in, memory)
+    assert torch.equal(forced.logits, expected) and forced.hidden.shape == (3, 6, decoder.out_dim)  # type: ignore[arg-type,union-attr]
     nowhere = decoder.decode_hidden(tgt_in, memory, SampledTokens(torch.zeros_like(tgt_in, dtype=torch.bool)))
     torch.testing.assert_close(nowhere.logits, expected)
-    torch.testing.assert_close(nowhere.hidden, told.hidden)
+    torch.testing.assert_close(nowhere.hidden, forced.hidden)
 
 
-def gradients(decoder: Decoder, half: bool, memory: Memory, tgt_in: Tensor, own: SampledTokens | None) -> dict[str, Tensor]:
+def gradients(decoder: Decoder, half: bool, memory: Memory, tgt_in: Tensor, sampled: SampledTokens | None) -> dict[str, Tensor]:
     """Of every parameter, by name, and the logits."""
     decoder.zero_grad()
     with torch.autocast("cpu", torch.bfloat16, enabled=half):  # which keeps weights as it has cast them
-        logits = decoder.decode_hidden(tgt_in, memory, own).logits
+        logits = decoder.decode_hidden(tgt_in, memory, sampled).logits
     assert logits is not None
     logits.float().square().mean().backward()
     found = {name: parameter.grad for name, parameter in decoder.named_parameters()}
@@ -103,10 +103,10 @@ def test_every_parameter_gets_the_gradient_of_what_was_read(decoder: Decoder, ha
     found = gradients(decoder, half, memory, tgt_in, SampledTokens(torch.ones_like(tgt_in, dtype=torch.bool), LENGTH))
     never = torch.tensor([DECODER_SPEC.bos_id, DECODER_SPEC.pad_id])
     chosen = found["logits"].index_fill(-1, never, -torch.inf).argmax(-1)
-    told = gradients(decoder, half, memory, torch.cat([tgt_in[:, :1], chosen[:, :-1]], 1), None)
-    assert found.keys() == told.keys() == {"logits", *dict(decoder.named_parameters())}
+    forced = gradients(decoder, half, memory, torch.cat([tgt_in[:, :1], chosen[:, :-1]], 1), None)
+    assert found.keys() == forced.keys() == {"logits", *dict(decoder.named_parameters())}
     for name, gradient in found.items():
-        torch.testing.assert_close(gradient, told[name], rtol=1e-3, atol=0.05 if half else 1e-4, msg=name)
+        torch.testing.assert_close(gradient, forced[name], rtol=1e-3, atol=0.05 if half else 1e-4, msg=name)
 
 
 def recognizer(structure: str, direction: str) -> Recognizer:
@@ -116,7 +116,7 @@ def recognizer(structure: str, direction: str) -> Recognizer:
 
 @pytest.mark.parametrize("structure", ["small", "aster"])
 @pytest.mark.parametrize("direction", ["forward", "both"])
-def test_recognizers_read_their_own_in_each_direction(structure: str, direction: str) -> None:
+def test_recognizers_read_predictions_in_each_direction(structure: str, direction: str) -> None:
     model = recognizer(structure, direction)
     images, sizes = random_images(model, 3), torch.tensor([[64, 128], [64, 90], [48, 104]])
     tgt_in = random_targets(3, 8)
@@ -141,9 +141,9 @@ def test_free_running_is_greedy_decoding(structure: str) -> None:
     specials = [SPEC.bos_id, SPEC.eos_id, SPEC.pad_id]
     model.decoder.get_parameter("head.bias").data[specials] = -1e4  # texts that go on
     images, tgt_in = random_images(model, 3), random_targets(3, 9)
-    own = SampledTokens(torch.ones_like(tgt_in, dtype=torch.bool), passes=9)
+    sampled = SampledTokens(torch.ones_like(tgt_in, dtype=torch.bool), passes=9)
     with torch.inference_mode():
-        logits = model(images, tgt_in, sampled=own).logits
+        logits = model(images, tgt_in, sampled=sampled).logits
         greedy = model.generate(images).token_ids
     assert torch.equal(logits.argmax(-1), greedy[:, :9]) and not torch.equal(greedy[:, :8], tgt_in[:, 1:])
 
@@ -154,8 +154,8 @@ def test_images_are_encoded_once(structure: str) -> None:
     calls: list[int] = []
     model.backbone.register_forward_hook(lambda module, inputs, output: calls.append(1))
     tgt_in = random_targets(2, 6)
-    own = SampledTokens(torch.ones_like(tgt_in, dtype=torch.bool), passes=3)
-    total_loss(model(random_images(model, 2), tgt_in, sampled=own), tgt_in).backward()
+    sampled = SampledTokens(torch.ones_like(tgt_in, dtype=torch.bool), passes=3)
+    total_loss(model(random_images(model, 2), tgt_in, sampled=sampled), tgt_in).backward()
     assert len(calls) == 1
     assert all(parameter.grad is not None for parameter in model.parameters())
 

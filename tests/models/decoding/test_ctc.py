@@ -27,7 +27,7 @@ from models import (
 )
 from models.decoding.ctc import best_path, prefix_beam_search
 from models.types import Memory
-from tests.models.decoding.test_grammar import is_balanced
+from tests.support.balanced_texts import is_balanced
 
 BLANK, EOS, PAD = 3, 1, 0
 LETTERS = OutputSpec(num_classes=5, bos_id=BLANK, eos_id=EOS, pad_id=PAD, max_length=8)  # two letters: 2 and 4
@@ -59,7 +59,7 @@ def texts_of_all_paths(logits: Tensor) -> dict[tuple[int, ...], float]:
 
 
 def text_of(token_ids: Tensor, length: Tensor) -> tuple[int, ...]:
-    """The text of one row, which has EOS, then PAD behind it, if there is room."""
+    """The text of one row, which has EOS, then PAD after it, up to the length limit."""
     row, end = token_ids.tolist(), int(length)
     assert row[end:] == ([EOS] + [PAD] * (len(row) - end - 1) if end < len(row) else [])
     return tuple(row[:end])
@@ -143,7 +143,7 @@ def test_best_unbalanced_text_where_there_is_no_other() -> None:
     logits[0, 0, 2] = 50.0  # one group is opened, the beam has no room for another text
     generation = prefix_beam_search(logits, torch.tensor([1]), Decoding("beam", beam_size=1, balanced=True), PAIRS)
     assert generation.token_ids.tolist() == [[2, EOS]]
-    with pytest.raises(ModelConfigError, match=r"decoding\.balanced.*balance groups"):
+    with pytest.raises(ModelConfigError, match=r"decoding\.balanced.*no groups"):
         prefix_beam_search(logits, torch.tensor([1]), Decoding("beam", balanced=True), LETTERS)
 
 
@@ -164,16 +164,16 @@ def test_best_path(seed: int, limit: int, columns: int) -> None:
         expected = sum(float(log_probs[column, token]) for column, token in enumerate(path))
         assert float(generation.log_probs[image]) == pytest.approx(expected, abs=1e-4)
         # Each token looks at the columns of its run.
-        start, place = 0, 0
+        start, index = 0, 0
         for token, run in itertools.groupby(path):
             end = start + len(list(run))
-            if token != BLANK and place < limit:
+            if token != BLANK and index < limit:
                 look = torch.zeros(2, columns)
                 look[:, start:end] = 1 / (2 * (end - start))
-                torch.testing.assert_close(generation.attention[image, place], look)
-            place += token != BLANK
+                torch.testing.assert_close(generation.attention[image, index], look)
+            index += token != BLANK
             start = end
-        assert generation.attention[image, min(place, limit) :].abs().sum() == 0
+        assert generation.attention[image, min(index, limit) :].abs().sum() == 0
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,5 @@
 """Cached decoding is the teacher-forced function, token by token."""
 
-import itertools
 from typing import cast
 
 import pytest
@@ -8,18 +7,21 @@ import torch
 from torch import Tensor, nn
 
 from models import Decoding, Generation, ModelConfigError, Recognizer
+from tests.support.claims import claim
 from tests.support.configurations import HEIGHT, SPEC, TINY, WIDTH, random_images, random_targets, tiny_model
 
 
 def decode_uncached(model: Recognizer, images: Tensor, max_length: int) -> tuple[Tensor, Tensor]:
-    """Greedy token ids (B, T) and summed log-probabilities (B,) by running `forward` on the whole prefix each step."""
-    batch = images.shape[0]
+    """Greedy token ids (B, T) and summed log-probabilities (B,) by running the decoder on the whole prefix each step."""
+    batch, memory = images.shape[0], model.encode(images)
     prefix = torch.full((batch, 1), SPEC.bos_id)
     log_probs = torch.zeros(batch)
     finished = torch.zeros(batch, dtype=torch.bool)
     while prefix.shape[1] <= max_length and not finished.all():
         with torch.inference_mode():
-            best, tokens = model(images, prefix).logits[:, -1].log_softmax(-1).max(-1)
+            logits = model.decoder(prefix, memory)
+            assert logits is not None
+            best, tokens = logits[:, -1].log_softmax(-1).max(-1)
         log_probs += torch.where(finished, 0.0, best)
         tokens = torch.where(finished, SPEC.pad_id, tokens)
         finished |= tokens == SPEC.eos_id
@@ -28,28 +30,38 @@ def decode_uncached(model: Recognizer, images: Tensor, max_length: int) -> tuple
 
 
 @pytest.mark.parametrize("structure", TINY)
-@pytest.mark.parametrize("batch", [1, 2, 5])
-def test_greedy_equals_uncached(structure: str, batch: int) -> None:
+def test_structure(structure: str) -> None:
+    """Of models of several seeds, until what they decode varies."""
     seen: set[int] = set()
     for seed in range(4):
         model = tiny_model(structure, seed)
-        images = random_images(model, batch, seed)
-        generation = model.generate(images)
-        token_ids, log_probs = decode_uncached(model, images, SPEC.max_length)
-        assert torch.equal(generation.token_ids, token_ids)
-        torch.testing.assert_close(generation.log_probs, log_probs, rtol=1e-4, atol=1e-4)
-        seen |= set(token_ids.flatten().tolist())
-    assert len(seen) > 2, "weights whose output never varies would prove nothing"
+        for batch in (1, 5):
+            with claim(f"greedy decoding equals uncached decoding of seed {seed}, batch {batch}"):
+                seen |= check_uncached(model, random_images(model, batch, seed))
+            with claim(f"the logits of steps equal the teacher-forced ones of seed {seed}, batch {batch}"):
+                check_steps(model, random_images(model, batch, seed), seed)
+        with claim(f"attention is that of the last layer of seed {seed}"):
+            check_attention(model)
+        with claim(f"a batch equals its members of seed {seed}"):
+            check_members(biased_to_eos(model, 2.0))
+        if len(seen) > 2:
+            return
+    raise AssertionError("weights whose output never varies would prove nothing")
 
 
-@pytest.mark.parametrize("structure", TINY)
-@pytest.mark.parametrize("batch", [1, 2, 5])
-@pytest.mark.parametrize("seed", [0, 1, 2])
-def test_step_logits_equal_teacher_forced(structure: str, batch: int, seed: int) -> None:
-    model = tiny_model(structure, seed)
-    images, tgt_in = random_images(model, batch, seed), random_targets(batch, SPEC.max_length, seed)
+def check_uncached(model: Recognizer, images: Tensor) -> set[int]:
+    generation = model.generate(images)
+    token_ids, log_probs = decode_uncached(model, images, SPEC.max_length)
+    assert torch.equal(generation.token_ids, token_ids)
+    torch.testing.assert_close(generation.log_probs, log_probs, rtol=1e-4, atol=1e-4)
+    return set(token_ids.flatten().tolist())
+
+
+def check_steps(model: Recognizer, images: Tensor, seed: int) -> None:
+    """With images of several sizes."""
+    tgt_in = random_targets(len(images), SPEC.max_length, seed)
     generator = torch.Generator().manual_seed(seed)
-    sizes = torch.stack([torch.randint(24, side + 1, (batch,), generator=generator) for side in (HEIGHT, WIDTH)], 1)
+    sizes = torch.stack([torch.randint(24, side + 1, (len(images),), generator=generator) for side in (HEIGHT, WIDTH)], 1)
     with torch.inference_mode():
         expected = model(images, tgt_in, sizes).logits
         cache = model.decoder.start(model.encode(images, sizes), SPEC.max_length)
@@ -57,46 +69,7 @@ def test_step_logits_equal_teacher_forced(structure: str, batch: int, seed: int)
     torch.testing.assert_close(stepped, expected, rtol=1e-4, atol=1e-4)
 
 
-def check_ends(generation: Generation) -> None:
-    """EOS ends a row, only PAD follows, and `lengths` counts what stands before."""
-    for row, length in zip(generation.token_ids.tolist(), generation.lengths.tolist(), strict=True):
-        assert SPEC.eos_id not in row[:length]
-        assert length == len(row) or row[length] == SPEC.eos_id
-        assert set(row[length + 1 :]) <= {SPEC.pad_id}
-
-
-def biased_to_eos(structure: str, seed: int, bias: float = 2.0) -> Recognizer:
-    """A model that likes to end its rows."""
-    model = tiny_model(structure, seed)
-    with torch.no_grad():
-        cast(nn.Linear, model.decoder.head).bias[SPEC.eos_id] += bias
-    return model
-
-
-# Random weights look at all of a map alike in the attention of an RNN: its texts end together, whatever the image.
-@pytest.mark.parametrize("structure", [name for name in TINY if not name.startswith(("aster", "seq2seq"))])
-def test_rows_end_apart_and_decoding_stops_with_the_last(structure: str) -> None:
-    distinct_lengths = 0
-    for seed, bias in itertools.product(range(10), (1.0, 2.0, 4.0, 8.0)):
-        model = biased_to_eos(structure, seed, bias)
-        images = random_images(model, 5, seed)
-        images[0], images[1], images[2, :, :32] = 0, 255, 0
-        generation = model.generate(images)
-        check_ends(generation)
-        steps = generation.token_ids.shape[1]
-        assert steps == min(SPEC.max_length, int(generation.lengths.max()) + 1)
-        distinct_lengths = max(distinct_lengths, generation.lengths.unique().numel())
-        token_ids, log_probs = decode_uncached(model, images, SPEC.max_length)
-        assert torch.equal(generation.token_ids, token_ids)
-        torch.testing.assert_close(generation.log_probs, log_probs, rtol=1e-4, atol=1e-4)
-        if distinct_lengths > 1:
-            return
-    raise AssertionError("rows that always end together would prove nothing")
-
-
-@pytest.mark.parametrize("structure", TINY)
-def test_batch_equals_its_members(structure: str) -> None:
-    model = biased_to_eos(structure, 3)
+def check_members(model: Recognizer) -> None:
     images = random_images(model, 5)
     together = model.generate(images)
     for row in range(5):
@@ -107,9 +80,7 @@ def test_batch_equals_its_members(structure: str) -> None:
         torch.testing.assert_close(together.log_probs[row], alone.log_probs[0], rtol=1e-4, atol=1e-4)
 
 
-@pytest.mark.parametrize("structure", TINY)
-def test_attention_is_that_of_the_last_layer(structure: str) -> None:
-    model = tiny_model(structure)
+def check_attention(model: Recognizer) -> None:
     images, sizes = random_images(model, 2), torch.tensor([[HEIGHT, WIDTH], [HEIGHT // 2, 64]])
     generation = model.generate(images, Decoding(return_attention=True), sizes)
     plain = model.generate(images, sizes=sizes)
@@ -127,6 +98,44 @@ def test_attention_is_that_of_the_last_layer(structure: str) -> None:
     rows, columns = model.backbone.feature_sizes(sizes)[1].tolist()
     assert columns < memory.size[1] and (rows < memory.size[0] or memory.size[0] == 1)
     assert generation.attention[1, :, rows:].abs().sum() == generation.attention[1, :, :, columns:].abs().sum() == 0
+
+
+def check_ends(generation: Generation) -> None:
+    """EOS ends a row, only PAD follows, and `lengths` counts what stands before."""
+    for row, length in zip(generation.token_ids.tolist(), generation.lengths.tolist(), strict=True):
+        assert SPEC.eos_id not in row[:length]
+        assert length == len(row) or row[length] == SPEC.eos_id
+        assert set(row[length + 1 :]) <= {SPEC.pad_id}
+
+
+def biased_to_eos(model: Recognizer, bias: float) -> Recognizer:
+    """The model, which now likes to end its rows."""
+    with torch.no_grad():
+        cast(nn.Linear, model.decoder.head).bias[SPEC.eos_id] += bias
+    return model
+
+
+# Random weights look at all of a map alike in the attention of an RNN: its texts end together, whatever the image.
+@pytest.mark.parametrize("structure", [name for name in TINY if not name.startswith(("aster", "seq2seq"))])
+def test_rows_end_apart_and_decoding_stops_with_the_last(structure: str) -> None:
+    distinct_lengths = 0
+    for seed in range(10):
+        model = tiny_model(structure, seed)
+        for more in (1.0, 1.0, 2.0, 4.0):  # a bias of 1, 2, 4, 8
+            biased_to_eos(model, more)
+            images = random_images(model, 5, seed)
+            images[0], images[1], images[2, :, :32] = 0, 255, 0
+            generation = model.generate(images)
+            check_ends(generation)
+            steps = generation.token_ids.shape[1]
+            assert steps == min(SPEC.max_length, int(generation.lengths.max()) + 1)
+            distinct_lengths = max(distinct_lengths, generation.lengths.unique().numel())
+            token_ids, log_probs = decode_uncached(model, images, SPEC.max_length)
+            assert torch.equal(generation.token_ids, token_ids)
+            torch.testing.assert_close(generation.log_probs, log_probs, rtol=1e-4, atol=1e-4)
+            if distinct_lengths > 1:
+                return
+    raise AssertionError("rows that always end together would prove nothing")
 
 
 def test_length_limit() -> None:

@@ -7,33 +7,14 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from models import Decoding, ModelConfigError, OutputSpec
+from models import Decoding, ModelConfigError
 from models.decoding.beam import beam_decode
 from models.decoding.grammar import CompleteTexts, build_grammar, right_to_left, without_groups
 from models.decoding.greedy import greedy_decode
+from tests.support.balanced_texts import check_rows, is_balanced
 from tests.support.random_decoder import GROUPS, SMALL, RandomDecoder, random_memory
 
 seeds = st.integers(0, 10_000)
-
-
-def is_balanced(tokens: list[int], spec: OutputSpec) -> bool:
-    ends = dict(zip(spec.open_ids, spec.close_ids, strict=True))
-    stack: list[int] = []
-    for token in tokens:
-        if token in ends:
-            stack.append(ends[token])
-        elif token in spec.close_ids and (not stack or stack.pop() != token):
-            return False
-    return not stack
-
-
-def check_rows(token_ids: torch.Tensor, spec: OutputSpec) -> None:
-    for row in token_ids.tolist():
-        assert row.count(spec.eos_id) == 1, "every text ends within the limit"
-        text = row[: row.index(spec.eos_id)]
-        assert set(row[len(text) + 1 :]) <= {spec.pad_id}
-        assert not {spec.bos_id, spec.pad_id} & set(text)
-        assert is_balanced(text, spec)
 
 
 @settings(max_examples=60, deadline=None)

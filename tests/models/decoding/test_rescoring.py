@@ -33,7 +33,7 @@ from models.decoding.beam import beam_search
 from models.decoding.grammar import right_to_left
 from models.heads.off import NoHead
 from models.types import Memory
-from tests.models.decoding.test_grammar import check_rows
+from tests.support.balanced_texts import check_rows
 from tests.support.random_decoder import GROUPS, RandomDecoder, image_of, random_memory, text_log_prob
 
 SPEC = replace(GROUPS, max_length=6)
@@ -141,7 +141,7 @@ def test_ctc_weight(seed: int, weight: float) -> None:
             assert float(candidates.log_probs[image, n]) == pytest.approx(log_prob, abs=1e-4)
             score = ((1 - weight) * log_prob + weight * ctc_log_prob(model, one, text)) / (len(text) + 1)
             assert float(candidates.scores[image, n]) == pytest.approx(score, abs=1e-4)
-    # The candidates are those of the beam, which reads whole texts alone; the CTC head orders them anew.
+    # The candidates are those of the beam, which finds complete texts only; the CTC head reorders them.
     found, _ = beam_search(model.decoder, memory, decoding, SPEC, 4)
     for image in range(3):
         assert {tuple(row) for row in found.token_ids[image].tolist()} == {
@@ -237,7 +237,7 @@ def tiny_recognizer(seed: int) -> Recognizer:
 
 @pytest.mark.parametrize("seed", [0, 1, 2])
 def test_of_a_recognizer(seed: int) -> None:
-    """The score of the best text is made of what `forward` answers for it; images of a batch are read as if alone."""
+    """The score of the best text is made of what `forward` returns for it; images of a batch are read as if alone."""
     model = tiny_recognizer(seed)
     images = torch.randint(0, 256, (3, 1, 64, 96), dtype=torch.uint8, generator=torch.Generator().manual_seed(seed))
     sizes = torch.tensor([[64, 96], [64, 48], [40, 72]])

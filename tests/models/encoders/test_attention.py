@@ -48,11 +48,11 @@ def test_definition(projections: Any, width: dict[str, int], scale: Any, kind: A
     x, earlier = torch.randn(2, 4, DIM), torch.randn(2, HEADS, 4, 4)
     query, keys, values = projected(attention, x)
     assert query.shape == (2, HEADS, 4, head_dim)
-    own = (torch.einsum("bntd,bnsd->bnts", query, keys) / divisor).masked_fill(~MASK, -math.inf)
+    scores_alone = (torch.einsum("bntd,bnsd->bnts", query, keys) / divisor).masked_fill(~MASK, -math.inf)
     for before in (None, earlier):
         # The scores of the layer before hold its mask.
         given = None if before is None or kind == "standard" else before.masked_fill(~MASK, -math.inf)
-        expected_scores = own if given is None else own + given
+        expected_scores = scores_alone if given is None else scores_alone + given
         heads = torch.einsum("bnts,bnsd->btnd", expected_scores.softmax(-1), values).flatten(2)
         output, scores = attention(x, MASK, None if given is None else given.flatten(0, 1))
         torch.testing.assert_close(output, attention.out(heads), rtol=1e-5, atol=1e-6)

@@ -32,9 +32,9 @@ def test_counts_are_sums_of_chances_over_the_places_that_are_image(prefix: int) 
     tokens, mask = torch.randn(2, prefix + 6, 3), torch.ones(2, prefix + 6, dtype=torch.bool)
     mask[1, prefix + 4 :] = False
     by_hand = torch.zeros(2, 6)
-    for image, places in ((0, 6), (1, 4)):
-        for place in range(places):
-            by_hand[image] += torch.sigmoid(head.head.weight @ tokens[image, prefix + place] + head.head.bias).detach()
+    for image, positions in ((0, 6), (1, 4)):
+        for position in range(positions):
+            by_hand[image] += torch.sigmoid(head.head.weight @ tokens[image, prefix + position] + head.head.bias).detach()
     torch.testing.assert_close(head(Memory(tokens, mask, (2, 3), prefix)), by_hand)
     whole = head(Memory(tokens, None, (2, 3), prefix))
     torch.testing.assert_close(whole[0], by_hand[0])

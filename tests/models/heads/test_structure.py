@@ -80,12 +80,12 @@ def test_levels_come_from_the_states_that_the_logits_come_from(structure: str) -
     output = model(images, tgt_in)
     assert len(calls) == 1, "the decoder runs once"
     assert output.levels.shape == (2, 6, 3)
-    told = model.decoder.decode_hidden(tgt_in, model.encode(images))
-    assert told.hidden is not None
-    torch.testing.assert_close(output.logits, head(told.hidden))
-    torch.testing.assert_close(output.levels, model.structure(told.hidden))
-    own = SampledTokens(torch.ones_like(tgt_in, dtype=torch.bool), passes=6)
-    free = model(images, tgt_in, sampled=own)
+    forced = model.decoder.decode_hidden(tgt_in, model.encode(images))
+    assert forced.hidden is not None
+    torch.testing.assert_close(output.logits, head(forced.hidden))
+    torch.testing.assert_close(output.levels, model.structure(forced.hidden))
+    sampled = SampledTokens(torch.ones_like(tgt_in, dtype=torch.bool), passes=6)
+    free = model(images, tgt_in, sampled=sampled)
     assert free.levels.shape == (2, 6, 3) and not torch.equal(free.levels, output.levels)
 
 

@@ -1,4 +1,4 @@
-"""How much alike attention heads are."""
+"""Repulsion of attention heads: their similarity, and its gradient."""
 
 import math
 from typing import Any

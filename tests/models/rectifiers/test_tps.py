@@ -62,19 +62,19 @@ def test_spline_is_the_written_out_sum() -> None:
     rows = [[radial(p, q) for q in regular] + [1.0, *p.tolist()] for p in regular]
     rows += [[1.0] * 6 + [0.0] * 3, *([*regular[:, axis].tolist(), 0.0, 0.0, 0.0] for axis in (0, 1))]
     weights = torch.linalg.solve(torch.tensor(rows, dtype=torch.float64), torch.cat([target, torch.zeros(3, 2).double()]))
-    for node, place in zip(nodes, found, strict=True):
+    for node, point in zip(nodes, found, strict=True):
         basis = torch.tensor([radial(node, q) for q in regular] + [1.0, *node.tolist()], dtype=torch.float64)
-        torch.testing.assert_close(basis @ weights, place)
+        torch.testing.assert_close(basis @ weights, point)
 
 
 def test_sample_at_the_pixels_gives_the_image() -> None:
     images = torch.rand(2, 3, 4, 6)
     y, x = torch.meshgrid((torch.arange(4) + 0.5) / 4, (torch.arange(6) + 0.5) / 6, indexing="ij")
-    places = torch.stack([x, y], -1).expand(2, -1, -1, -1)
-    torch.testing.assert_close(sample(images, places, torch.tensor([[4, 6], [4, 6]])), images)
-    corner = sample(images, places[:, :2, :3] * 2, torch.tensor([[2, 3], [2, 3]]))  # the upper left quarter
+    coords = torch.stack([x, y], -1).expand(2, -1, -1, -1)
+    torch.testing.assert_close(sample(images, coords, torch.tensor([[4, 6], [4, 6]])), images)
+    corner = sample(images, coords[:, :2, :3] * 2, torch.tensor([[2, 3], [2, 3]]))  # the upper left quarter
     torch.testing.assert_close(corner, images[:, :, :2, :3])
-    beyond = sample(images, places + 5, torch.tensor([[2, 4], [4, 6]]))
+    beyond = sample(images, coords + 5, torch.tensor([[2, 4], [4, 6]]))
     torch.testing.assert_close(
         beyond, torch.stack([images[0, :, 1, 3], images[1, :, -1, 5]])[:, :, None, None].expand_as(images)
     )
@@ -85,10 +85,10 @@ def test_sample_at_the_pixels_gives_the_image() -> None:
 def test_starts_as_the_identity(in_channels: int, mode: bool) -> None:
     module = rectifier(RectifierConfig("tps"), in_channels).train(mode)
     images = lines(4, 64, 256).expand(-1, in_channels, -1, -1)
-    straight = module(images, torch.tensor([[64, 256], [50, 200], [64, 31], [2, 3]]))
-    assert straight.shape == images.shape
-    assert (straight - images).abs().max() < 0.05  # of strokes whose edges rise by up to 0.5 in a pixel
-    assert (straight - images).abs().mean() < 1e-3
+    rectified = module(images, torch.tensor([[64, 256], [50, 200], [64, 31], [2, 3]]))
+    assert rectified.shape == images.shape
+    assert (rectified - images).abs().max() < 0.05  # of strokes whose edges rise by up to 0.5 in a pixel
+    assert (rectified - images).abs().mean() < 1e-3
     torch.nn.init.zeros_(module.localise[-2].weight)  # type: ignore[arg-type]
     torch.testing.assert_close(module(images), images, rtol=0, atol=1e-4)
 
@@ -126,22 +126,22 @@ def test_single_precision_under_autocast(dtype: torch.dtype) -> None:
 
 def test_learns_to_undo_a_warp() -> None:
     torch.manual_seed(0)
-    straight = lines(16)
+    rectified = lines(16)
     y, x = torch.meshgrid((torch.arange(32) + 0.5) / 32, (torch.arange(96) + 0.5) / 96, indexing="ij")
-    # Waves of either sign: what undoes one makes the other worse, so the places must come from the image.
+    # Waves of either sign: what undoes one makes the other worse, so the coords must come from the image.
     signs = torch.tensor([1.0, -1.0] * 8)[:, None, None]
-    places = torch.stack([x.expand(16, -1, -1), y + signs * 0.15 * torch.sin(2 * math.pi * x)], -1)
-    warped = sample(straight, places, torch.tensor([[32, 96]]).expand(16, -1))
+    coords = torch.stack([x.expand(16, -1, -1), y + signs * 0.15 * torch.sin(2 * math.pi * x)], -1)
+    warped = sample(rectified, coords, torch.tensor([[32, 96]]).expand(16, -1))
     module = rectifier()
     optimizer = torch.optim.Adam(module.parameters(), lr=2e-3)
     losses = []
     for _ in range(30):
-        loss = F.mse_loss(module(warped), straight)
+        loss = F.mse_loss(module(warped), rectified)
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
         losses.append(loss.item())
-    assert losses[0] == pytest.approx(F.mse_loss(warped, straight).item(), rel=0.05)
+    assert losses[0] == pytest.approx(F.mse_loss(warped, rectified).item(), rel=0.05)
     assert losses[-1] < 0.25 * losses[0]
 
 

@@ -1,4 +1,4 @@
-"""A network that starts from a checkpoint: which weights it takes, by name and by token, and what it says of the rest."""
+"""A network that starts from a checkpoint: which weights it takes, by name and by token, and what it reports of the rest."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from hypothesis import strategies as st
 from cluster.errors import UserError
 from data_pipeline.dataset.tokenizer import Tokenizer
 from models import Recognizer
+from tests.support.checkpoints import DATA, write_checkpoint
 from tests.support.overrides import KINDS, SMALL
-from tests.trainers.checkpoint.test_checkpoint import DATA, write
-from trainers.checkpoint.format import build_recognizer
-from trainers.checkpoint.vocabulary_transfer import carry_rows, shared_ids, vocabulary_axes
-from trainers.checkpoint.warm_start import initialise
+from trainers.checkpoint.load import open_checkpoint
+from trainers.checkpoint.vocabulary_transfer import carry_rows, shared_rows
+from trainers.checkpoint.warm_start import WarmStartReport, warm_start
 from trainers.config.init import InitConfig
 from trainers.config.load import load_config
 from trainers.tasks.sequence import SequenceTask
@@ -27,31 +27,36 @@ from trainers.tasks.sequence import SequenceTask
 OLD = Tokenizer(["a", "b", "c", "d"])
 
 
-def fresh(tokenizer: Tokenizer, *overrides: str, device: str = "cpu") -> Recognizer:
+def fresh(tokenizer: Tokenizer, *overrides: str, device: str = "cpu") -> tuple[Recognizer, SequenceTask]:
+    """A network that was not trained, and its task."""
+    task = SequenceTask.from_checkpoint(tokenizer.to_json(), DATA.limits, load_config(None, [*SMALL, *overrides]))
     torch.manual_seed(1)
-    config = load_config(None, [*SMALL, *overrides])
     with torch.device(device):
-        return build_recognizer(config, SequenceTask(tokenizer, config.loss), DATA)
+        return task.build_model(), task
+
+
+def start(network: Recognizer, task: SequenceTask, config: InitConfig) -> WarmStartReport:
+    return warm_start(network, task, config, open_checkpoint(config.checkpoint))
 
 
 def image() -> torch.Tensor:
     return torch.randint(0, 256, (2, 1, 64, 128), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
 
 
-def test_a_whole_checkpoint_gives_identical_weights(tmp_path: Path) -> None:
-    model, network = write(tmp_path, 0.5, tokenizer=OLD), fresh(OLD)
-    done = initialise(network, OLD, InitConfig(str(tmp_path)))
+def test_all_of_a_checkpoint_gives_identical_weights(tmp_path: Path) -> None:
+    model, (network, task) = write_checkpoint(tmp_path, 0.5, tokenizer=OLD), fresh(OLD)
+    done = start(network, task, InitConfig(str(tmp_path)))
     for name, tensor in model.state_dict().items():
         assert torch.equal(tensor, network.state_dict()[name]), name
-    assert done.loaded == list(network.state_dict()) and not done.by_token and not done.not_loaded
-    assert done.lines() == [f"Initialised from '{tmp_path}': {len(done.loaded)} of {len(done.loaded)} tensors as they are"]
+    assert done.loaded == list(network.state_dict()) and not done.by_name and not done.not_loaded
+    assert done.lines() == [f"Warm start from '{tmp_path}': {len(done.loaded)} of {len(done.loaded)} tensors as they are"]
 
 
 def test_only_the_backbone_is_taken(tmp_path: Path) -> None:
-    model, network = write(tmp_path, 0.5, tokenizer=OLD), fresh(OLD)
+    model, (network, task) = write_checkpoint(tmp_path, 0.5, tokenizer=OLD), fresh(OLD)
     before = copy.deepcopy(network.state_dict())
     config = InitConfig(str(tmp_path), include=["backbone.*"], exclude=["backbone.*num_batches_tracked"])
-    done = initialise(network, OLD, config)
+    done = start(network, task, config)
     for name, tensor in network.state_dict().items():
         taken = name.startswith("backbone.") and not name.endswith("num_batches_tracked")
         assert (name in done.loaded) == taken
@@ -73,35 +78,35 @@ VOCABULARIES = {
 @pytest.mark.parametrize("name", VOCABULARIES)
 @pytest.mark.parametrize("kind", ["small", "rnn", "ctc", "joint", "both_directions", "aster"])
 def test_shared_tokens_keep_their_probabilities(kind: str, name: str, tmp_path: Path) -> None:
-    model = write(tmp_path, 0.5, *KINDS[kind], tokenizer=OLD).eval()
+    model = write_checkpoint(tmp_path, 0.5, *KINDS[kind], tokenizer=OLD).eval()
     new = Tokenizer(VOCABULARIES[name])
-    network = fresh(new, *KINDS[kind]).eval()
-    done = initialise(network, new, InitConfig(str(tmp_path)))
+    network, task = fresh(new, *KINDS[kind])
+    done = start(network.eval(), task, InitConfig(str(tmp_path)))
     shared = [token for token in OLD.charset if token in new.charset]
     ours = [0, 1, 2, *(new.encode(token)[1] for token in shared)]
     theirs = [0, 1, 2, *(OLD.encode(token)[1] for token in shared)]
     texts = [shared[:2], [shared[-1]]]
     outputs = []
-    for network_, tokenizer, ids in ((model, OLD, theirs), (network, new, ours)):
+    for recognizer, tokenizer, ids in ((model, OLD, theirs), (network, new, ours)):
         tgt_in = torch.tensor([[*tokenizer.encode(" ".join(text))[:-1], 2, 2][:3] for text in texts])
-        output = network_(image(), tgt_in, torch.tensor([[64, 128], [40, 60]]))
+        output = recognizer(image(), tgt_in, torch.tensor([[64, 128], [40, 60]]))
         logits = [head for head in (output.logits, output.reverse_logits, output.ctc_logits) if head is not None]
         outputs.append([head[..., ids].softmax(-1) for head in logits])
     assert len(outputs[0]) == len(outputs[1]) > 0
     for one, other in zip(*outputs, strict=True):
         assert torch.allclose(one, other, atol=1e-6)
     assert done.carried == 3 + len(shared) and done.new == [token for token in new.charset if token not in shared]
-    assert done.by_token and not done.not_loaded
-    assert any(f"{done.carried} tokens carried over, {len(done.new)} new" in line for line in done.lines())
+    assert done.by_name and not done.not_loaded
+    assert any(f"{done.carried} outputs carried over, {len(done.new)} new" in line for line in done.lines())
 
 
 def test_rows_of_new_tokens_stay_fresh_and_those_beyond_the_vocabulary_are_carried(tmp_path: Path) -> None:
     extra = "model.decoder.extra_embeddings="
-    model = write(tmp_path, 0.5, extra + "2", tokenizer=OLD)
+    model = write_checkpoint(tmp_path, 0.5, extra + "2", tokenizer=OLD)
     new = Tokenizer(["x", "d"])
-    network = fresh(new, extra + "3")
+    network, task = fresh(new, extra + "3")
     before = network.decoder.embedding.weight.detach().clone()  # type: ignore[union-attr, operator]
-    initialise(network, new, InitConfig(str(tmp_path)))
+    start(network, task, InitConfig(str(tmp_path)))
     old, now = model.decoder.embedding.weight, network.decoder.embedding.weight  # type: ignore[union-attr]
     # <bos> <eos> <pad> x d and three rows more; of the old one <bos> <eos> <pad> a b c d and two rows more.
     assert torch.equal(now[[0, 1, 2, 4, 5, 6]], old[[0, 1, 2, 6, 7, 8]])  # type: ignore[index]
@@ -109,9 +114,9 @@ def test_rows_of_new_tokens_stay_fresh_and_those_beyond_the_vocabulary_are_carri
 
 
 def test_of_another_architecture_what_fits_is_taken_and_the_rest_named(tmp_path: Path) -> None:
-    model = write(tmp_path, 0.5, tokenizer=OLD)
-    network = fresh(OLD, "model.encoder.mlp_dim=48", "model.ctc.head=linear")
-    done = initialise(network, OLD, InitConfig(str(tmp_path)))
+    model = write_checkpoint(tmp_path, 0.5, tokenizer=OLD)
+    network, task = fresh(OLD, "model.encoder.mlp_dim=48", "model.ctc.head=linear")
+    done = start(network, task, InitConfig(str(tmp_path)))
     assert done.not_loaded["ctc.head.weight"] == "not in the checkpoint"
     changed = {name: reason for name, reason in done.not_loaded.items() if name.startswith("encoder.")}
     assert "shape 32x16 in the checkpoint, 48x16 here" in changed.values() and len(changed) == 3
@@ -122,9 +127,9 @@ def test_of_another_architecture_what_fits_is_taken_and_the_rest_named(tmp_path:
 
 
 def test_it_can_be_tried_without_memory(tmp_path: Path) -> None:
-    write(tmp_path, 0.5, tokenizer=OLD)
+    write_checkpoint(tmp_path, 0.5, tokenizer=OLD)
     new = Tokenizer(["x", "d"])
-    real, tried = (initialise(fresh(new, device=device), new, InitConfig(str(tmp_path))) for device in ("cpu", "meta"))
+    real, tried = (start(*fresh(new, device=device), InitConfig(str(tmp_path))) for device in ("cpu", "meta"))
     assert real == tried
 
 
@@ -137,25 +142,25 @@ def test_it_can_be_tried_without_memory(tmp_path: Path) -> None:
     ],
 )
 def test_a_selection_that_selects_nothing_is_a_mistake(config: InitConfig, parts: list[str], tmp_path: Path) -> None:
-    write(tmp_path, 0.5, tokenizer=OLD)
+    write_checkpoint(tmp_path, 0.5, tokenizer=OLD)
     config.checkpoint = str(tmp_path)
     with pytest.raises(UserError) as caught:
-        initialise(fresh(OLD), OLD, config)
+        start(*fresh(OLD), config)
     assert all(part in str(caught.value) for part in parts), str(caught.value)
 
 
 @pytest.mark.parametrize("what", ["nothing", "another kind", "damaged"])
-def test_what_is_no_checkpoint_of_a_recognizer_is_one_message(what: str, tmp_path: Path) -> None:
+def test_what_cannot_be_started_from_is_one_message(what: str, tmp_path: Path) -> None:
     if what != "nothing":
-        write(tmp_path, 0.5, tokenizer=OLD)
+        write_checkpoint(tmp_path, 0.5, tokenizer=OLD)
     if what == "another kind":
         (tmp_path / "vocab.json").rename(tmp_path / "classes.json")
     if what == "damaged":
         (tmp_path / "model.safetensors").write_bytes(b"\x80\x04 a pickle, say")
-    network = fresh(OLD)
+    network, task = fresh(OLD)
     before = copy.deepcopy(network.state_dict())
     with pytest.raises(UserError, match=r"No checkpoint at|lacks vocab\.json|is damaged: model\.safetensors") as caught:
-        initialise(network, OLD, InitConfig(str(tmp_path)))
+        start(network, task, InitConfig(str(tmp_path)))
     assert str(tmp_path) in str(caught.value)
     assert all(torch.equal(tensor, before[name]) for name, tensor in network.state_dict().items())
 
@@ -182,8 +187,8 @@ def test_the_path_of_a_checkpoint_means_what_it_means_here(monkeypatch: pytest.M
 
 @pytest.mark.parametrize(("kind", "count"), [("small", 3), ("rnn", 3), ("ctc", 2), ("joint", 5)])
 def test_the_tensors_of_a_vocabulary_are_its_embedding_and_its_heads(kind: str, count: int) -> None:
-    config = load_config(None, [*SMALL, *KINDS[kind]])
-    axes = vocabulary_axes(config.model, SequenceTask(OLD).output_spec(8))
+    _, task = fresh(OLD, *KINDS[kind])
+    axes = task.output_axes()
     assert set(axes.values()) == {0} and len(axes) == count
     assert all("embedding" in name or "head" in name for name in axes)
 
@@ -199,6 +204,6 @@ def test_every_row_goes_where_its_token_is(old: list[str], new: list[str], beyon
     target = torch.full((len(names[1]), 2), -1.0)
     if axis:
         source, target = source.T.contiguous(), target.T.contiguous()
-    carry_rows(source, target, axis, shared_ids(one, other), (len(one), len(other)))
+    carry_rows(source, target, axis, shared_rows(one.all_tokens, other.all_tokens), (len(one), len(other)))
     expected = torch.tensor([float(names[0].index(name)) if name in names[0] else -1.0 for name in names[1]])
     assert torch.equal(target, expected.expand(2, -1) if axis else expected[:, None].expand(-1, 2))

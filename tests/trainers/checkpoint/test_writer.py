@@ -1,4 +1,4 @@
-"""Checkpoints written beside training: whole or not there, tried again, the last good one never gone."""
+"""Checkpoints written beside training: complete or not there, tried again, the last good one never gone."""
 
 from __future__ import annotations
 
@@ -6,33 +6,28 @@ import math
 import threading
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
 import torch
 
 from cluster.errors import UserError
-from data_pipeline.dataset.image_policy import ImagePolicy
 from data_pipeline.dataset.tokenizer import Tokenizer
 from data_pipeline.storage.base import Storage, open_storage
 from data_pipeline.stream.plan import StreamPosition
-from trainers.checkpoint.format import (
-    PREFIX,
-    STATE,
-    WEIGHTS,
-    WHOLE,
-    CheckpointError,
-    DataInfo,
-    Snapshot,
-    find_checkpoint,
-    whole_checkpoints,
-)
-from trainers.checkpoint.writer import CheckpointWriter, latest_complete
+from tests.support.checkpoints import DATA
+from trainers.checkpoint.format import COMPLETE, PREFIX, STATE, WEIGHTS, CheckpointError, Snapshot
+from trainers.checkpoint.select import complete_checkpoints, find_checkpoint
+from trainers.checkpoint.trainer_state import latest_complete
+from trainers.checkpoint.writer import CheckpointWriter
 from trainers.config.checkpoint import CheckpointConfig
 from trainers.config.criterion import Mode
 from trainers.config.load import load_config, to_yaml
+from trainers.tasks.criterion import criterion_of
+from trainers.tasks.sequence import SequenceTask
 
-DATA = DataInfo("letters", "sha256:0", "", ImagePolicy(64, 64), 8)
+TASK = SequenceTask(Tokenizer(["a"]), 8)
 
 
 def snapshot(step: int, score: float | None = None) -> Snapshot:
@@ -40,50 +35,47 @@ def snapshot(step: int, score: float | None = None) -> Snapshot:
     network = torch.nn.Linear(2, 2)
     torch.nn.init.constant_(network.weight, float(step))
     state = {"steps": step, "optimizer": {"momentum": torch.full((3,), float(step))}}
-    return Snapshot.take(network, load_config(None), Tokenizer(["a"]), DATA, state, StreamPosition(0, step), metrics, "card")
+    return Snapshot.take(network, load_config(None), TASK, DATA, state, StreamPosition(0, step), metrics, "card")
 
 
-class Told:
-    """What a writer has said."""
+@dataclass
+class Reported:
+    """What a writer has reported."""
 
-    def __init__(self) -> None:
-        self.lines: list[tuple[str, str]] = []
+    written: list[str] = field(default_factory=list)
+    warnings: list[str] = field(default_factory=list)
 
-    def __call__(self, kind: str, text: str) -> None:
-        self.lines.append((kind, text))
 
-    def of(self, kind: str) -> list[str]:
-        return [text for told, text in self.lines if told == kind]
+Start = Callable[..., tuple[CheckpointWriter, Storage, Reported]]
 
 
 @pytest.fixture
-def start(tmp_path: Path) -> Iterator[Callable[..., tuple[CheckpointWriter, Storage, Told]]]:
+def start(tmp_path: Path) -> Iterator[Start]:
     writers = []
 
-    def make(folder: Path | None = None, **config: object) -> tuple[CheckpointWriter, Storage, Told]:
-        run, told = open_storage(folder or tmp_path / "run"), Told()
-        writers.append(CheckpointWriter(run, CheckpointConfig(**config), told))  # type: ignore[arg-type]
-        return writers[-1], run, told
+    def make(**settings: object) -> tuple[CheckpointWriter, Storage, Reported]:
+        run, reported = open_storage(tmp_path / "run"), Reported()
+        config = CheckpointConfig(**settings)  # type: ignore[arg-type]
+        criterion = criterion_of(config, TASK)
+        writers.append(CheckpointWriter(run, config, criterion, reported.written.append, reported.warnings.append))
+        return writers[-1], run, reported
 
     yield make
     for writer in writers:
         writer.close()
 
 
-Start = Callable[..., tuple[CheckpointWriter, Storage, Told]]
-
-
 def steps_of(run: Storage) -> list[int]:
-    return [int(name.removeprefix(PREFIX).split("-")[0]) for name in whole_checkpoints(run)]
+    return [int(name.removeprefix(PREFIX).split("-")[0]) for name in complete_checkpoints(run)]
 
 
 def test_the_best_and_the_last_stay(start: Start) -> None:
-    writer, run, told = start(keep=2)
+    writer, run, reported = start(keep=2)
     for step, score in enumerate([0.3, 0.9, 0.1, 0.5, 0.2, None], start=1):
         writer.submit(snapshot(step, score))
         assert writer.wait(60)
         assert max(steps_of(run)) == step
-    assert steps_of(run) == [2, 4, 6] and len(told.of("checkpoint")) == 6 and not told.of("warning")
+    assert steps_of(run) == [2, 4, 6] and len(reported.written) == 6 and not reported.warnings
     found = latest_complete(run, pytest.fail)
     assert found is not None
     name, state = found
@@ -96,7 +88,7 @@ def test_a_snapshot_does_not_change_with_the_network() -> None:
     network = torch.nn.Linear(2, 2)
     before = network.weight.detach().clone()
     state = {"steps": 1, "nested": [{"tensor": network.weight}]}
-    taken = Snapshot.take(network, load_config(None), Tokenizer(["a"]), DATA, state, StreamPosition(), {}, "")
+    taken = Snapshot.take(network, load_config(None), TASK, DATA, state, StreamPosition(), {}, "")
     with torch.no_grad():
         network.weight.add_(1)
     assert torch.equal(taken.weights["weight"], before) and torch.equal(taken.state["nested"][0]["tensor"], before)
@@ -107,12 +99,14 @@ def test_a_part_that_was_left_is_no_checkpoint_and_is_cleared_away(start: Start)
     snapshot(1).write(run.child(f"{PREFIX}0000001-a"))
     orphan = run.child(f"{PREFIX}0000002-b")
     snapshot(2).write(orphan)
-    orphan.child(WHOLE).delete()
+    orphan.child(COMPLETE).delete()
     found = latest_complete(run, pytest.fail)
     assert found is not None and found[0] == f"{PREFIX}0000001-a"
     writer.submit(snapshot(3, 0.5))
     assert writer.wait(60)
-    assert [name for name in run.names() if name.startswith(PREFIX)] == sorted(whole_checkpoints(run)) and steps_of(run) == [3]
+    assert [name for name in run.names() if name.startswith(PREFIX)] == sorted(complete_checkpoints(run)) and steps_of(run) == [
+        3
+    ]
 
 
 @pytest.mark.parametrize("file", [WEIGHTS, STATE])
@@ -124,31 +118,31 @@ def test_a_damaged_checkpoint_gives_way_to_the_one_before(file: str, tmp_path: P
     content = bytearray(damaged.read_bytes())
     content[-20] ^= 1  # one bit
     damaged.write_bytes(content)
-    told: list[str] = []
-    found = latest_complete(run, told.append)
+    warnings: list[str] = []
+    found = latest_complete(run, warnings.append)
     assert found is not None and found[0] == f"{PREFIX}0000001-a" and found[1].step["steps"] == 1
-    assert len(told) == 1 and "damaged" in told[0] and file in told[0]
+    assert len(warnings) == 1 and "damaged" in warnings[0] and file in warnings[0]
     (tmp_path / f"{PREFIX}0000001-a" / file).write_bytes(b"no")
     with pytest.raises(CheckpointError, match=r"All 2 checkpoints .* are damaged"):
-        latest_complete(run, told.append)
+        latest_complete(run, warnings.append)
     assert latest_complete(open_storage(tmp_path / "empty"), pytest.fail) is None
 
 
 def test_storage_that_is_gone_for_a_while_loses_nothing(start: Start, tmp_path: Path) -> None:
     """The run's folder turns into a file and back: what real disks do when a mount goes."""
-    writer, run, told = start()
+    writer, run, reported = start()
     writer.submit(snapshot(1, 0.5))
     assert writer.wait(60)
     (tmp_path / "run").rename(tmp_path / "away")
     (tmp_path / "run").write_text("in the way")
     writer.submit(snapshot(2, 0.6))
     assert not writer.wait(0.3) and "run" in writer.reason
-    assert len(told.of("warning")) == 1 and "training goes on" in told.of("warning")[0] and not writer.wait(0)
+    assert len(reported.warnings) == 1 and "training goes on" in reported.warnings[0] and not writer.wait(0)
     writer.submit(snapshot(3, 0.7))  # takes the place of the one that waits
     (tmp_path / "run").unlink()
     (tmp_path / "away").rename(tmp_path / "run")
     assert writer.wait(60)
-    assert 3 in steps_of(run) and 2 not in steps_of(run) and len(told.of("warning")) == 1
+    assert 3 in steps_of(run) and 2 not in steps_of(run) and len(reported.warnings) == 1
 
 
 def test_submitting_never_waits_for_the_storage(start: Start, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -199,29 +193,29 @@ def test_what_was_just_written_stays_though_a_damaged_one_is_newer(start: Start,
     for step in (1000, 2000):
         snapshot(step).write(run.child(f"{PREFIX}{step:07d}-a"))
     (tmp_path / "run" / f"{PREFIX}0002000-a" / WEIGHTS).write_bytes(b"no")
-    told: list[str] = []
-    found = latest_complete(run, told.append)
+    warnings: list[str] = []
+    found = latest_complete(run, warnings.append)
     assert found is not None and found[1].step["steps"] == 1000
     writer, run, _ = start()
     writer.submit(snapshot(1500))
     assert writer.wait(60) and steps_of(run) == [1500, 2000]
-    found = latest_complete(run, told.append)
+    found = latest_complete(run, warnings.append)
     assert found is not None and found[1].step["steps"] == 1500
 
 
 def test_a_mark_that_was_cut_short_is_no_checkpoint_and_ends_no_thread(start: Start, tmp_path: Path) -> None:
-    writer, run, told = start()
+    writer, run, reported = start()
     snapshot(1).write(run.child(f"{PREFIX}0000001-a"))
-    (tmp_path / "run" / f"{PREFIX}0000001-a" / WHOLE).write_bytes(b"")
+    (tmp_path / "run" / f"{PREFIX}0000001-a" / COMPLETE).write_bytes(b"")
     assert latest_complete(run, pytest.fail) is None
     for step in (2, 3):
         writer.submit(snapshot(step))
         assert writer.wait(60)
-    assert steps_of(run) == [3] and not told.of("warning")
+    assert steps_of(run) == [3] and not reported.warnings
 
 
-def test_an_error_of_any_kind_is_told_and_tried_again(start: Start, monkeypatch: pytest.MonkeyPatch) -> None:
-    writer, run, told = start()
+def test_an_error_of_any_kind_is_reported_and_tried_again(start: Start, monkeypatch: pytest.MonkeyPatch) -> None:
+    writer, run, reported = start()
     files, failures = Snapshot.files, [MemoryError("no memory"), RuntimeError("a back end's own")]
 
     def failing(self: Snapshot) -> dict[str, bytes]:
@@ -231,7 +225,7 @@ def test_an_error_of_any_kind_is_told_and_tried_again(start: Start, monkeypatch:
 
     monkeypatch.setattr(Snapshot, "files", failing)
     writer.submit(snapshot(1))
-    assert writer.wait(60) and steps_of(run) == [1] and told.of("warning")[0].startswith("no memory")
+    assert writer.wait(60) and steps_of(run) == [1] and reported.warnings[0].startswith("no memory")
 
 
 def test_a_validated_one_does_not_give_way_to_one_that_is_not(start: Start, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -267,7 +261,7 @@ def write_checkpoints(run: Storage, metric: str, mode: Mode, rows: dict[str, dic
         taken.write(run.child(f"{PREFIX}{name}"))
 
 
-def test_less_loss_is_better_whatever_is_said_of_it(tmp_path: Path) -> None:
+def test_less_loss_is_better_whatever_the_mode(tmp_path: Path) -> None:
     modes: list[Mode] = ["auto", "min", "max"]  # the last as runs were configured when that was the default
     for mode in modes:
         run = open_storage(tmp_path / mode)

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from cluster.numbers import MAX_INT
 from cluster.values import Typing
-from tests.trainers.test_commands import command_here, only_message
+from tests.support.commands import command_here, only_message
 from trainers.config.load import ConfigError, load_config
 from trainers.config.train import TrainConfig
 
@@ -208,10 +208,10 @@ def test_splits_that_a_dataset_lacks_are_named_with_the_way_to_do_without(module
 def test_a_cache_that_cannot_be_used_is_named_before_there_is_a_run(formulas_dataset: str, tmp_path: Path) -> None:
     cache = ["stream.cache.location=disk", "stream.cache.directory=/proc/x"]
     args = [f"data.dataset={formulas_dataset}", f"runs_dir={tmp_path}", "scaling.use_gpu=false", *cache]
-    assert "/proc/x" in only_message(command_here("trainers.solo", *args))
+    assert "/proc/x" in only_message(command_here("trainers.train", "--local", *args))
     assert not list(tmp_path.iterdir())
 
 
 def test_a_place_for_runs_where_no_folder_can_be_made_is_named(formulas_dataset: str) -> None:
     args = [f"data.dataset={formulas_dataset}", "runs_dir=/proc/x", "scaling.use_gpu=false"]
-    assert "no folder can be made there" in only_message(command_here("trainers.solo", *args))
+    assert "no folder can be made there" in only_message(command_here("trainers.train", "--local", *args))

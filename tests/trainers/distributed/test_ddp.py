@@ -7,20 +7,21 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-import torch.distributed as dist
 from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
 from cluster.errors import UserError
-from models import build_model
 from models.presets import load_named
-from tests.trainers.engine.test_bad_steps import Poisoned, Pushed
-from tests.trainers.engine.test_step import CPU, TOKENIZER, _frozen, batch_of, hand_over, part, tiny_model, two_ranks
+from tests.support.batches import TOKENIZER, rows_of, text_batch
+from tests.support.gloo_ranks import TwoRanks
+from tests.support.reporters import RecordingReporter
+from tests.support.sequence_tasks import CPU, poisoned_task, rank_independent, tiny_model, tiny_task
 from trainers.config.compute import ComputeConfig, DdpConfig
 from trainers.config.loss_guard import LossGuardConfig
-from trainers.distributed.ddp import with_synchronized_norms, wrapped
+from trainers.distributed.ddp import with_synchronized_norms, wrap_ddp
 from trainers.engine.bad_steps import BadSteps
-from trainers.engine.reporter import Wishes
+from trainers.engine.events import BadStep
+from trainers.engine.reporter import ControlRequests
 from trainers.engine.step import StepConfig, TrainStep
 from trainers.optim import OptimConfig
 from trainers.tasks.device_batch import to_device
@@ -33,18 +34,16 @@ def _weights(network: nn.Module) -> dict[str, np.ndarray]:
     return {name: value.detach().numpy().copy() for name, value in network.named_parameters()}
 
 
-def _rank(rank: int, port: int, results: Any) -> None:
-    torch.set_num_threads(1)
-    dist.init_process_group("gloo", init_method=f"tcp://127.0.0.1:{port}", rank=rank, world_size=2)
-    mine = to_device(part(batch_of(TEXTS), slice(2 * rank, 2 * rank + 2)), CPU)
+def _steps(rank: int) -> dict[str, Any]:
+    mine = to_device(rows_of(text_batch(TEXTS), slice(2 * rank, 2 * rank + 2)), CPU)
     found: dict[str, Any] = {}
 
     def step_of(ddp: DdpConfig | None = None, optim: OptimConfig | None = None, **kwargs: Any) -> TrainStep:
         config = ddp or DdpConfig()
-        network = _frozen(tiny_model())
+        network = rank_independent(tiny_model())
         return TrainStep(
-            network, Poisoned(TOKENIZER), optim or OptimConfig(), 8, CPU, rank=rank,
-            wrap=lambda network: wrapped(network, config, CPU), **kwargs,
+            network, poisoned_task(), optim or OptimConfig(), 8, CPU, rank=rank,
+            wrap=lambda network: wrap_ddp(network, config, CPU), **kwargs,
         )  # fmt: skip
 
     for name, config in {
@@ -61,7 +60,7 @@ def _rank(rank: int, port: int, results: Any) -> None:
     for _ in range(3):
         step(mine)
     found["parts"] = _weights(step.network)
-    # The backbone thaws with the second epoch: DDP is built anew, and its gradients are exchanged from then on.
+    # The backbone thaws with the second epoch: DDP is built again, and its gradients are exchanged from then on.
     step = step_of(optim=OptimConfig(freeze={"backbone.*": 1}))
     frozen = _weights(step.network)
     step(mine)
@@ -70,23 +69,23 @@ def _rank(rank: int, port: int, results: Any) -> None:
     step(mine)
     step(mine)
     found["thawed"] = _weights(step.network)
-    # A wish and a bad batch of one rank are known to both; the ids of both are told.
-    line, guard = Pushed(), LossGuardConfig("skip")
-    bad_steps = BadSteps(guard, line, rank)
-    step = step_of(config=StepConfig(guard=guard))
-    theirs = mine if rank == 0 else to_device(batch_of(["d", "a"]), CPU)
-    result = step(theirs, Wishes(checkpoint=rank == 1))
-    bad_steps.taken(1, 0, [f"rank {rank}"], result)
-    bad_steps.look()
-    found["wish"] = (float(result.stop), float(result.checkpoint) > 0, bool(result.bad))
-    found["told"] = line.events
+    # A request and a bad batch of one rank are known to both; the ids of both are reported.
+    reporter, guard = RecordingReporter(), LossGuardConfig("skip")
+    bad_steps = BadSteps(guard, reporter, rank)
+    step = step_of(config=StepConfig(loss_guard=guard))
+    theirs = mine if rank == 0 else to_device(text_batch(["d", "a"]), CPU)
+    result = step(theirs, ControlRequests(checkpoint=rank == 1))
+    bad_steps.add(1, 0, [f"rank {rank}"], result)
+    bad_steps.check()
+    found["requests"] = (float(result.stop), float(result.checkpoint) > 0, bool(result.bad))
+    found["reported"] = [event.record["ids"] for event in reporter.events if isinstance(event, BadStep)]
     found["same"] = _weights(step.network)
-    hand_over(found, results)
+    return found
 
 
 @pytest.fixture(scope="module")
-def both() -> Any:
-    return two_ranks(_rank)
+def both(two_ranks: TwoRanks) -> Any:
+    return two_ranks(_steps)
 
 
 def test_ranks_stay_equal(both: Any) -> None:
@@ -109,10 +108,10 @@ def test_what_thaws_is_trained_by_both(both: Any) -> None:
     assert any(name.startswith("backbone.") for name in moved)
 
 
-def test_a_bad_batch_and_a_wish_of_one_rank_are_known_to_both(both: Any) -> None:
-    assert both[0]["wish"] == both[1]["wish"] == (0.0, True, True)
-    assert [event["record"]["ids"] for event in both[0]["told"]] == [["rank 0", "rank 1"]] and not both[1]["told"]
-    before = {name: value.detach().numpy() for name, value in _frozen(tiny_model()).named_parameters()}
+def test_a_bad_batch_and_a_request_of_one_rank_are_known_to_both(both: Any) -> None:
+    assert both[0]["requests"] == both[1]["requests"] == (0.0, True, True)
+    assert both[0]["reported"] == [["rank 0", "rank 1"]] and not both[1]["reported"]
+    before = {name: value.detach().numpy() for name, value in rank_independent(tiny_model()).named_parameters()}
     assert all(np.array_equal(value, before[name]) for name, value in both[0]["same"].items()), "the step was left out"
 
 
@@ -122,7 +121,7 @@ def test_norms_over_all_ranks_need_gpus() -> None:
     with pytest.raises(UserError, match=r"compute\.sync_batch_norm=true needs GPUs"):
         with_synchronized_norms(network, ComputeConfig(sync_batch_norm=True), CPU)
     for model in ("seq2seq_light_bn", "comer"):
-        padded = build_model(load_named(model).config, SequenceTask(TOKENIZER).output_spec(12))
+        padded = SequenceTask(TOKENIZER, 12, network=load_named(model).config).build_model()
         with pytest.raises(UserError, match="whose norms leave out the padding"):
             with_synchronized_norms(padded, ComputeConfig(sync_batch_norm=True), torch.device("cuda"))
     converted = with_synchronized_norms(network, ComputeConfig(sync_batch_norm=True), torch.device("cuda"))
@@ -142,5 +141,5 @@ def test_norms_with_an_activation_keep_it() -> None:
 
 def test_alone_nothing_is_wrapped() -> None:
     network = tiny_model()
-    assert wrapped(network, DdpConfig(), CPU) is network and not isinstance(network, DistributedDataParallel)
-    assert TrainStep(network, SequenceTask(TOKENIZER), OptimConfig(), 4, CPU).model is network
+    assert wrap_ddp(network, DdpConfig(), CPU) is network and not isinstance(network, DistributedDataParallel)
+    assert TrainStep(network, tiny_task(), OptimConfig(), 4, CPU).model is network

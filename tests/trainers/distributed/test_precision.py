@@ -7,24 +7,24 @@ import copy
 import pytest
 import torch
 
-from tests.trainers.engine.test_step import CPU, TOKENIZER, batch_of, kind_of, tiny_model
+from tests.support.batches import text_batch
+from tests.support.sequence_tasks import CPU, kind_of, tiny_model, tiny_task, without_dropout
 from trainers.config.weight_averaging import WeightAveragingConfig
-from trainers.distributed.precision import compiled, recompute_activations
+from trainers.distributed.precision import enable_gradient_checkpointing, try_compile
 from trainers.engine.step import StepConfig, TrainStep
 from trainers.optim import OptimConfig
 from trainers.tasks.device_batch import DeviceBatch, to_device
-from trainers.tasks.sequence import SequenceTask
 
 
 @pytest.mark.parametrize("kind", ["small", "both_directions", "comer", "rnn", "vit"])
 def test_recomputed_activations_give_the_same_steps(kind: str) -> None:
     plain, task = kind_of(kind)
     recomputed = copy.deepcopy(plain)
-    assert recompute_activations(recomputed) >= 1
-    batch = to_device(batch_of(["a b c d", "b"]), CPU)
+    assert enable_gradient_checkpointing(recomputed) >= 1
+    batch = to_device(text_batch(["a b c d", "b"]), CPU)
     images = torch.randint(0, 256, (2, 1, 64, 128), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
     batch = DeviceBatch(images, torch.tensor([[64, 128], [49, 90]]), batch.targets, batch.weights)
-    averaging = StepConfig(averaging=WeightAveragingConfig("ema", decay=0.5))
+    averaging = StepConfig(weight_averaging=WeightAveragingConfig("ema", decay=0.5))
     steps = [TrainStep(network, task, OptimConfig(), 4, CPU, averaging) for network in (plain, recomputed)]
     for _ in range(3):  # dropout draws the same again in the backward pass
         one, other = (step(batch) for step in steps)
@@ -44,7 +44,7 @@ def test_fewer_activations_are_kept() -> None:
     def saved(recompute: bool) -> int:
         model, task = kind_of("small")
         if recompute:
-            recompute_activations(model)
+            enable_gradient_checkpointing(model)
         total = 0
 
         def pack(tensor: torch.Tensor) -> torch.Tensor:
@@ -53,7 +53,7 @@ def test_fewer_activations_are_kept() -> None:
             return tensor
 
         images = torch.zeros((4, 1, 64, 256), dtype=torch.uint8)
-        batch = to_device(batch_of(["a", "b", "c", "d"]), CPU)
+        batch = to_device(text_batch(["a", "b", "c", "d"]), CPU)
         batch = DeviceBatch(images, torch.tensor([[64, 256]]).expand(4, -1), batch.targets, batch.weights)
         with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
             task.loss_sum(model.train(), batch)
@@ -64,14 +64,10 @@ def test_fewer_activations_are_kept() -> None:
 
 @pytest.mark.slow
 def test_a_compiled_pass_takes_the_same_steps() -> None:
-    plain, network = tiny_model(), tiny_model()
-    assert compiled(network, CPU) == "", "this machine has a compiler"
-    batches = [to_device(batch_of(texts), CPU) for texts in (["a b", "c"], ["a b c d", "b"], ["a", "d c"])]
-    steps = [TrainStep(model, SequenceTask(TOKENIZER), OptimConfig(), 4, CPU) for model in (plain, network)]
-    for step in steps:
-        for module in step.network.modules():
-            if isinstance(module, torch.nn.Dropout):
-                module.p = 0.0  # a compiled pass draws other random numbers
+    plain, network = (without_dropout(tiny_model()) for _ in range(2))  # a compiled pass draws other random numbers
+    assert try_compile(network, CPU) == "", "this machine has a compiler"
+    batches = [to_device(text_batch(texts), CPU) for texts in (["a b", "c"], ["a b c d", "b"], ["a", "d c"])]
+    steps = [TrainStep(model, tiny_task(), OptimConfig(), 4, CPU) for model in (plain, network)]
     for batch in batches:  # of several lengths
         one, other = (float(step(batch).loss_sum) for step in steps)
         assert one == pytest.approx(other, rel=1e-4)
@@ -86,6 +82,6 @@ def test_a_device_that_cannot_compile_says_so_in_a_sentence(monkeypatch: pytest.
     monkeypatch.setattr(torch._inductor.config.cpp, "cxx", (None, "/nowhere/compiler"), raising=False)
     torch._dynamo.reset()
     network = tiny_model()
-    reason = compiled(network, CPU)
+    reason = try_compile(network, CPU)
     assert reason.startswith("compute.compile is left out: this device cannot (") and "\n" not in reason
-    assert network._compiled_call_impl is None, "it goes on as it is"
+    assert network._compiled_call_impl is None, "it stays as it is"

@@ -1,4 +1,4 @@
-"""Events of all ranks reach the log of rank 0 without Ray: whatever a rank pushes, to its last word."""
+"""Events of all ranks reach the log of rank 0 without Ray: whatever a rank pushes, to the last one."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from tests.support.broken_images import copy_with_broken_images
 from tests.support.overrides import SMALL
 from tests.support.processes import running
 from trainers.distributed.rank_events import RankEvents
+from trainers.engine.events import Event, Note, Warned
 
 BAD = [3, 7, 20, 77, 100, 150, 200, 299]
 
@@ -25,7 +26,7 @@ def store() -> dist.Store:
 
 def test_events_come_in_the_order_of_each_rank_and_once(store: dist.Store) -> None:
     first, second, third = (RankEvents(store, rank, 3) for rank in range(3))
-    pushed = [{"kind": "warning", "text": f"{number}"} for number in range(6)]
+    pushed: list[Event] = [Warned(f"{number}") for number in range(6)]
     for number, event in enumerate(pushed):
         (second, third)[number % 2].push(event)
     taken = first.take(at_once=True)
@@ -39,9 +40,9 @@ def test_events_come_in_the_order_of_each_rank_and_once(store: dist.Store) -> No
 
 def test_a_rank_that_is_never_done_is_not_waited_for_and_its_events_are_not_lost(store: dist.Store) -> None:
     first, second, third = (RankEvents(store, rank, 3) for rank in range(3))
-    second.push({"kind": "note", "text": "before the crash"})
+    second.push(Note("before the crash"))
     third.done()
-    assert first.rest(0.1) == [{"kind": "note", "text": "before the crash"}]
+    assert first.rest(0.1) == [Note("before the crash")]
 
 
 def test_a_store_that_is_gone_is_no_error() -> None:
@@ -50,14 +51,15 @@ def test_a_store_that_is_gone_is_no_error() -> None:
     events = RankEvents(client, 1, 2)
     del server
     for _ in range(3):
-        events.push({"kind": "note", "text": "unheard"})
+        events.push(Note("unheard"))
     events.done()
 
 
 def test_images_rejected_on_every_rank_of_torchrun_are_listed(formulas_dataset: str, tmp_path: Path) -> None:
     copy_with_broken_images(formulas_dataset, tmp_path / "data", {"train": BAD})
-    words = ["-m", "torch.distributed.run", "--nproc_per_node=2", "-m", "trainers.solo", *SMALL, "epochs=1", "data.val_split="]
-    words += ["data.test_split=", "stream.max_rejected=0.1", f"data.dataset={tmp_path / 'data'}", f"runs_dir={tmp_path}"]
+    words = ["-m", "torch.distributed.run", "--nproc_per_node=2", "-m", "trainers.train", "--local", *SMALL, "epochs=1"]
+    words += ["data.val_split=", "data.test_split=", "stream.max_rejected=0.1"]
+    words += [f"data.dataset={tmp_path / 'data'}", f"runs_dir={tmp_path}"]
     with running(*words) as command:
         assert command.end() == 0, command.text
     ids = pq.read_table(tmp_path / "data" / "train" / "part-00000.parquet", columns=["id"]).column("id").to_pylist()

@@ -12,14 +12,15 @@ from torch import nn
 
 from cluster.errors import UserError
 from data_pipeline.dataset.manifest import open_dataset
-from data_pipeline.dataset.token_targets import TokenTargets
-from data_pipeline.dataset.tokenizer import Tokenizer
 from data_pipeline.storage.base import open_storage
-from data_pipeline.stream import StreamConfig, TrainStream
-from data_pipeline.stream.plan import StreamPosition
-from tests.trainers.engine.test_step import CPU, TOKENIZER, _frozen, batch_of, tiny_model
+from data_pipeline.stream import StreamConfig, StreamPosition, TrainStream
+from models import Recognizer
+from tests.support.batches import text_batch
+from tests.support.runs import small_config, train_here
+from tests.support.sequence_tasks import CPU, rank_independent, tiny_model, tiny_task
 from trainers.config.compute import ComputeConfig
 from trainers.config.failure import FailureConfig
+from trainers.config.load import load_config
 from trainers.distributed.micro_batch import MemoryFull, MicroBatch, largest_that_fits, unchanged
 from trainers.engine.find_micro_batch import largest_batch
 from trainers.engine.step import StepConfig, TrainStep
@@ -31,16 +32,13 @@ from trainers.tasks.sequence import SequenceTask
 @pytest.mark.parametrize("size", [1, 2, 4])
 def test_a_batch_in_parts_takes_the_step_of_the_whole(size: int) -> None:
     """Uneven parts, one row of weight 0: the loss is a mean over all tokens, not of means over parts."""
-    batch = to_device(batch_of(["a b c d", "a", "b c", "c", "d d d"], [1, 1, 1, 0, 1]), CPU)
-    model = _frozen(tiny_model())
-    whole = TrainStep(copy.deepcopy(model), SequenceTask(TOKENIZER), OptimConfig(), 4, CPU)
-    parts = TrainStep(copy.deepcopy(model), SequenceTask(TOKENIZER), OptimConfig(), 4, CPU, StepConfig(micro_batch_size=size))
-    for module in [*whole.network.modules(), *parts.network.modules()]:
-        if isinstance(module, nn.BatchNorm2d):
-            module.forward = module.eval().forward  # type: ignore[method-assign]
-            module.train = lambda mode=True, module=module: module  # type: ignore[method-assign,misc]
+    batch = to_device(text_batch(["a b c d", "a", "b c", "c", "d d d"], [1, 1, 1, 0, 1]), CPU)
+    # A copy of a module would call the original's norms: each is made by itself.
+    networks = [rank_independent(tiny_model()) for _ in range(2)]
+    whole = TrainStep(networks[0], tiny_task(), OptimConfig(), 4, CPU)
+    parts = TrainStep(networks[1], tiny_task(), OptimConfig(), 4, CPU, StepConfig(micro_batch_size=size))
     one, other = whole(batch), parts(batch)
-    assert float(one.loss_sum) == pytest.approx(float(other.loss_sum), rel=1e-5) and one.tokens == other.tokens
+    assert float(one.loss_sum) == pytest.approx(float(other.loss_sum), rel=1e-5) and one.target_count == other.target_count
     for name, parameter in whole.network.named_parameters():
         torch.testing.assert_close(dict(parts.network.named_parameters())[name].grad, parameter.grad, rtol=1e-3, atol=1e-6)
 
@@ -88,47 +86,38 @@ def test_full_memory_may_be_halved_and_the_run_remembers(tmp_path: Path) -> None
     assert isinstance(micro.full(1, (32, 1, 64, 256), CPU, "step 7"), UserError), "one image alone is too large"
 
 
-def test_a_run_whose_memory_is_full_goes_on_with_smaller_parts(
-    formulas: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def test_a_run_whose_memory_is_full_continues_with_smaller_parts(
+    formulas_dataset: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """No GPU here: a network that takes no more than 6 images at once stands for one, from the seventh step on."""
-    from tests.support.runs import small_config
-    from trainers import solo
-    from trainers.distributed.context import Place
-    from trainers.engine import setup as assemble
-    from trainers.run.preflight import new_run
+    """No GPU here: a network that takes no more than 6 images at once stands for one."""
+    build = SequenceTask.build_model
 
-    build = assemble.build_recognizer
-
-    def with_little_memory(*args: Any, **kwargs: Any) -> Any:
-        network = build(*args, **kwargs)
+    def with_little_memory(self: SequenceTask, pretrained: bool = False) -> Recognizer:
+        network = build(self, pretrained)
         encode = network.encode
 
         def limited(images: torch.Tensor, sizes: torch.Tensor | None = None) -> Any:
-            if network.training and len(images) > 6:
+            if network.training and len(images) > 6 and not images.is_meta:
                 raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB")
             return encode(images, sizes)
 
         network.encode = limited  # type: ignore[method-assign]
         return network
 
-    monkeypatch.setattr(assemble, "build_recognizer", with_little_memory)
-    place = Place(0, 1, CPU)
-    config = small_config(formulas, tmp_path, "scaling.num_train_workers=1", "epochs=1", "failure.on_out_of_memory=halve")
-    run = new_run(config)
-    assert solo.train_alone(config, run, place) == 0
-    assert run.child("micro_batch_size").read_bytes() == b"5"
-    config = small_config(formulas, tmp_path, "scaling.num_train_workers=1", "epochs=1")
+    monkeypatch.setattr(SequenceTask, "build_model", with_little_memory)
+    one_epoch = ["scaling.num_train_workers=1", "epochs=1"]
+    run, result, _ = train_here(small_config(formulas_dataset, tmp_path, *one_epoch, "failure.on_out_of_memory=halve"))
+    assert run.child("micro_batch_size").read_bytes() == b"5" and result.history[-1]["step"] == 15
     with pytest.raises(UserError, match=r"20 images at once .*compute\.micro_batch_size=10"):
-        solo.train_alone(config, new_run(config), place)
+        train_here(small_config(formulas_dataset, tmp_path, *one_epoch))
 
 
 def test_what_is_tried_is_as_long_as_the_longest_batch(formulas_dataset: str) -> None:
     dataset = open_dataset(formulas_dataset)
-    tokenizer = Tokenizer(dataset.manifest.charset)
-    targets = TokenTargets(tokenizer)
-    stream = TrainStream(dataset, "train", targets, StreamConfig(augmentation="none"), seed=0, global_batch_size=20)
-    step = TrainStep(tiny_model(), SequenceTask(tokenizer), OptimConfig(), 4, CPU)
+    task = SequenceTask.from_dataset(dataset.manifest, load_config(None))
+    config = StreamConfig(augmentation="none")
+    stream = TrainStream(dataset, "train", task.target_encoder(), config, seed=0, global_batch_size=20)
+    step = TrainStep(tiny_model(), task, OptimConfig(), 4, CPU)
     tried = largest_batch(3, step, stream.plan, dataset, "train")
     batches = list(stream.batches(StreamPosition(), 1))
     assert tried.targets["tokens"].shape == (3, max(batch.targets["tokens"].shape[1] for batch in batches))

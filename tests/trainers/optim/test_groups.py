@@ -11,7 +11,7 @@ from torch import nn
 from models import build_model
 from models.presets import load_named
 from tests.support.networks import loss_of, moved, recognizer, weights_of
-from tests.support.runs import KINDS
+from tests.support.overrides import KINDS
 from trainers.config.load import ConfigError, load_config
 from trainers.config.optimizers import PLAIN, optimizer_class
 from trainers.optim import OptimConfig, Schedule, build_optimizer, describe_groups, scaled_lr

@@ -139,7 +139,7 @@ def test_a_schedule_writes_each_group_s_share_and_needs_no_history() -> None:
         assert [group["lr"] for group in optimizer.param_groups] == [expected, 0.25 * expected]
         assert schedule.lr == expected
     assert {group["betas"] for group in optimizer.param_groups} == {(0.7, 0.98)}, "not this schedule's"
-    schedule.set(30, held=0.5)
+    schedule.set(30, lr_override=0.5)
     assert [group["lr"] for group in optimizer.param_groups] == [0.2, 0.05]
 
 

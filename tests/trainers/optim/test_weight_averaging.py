@@ -52,7 +52,7 @@ def test_none_is_the_network_itself() -> None:
     run = Run(WeightAveragingConfig())
     run.train(4)
     assert run.averaging.network is run.network and run.averaging.state_dict() == {} and run.averaging.describe() == []
-    assert run.averaging.held_rate(15) is None and not run.averaging.needs_statistics
+    assert run.averaging.lr_override(15) is None and not run.averaging.needs_statistics
 
 
 @pytest.mark.parametrize("warmup", [False, True])
@@ -114,10 +114,10 @@ def test_a_table_that_grew_with_a_long_text_is_no_obstacle(name: Any) -> None:
     assert torch.isfinite(network(images(), torch.tensor([[0, 3]] * 3)).logits).all()
 
 
-def test_swa_holds_the_rate_once_it_has_begun() -> None:
+def test_swa_holds_the_learning_rate_once_it_has_begun() -> None:
     held = Run(WeightAveragingConfig("swa", start=0.5, lr_scale=0.05)).averaging
-    assert [held.held_rate(step) for step in (0, 7, 8, 15)] == [None, None, 0.05, 0.05]
-    assert Run(WeightAveragingConfig("swa", start=0.5)).averaging.held_rate(12) is None
+    assert [held.lr_override(step) for step in (0, 7, 8, 15)] == [None, None, 0.05, 0.05]
+    assert Run(WeightAveragingConfig("swa", start=0.5)).averaging.lr_override(12) is None
 
 
 def encode(network: nn.Module, batch: Tensor) -> None:

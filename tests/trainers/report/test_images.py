@@ -60,11 +60,19 @@ def test_each_kind_of_value_gets_a_panel() -> None:
 
 
 def test_validation_is_drawn_as_the_task_says() -> None:
-    row = {"val/exact_match": 0.5, "val/wer": 0.4, "val/score": 0.5, "val/loss": 2.0, "val/within_1": 0.6, "val/count": 9.0}
+    row = {
+        "val/exact_match": 0.5,
+        "val/wer": 0.4,
+        "val/score": 0.5,
+        "val/loss": 2.0,
+        "train/loss": 1.0,
+        "val/within_1": 0.6,
+        "val/count": 9.0,
+    }
     row |= {"val/a/b/exact_match": 0.4, "val/a/b/wer": 0.3}
     panels = {panel.title: list(panel.labels.items()) for panel in list_panels([row], HEADLINES)}
     assert panels == {
-        "Loss": [("val/loss", "Loss, val")],
+        "Loss": [("train/loss", "train"), ("val/loss", "val")],
         "Validation": [
             ("val/exact_match", "Exact match"),
             ("val/a/b/exact_match", "Exact match, a/b"),  # of sources the main metric alone

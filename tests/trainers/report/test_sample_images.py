@@ -12,7 +12,7 @@ import torch
 from data_pipeline.stream.batch import Batch
 from models import Recognizer
 from tests.support.batches import TOKENIZER, text_batch
-from tests.support.runs import KINDS, SMALL
+from tests.support.overrides import KINDS, SMALL
 from tests.support.stroke_count import Counter, StrokeCountTask
 from trainers.config.load import load_config
 from trainers.report import sample_images as module

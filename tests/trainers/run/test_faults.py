@@ -16,8 +16,9 @@ import psutil
 import pytest
 
 from data_pipeline.storage.base import open_storage
+from tests.support.overrides import SMALL
 from tests.support.processes import differences, last_state, running
-from tests.support.runs import SMALL, losses, small_config, train
+from tests.support.runs import losses, small_config, train
 from tests.support.s3 import S3Server
 from trainers.checkpoint.select import complete_checkpoints
 

@@ -12,8 +12,8 @@ import pytest
 
 from data_pipeline.storage.base import Storage
 from tests.support.commands import command_here, only_message
+from tests.support.overrides import SMALL
 from tests.support.processes import Running, differences, last_state, running
-from tests.support.runs import SMALL
 from trainers.checkpoint.select import complete_checkpoints
 from trainers.run.directory import open_run
 

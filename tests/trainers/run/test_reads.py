@@ -14,7 +14,7 @@ from data_pipeline.dataset.manifest import open_dataset
 from data_pipeline.storage.base import open_storage
 from tests.support.checkpoints import write_checkpoint
 from tests.support.commands import command_here
-from tests.support.runs import SMALL
+from tests.support.overrides import SMALL
 from trainers.checkpoint.format import COMPLETE, CONFIG, DATA, WEIGHTS
 from trainers.engine.step import TrainStep
 from trainers.tasks.sequence import SequenceTask

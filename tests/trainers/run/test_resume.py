@@ -12,7 +12,8 @@ import pytest
 from cluster.errors import UserError
 from data_pipeline.storage.base import Storage, open_storage
 from data_pipeline.storage.claim import InUse, claim
-from tests.support.runs import SMALL, train
+from tests.support.overrides import SMALL
+from tests.support.runs import train
 from trainers import train as command_line
 from trainers.checkpoint.format import CONFIG
 from trainers.checkpoint.select import complete_checkpoints, completion_marks, find_checkpoint

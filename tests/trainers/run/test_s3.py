@@ -10,8 +10,9 @@ import pytest
 from data_pipeline.dataset.image_policy import ImagePolicy
 from data_pipeline.prepare import find_splits, prepare_crohme
 from data_pipeline.storage.base import open_storage
+from tests.support.overrides import SMALL
 from tests.support.places import CROHME
-from tests.support.runs import SMALL, losses, small_config, train
+from tests.support.runs import losses, small_config, train
 from tests.support.s3 import S3Server
 from trainers.checkpoint.format import PREFIX
 from trainers.checkpoint.load import load_checkpoint

@@ -13,9 +13,9 @@ import pytest
 from cluster.errors import UserError
 from data_pipeline.storage.base import open_storage
 from data_pipeline.storage.claim import InUse, claim
+from tests.support.overrides import SMALL
 from tests.support.places import ROOT
 from tests.support.processes import running
-from tests.support.runs import SMALL
 from trainers.config.criterion import Criterion
 from trainers.config.load import load_config, to_yaml
 from trainers.studies.arms import StudyConfig, arms_of, load_study

@@ -1,37 +1,38 @@
-"""Which positions are fed with the model's own tokens: schedules, coins, and the step that uses them."""
+"""Which positions are fed with sampled tokens: schedules, coins, and the step that uses them."""
 
 from __future__ import annotations
 
 import dataclasses
 import itertools
 import math
-from typing import Any
 
 import numpy as np
 import pytest
 import torch
-import torch.distributed as dist
 from hypothesis import given
 from hypothesis import strategies as st
 from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
-from models import build_model
 from models.config import CtcHeadName, RnnConfig
+from tests.support.batches import BRACES, rows_of, text_batch
 from tests.support.configurations import TINY, tiny_small
-from tests.trainers.engine.test_step import two_ranks
-from tests.trainers.tasks.test_token_losses import TOKENIZER, batch_of
+from tests.support.gloo_ranks import TwoRanks
+from tests.support.sequence_tasks import CPU, network_of
 from trainers.config.load import ConfigError, load_config
 from trainers.config.optim import OptimConfig
 from trainers.config.scheduled_sampling import SamplingMode, ScheduledSamplingConfig
-from trainers.engine.step import DeviceBatch, StepConfig, TrainStep
-from trainers.tasks.device_batch import to_device
+from trainers.engine.step import TrainStep
+from trainers.tasks.base import Progress
+from trainers.tasks.device_batch import DeviceBatch, to_device
 from trainers.tasks.losses import LossConfig
 from trainers.tasks.scheduled_sampling import MODES, SCHEDULES, sampled_tokens, truth_ratio
 from trainers.tasks.sequence import SequenceTask
 
 TARGETS = torch.randint(3, 9, (4, 31), generator=torch.Generator().manual_seed(0))
 STEPS = range(400)
+SAMPLING = ScheduledSamplingConfig("per_step", 0.5, passes=2)
+LOSS = LossConfig("focal_cosine")
 
 
 def test_constant_and_linear() -> None:
@@ -80,19 +81,19 @@ def test_the_truth_alone_where_the_ratio_is_one(mode: SamplingMode) -> None:
 
 @pytest.mark.parametrize("mode", [mode for mode in MODES if mode != "always"])
 def test_nothing_but_bos_where_the_ratio_is_zero(mode: SamplingMode) -> None:
-    own = sampled_tokens(ScheduledSamplingConfig(mode, 0.0, passes=3), 7, 400, TARGETS, 0)
-    assert own is not None and own.passes == 3 and own.mask.dtype == torch.bool
-    assert own.mask.shape == (4, 30) and not own.mask[:, 0].any() and own.mask[:, 1:].all()
+    sampled = sampled_tokens(ScheduledSamplingConfig(mode, 0.0, passes=3), 7, 400, TARGETS, 0)
+    assert sampled is not None and sampled.passes == 3 and sampled.mask.dtype == torch.bool
+    assert sampled.mask.shape == (4, 30) and not sampled.mask[:, 0].any() and sampled.mask[:, 1:].all()
 
 
 def shares(mode: SamplingMode, seed: int = 0) -> torch.Tensor:
     """The masks of some steps (steps, 4, 30), with a ratio of 0.7."""
     drawn = [sampled_tokens(ScheduledSamplingConfig(mode, 0.7), step, 400, TARGETS, seed) for step in STEPS]
-    return torch.stack([torch.zeros(4, 30, dtype=torch.bool) if own is None else own.mask for own in drawn])
+    return torch.stack([torch.zeros(4, 30, dtype=torch.bool) if sampled is None else sampled.mask for sampled in drawn])
 
 
 @pytest.mark.parametrize("mode", [mode for mode in MODES if mode != "always"])
-def test_the_share_of_own_tokens_is_what_is_left_of_the_ratio(mode: SamplingMode) -> None:
+def test_the_share_of_sampled_tokens_is_what_is_left_of_the_ratio(mode: SamplingMode) -> None:
     torch.manual_seed(0)
     masks = shares(mode)[:, :, 1:]
     assert float(masks.float().mean()) == pytest.approx(0.3, abs=0.08 if mode == "per_batch" else 0.02)
@@ -121,9 +122,9 @@ def test_tokens_are_drawn_from_the_state_of_the_step() -> None:
     masks = []
     for seed in (1, 1, 2):
         torch.manual_seed(seed)
-        own = sampled_tokens(ScheduledSamplingConfig("per_token", 0.5), 3, 10, TARGETS, 0)
-        assert own is not None
-        masks.append(own.mask)
+        sampled = sampled_tokens(ScheduledSamplingConfig("per_token", 0.5), 3, 10, TARGETS, 0)
+        assert sampled is not None
+        masks.append(sampled.mask)
     assert torch.equal(masks[0], masks[1]) and not torch.equal(masks[0], masks[2])
 
 
@@ -160,26 +161,18 @@ def test_the_configuration_of_a_run_is_checked() -> None:
         load_config(None, ["scheduled_sampling.mode=per_coin"])
 
 
-def losses(forcing: ScheduledSamplingConfig | None, decoder: str) -> list[float]:
+def losses(sampling: ScheduledSamplingConfig, decoder: str) -> list[float]:
     config = tiny_small()
     config.decoder.name = decoder  # type: ignore[assignment]
-    torch.manual_seed(0)
-    model = build_model(config, SequenceTask(TOKENIZER).output_spec(8))
-    _, tensors = batch_of(["a b { a }", "a", "b b a b"], [1.0, 1.0, 1.0])
-    step = TrainStep(
-        model,
-        SequenceTask(TOKENIZER),
-        OptimConfig(),
-        4,
-        torch.device("cpu"),
-        config=StepConfig(forcing=forcing or ScheduledSamplingConfig()),
-    )
-    return [float(step(tensors).loss_sum) for _ in range(4)]
+    task = SequenceTask(BRACES, 8, network=config, sampling=sampling)
+    batch = to_device(text_batch(["a b { a }", "a", "b b a b"], tokenizer=BRACES, size=(64, 64)), CPU)
+    step = TrainStep(network_of(task), task, OptimConfig(), 4, CPU)
+    return [float(step(batch).loss_sum) for _ in range(4)]
 
 
 @pytest.mark.parametrize("decoder", ["transformer", "rnn"])
 def test_a_step_is_the_same_to_the_bit_at_ratio_one_and_another_below(decoder: str) -> None:
-    plain = losses(None, decoder)
+    plain = losses(ScheduledSamplingConfig(), decoder)
     for mode in ("per_batch", "per_step", "per_token"):
         assert losses(ScheduledSamplingConfig(mode, 1.0), decoder) == plain
         free = losses(ScheduledSamplingConfig(mode, 0.0), decoder)
@@ -189,33 +182,27 @@ def test_a_step_is_the_same_to_the_bit_at_ratio_one_and_another_below(decoder: s
 
 def uneven(rows: slice) -> DeviceBatch:
     """Some of three samples whose texts differ in length, padded as a rank that holds them alone would."""
-    batch, _ = batch_of(["a b { a } b", "a b", "b b a"], [1.0, 1.0, 1.0])
-    targets = batch.targets["tokens"][rows]
-    targets = targets[:, : int((targets != TOKENIZER.pad_id).sum(1).max())]
-    part = dataclasses.replace(batch, images=batch.images[rows], sizes=batch.sizes[rows], targets={"tokens": targets})
-    return to_device(dataclasses.replace(part, weights=batch.weights[rows]), torch.device("cpu"))
+    batch = rows_of(text_batch(["a b { a } b", "a b", "b b a"], tokenizer=BRACES, size=(64, 64)), rows)
+    tokens = batch.targets["tokens"]
+    tokens = tokens[:, : int((tokens != BRACES.pad_id).sum(1).max())]
+    return to_device(dataclasses.replace(batch, targets={"tokens": tokens}), CPU)
 
 
-def every_head(decoder: str, ctc: CtcHeadName = "linear") -> nn.Module:
-    """Without what a sample has from others of its batch, and without dropout."""
+def every_head(decoder: str, ctc: CtcHeadName = "linear") -> SequenceTask:
+    """A network without what a sample has from others of its batch, and without dropout."""
     config = TINY["seq2seq_light"]()
     config.backbone.convnet6.drop_rate = config.decoder.mlp_drop_rate = 0.0
     config.decoder.rnn = RnnConfig(hidden_dim=16, attention_dim=12)
     config.decoder.name = decoder  # type: ignore[assignment]
     config.decoder.direction, config.ctc.head = "both", ctc
     config.counting.head, config.structure.head = "linear", "nesting"
-    torch.manual_seed(0)
-    return build_model(config, SequenceTask(TOKENIZER).output_spec(12))
-
-
-FORCING = ScheduledSamplingConfig("per_step", 0.5, passes=2)
-LOSS = LossConfig("focal_cosine")
+    return SequenceTask(BRACES, 12, network=config, loss=LOSS)
 
 
 def coins(seed: int) -> list[bool]:
     """Of the positions of the first step after BOS."""
-    own = sampled_tokens(FORCING, 0, 4, TARGETS[:, :5], seed)
-    return [False] * 3 if own is None else own.mask[0, 1:].tolist()
+    sampled = sampled_tokens(SAMPLING, 0, 4, TARGETS[:, :5], seed)
+    return [False] * 3 if sampled is None else sampled.mask[0, 1:].tolist()
 
 
 # That a rank with a seed of its own would toss other coins is seen at each position.
@@ -223,40 +210,34 @@ SEED = next(seed for seed in range(1000) if all(coins(seed)) and not any(coins(s
 
 
 def first_step(
-    model: nn.Module, batch: DeviceBatch, forcing: ScheduledSamplingConfig, rank: int = 0
-) -> dict[str, torch.Tensor]:
+    model: nn.Module, task: SequenceTask, batch: DeviceBatch, sampling: ScheduledSamplingConfig, rank: int = 0
+) -> dict[str, np.ndarray]:
     """The gradients of a step."""
-    task, cpu = SequenceTask(TOKENIZER, LOSS), torch.device("cpu")
-    step = TrainStep(model, task, OptimConfig(), 4, cpu, seed=SEED, rank=rank, config=StepConfig(forcing=forcing))
+    task = dataclasses.replace(task, sampling=sampling)
+    step = TrainStep(model, task, OptimConfig(), 4, CPU, seed=SEED, rank=rank)
     step(batch)
-    found = {name.removeprefix("module."): p.grad.clone() for name, p in model.named_parameters() if p.grad is not None}
+    found = {name: p.grad.numpy().copy() for name, p in step.network.named_parameters() if p.grad is not None}
     step(batch)  # DDP stops at the second step where the first has left a parameter without a gradient
     return found
 
 
-def _rank(rank: int, port: int, results: Any) -> None:
-    torch.set_num_threads(1)
-    dist.init_process_group("gloo", init_method=f"tcp://127.0.0.1:{port}", rank=rank, world_size=2)
-    batch = uneven(slice(0, 1) if rank == 0 else slice(1, 3))
-    done = {}
+def _first_steps(rank: int) -> dict[str, dict[str, np.ndarray]]:
+    batch, found = uneven(slice(0, 1) if rank == 0 else slice(1, 3)), {}
     for decoder in ("transformer", "rnn"):
-        gradients = first_step(DistributedDataParallel(every_head(decoder)), batch, FORCING, rank)
-        done[decoder] = {name: gradient.numpy() for name, gradient in gradients.items()}
-    if rank == 0:
-        results.put(done)
-    dist.barrier()
-    dist.destroy_process_group()
+        task = every_head(decoder)
+        found[decoder] = first_step(DistributedDataParallel(network_of(task)), task, batch, SAMPLING, rank)
+    return found
 
 
-def test_two_ranks_with_own_tokens_and_every_head_take_the_step_of_one() -> None:
-    done = two_ranks(_rank)
-    for decoder, found in done.items():
-        expected = first_step(every_head(decoder), uneven(slice(0, 3)), FORCING)
-        forced = first_step(every_head(decoder), uneven(slice(0, 3)), ScheduledSamplingConfig())
-        assert expected.keys() == found.keys() == dict(every_head(decoder).named_parameters()).keys()
-        assert any(not torch.allclose(expected[name], forced[name], rtol=1e-2) for name in expected), "own tokens were read"
+def test_two_ranks_with_sampled_tokens_and_every_head_take_the_step_of_one(two_ranks: TwoRanks) -> None:
+    for decoder, found in two_ranks(_first_steps)[0].items():
+        task, whole = every_head(decoder), uneven(slice(0, 3))
+        expected = first_step(network_of(task), task, whole, SAMPLING)
+        forced = first_step(network_of(task), task, whole, ScheduledSamplingConfig())
+        assert expected.keys() == found.keys() == dict(network_of(task).named_parameters()).keys()
+        assert any(not np.allclose(expected[name], forced[name], rtol=1e-2) for name in expected), "sampled tokens were read"
         for name, value in expected.items():
-            np.testing.assert_allclose(found[name], value.numpy(), rtol=1e-3, atol=2e-6, err_msg=name)
+            np.testing.assert_allclose(found[name], value, rtol=1e-3, atol=2e-6, err_msg=name)
 
 
 @pytest.mark.parametrize("mode", [mode for mode in MODES if mode != "always"])
@@ -266,11 +247,12 @@ def test_no_value_is_asked_of_the_device(mode: SamplingMode) -> None:
     whole = uneven(slice(0, 3))
     targets = {name: tensor.to(meta) for name, tensor in whole.targets.items()}
     batch = DeviceBatch(whole.images.to(meta), whole.sizes.to(meta), targets, whole.weights.to(meta))
-    own = sampled_tokens(ScheduledSamplingConfig(mode, 0.0), 0, 4, batch.targets["tokens"], 0)
-    assert own is not None and own.mask.is_meta
+    sampling = ScheduledSamplingConfig(mode, 0.0)
+    sampled = sampled_tokens(sampling, 0, 4, batch.targets["tokens"], 0)
+    assert sampled is not None and sampled.mask.is_meta
     for loss in (LossConfig("focal_cosine", normalize_logits=True), LossConfig("cosine", ignore_padding=False), LossConfig()):
-        task = SequenceTask(TOKENIZER, loss)
         # Torch has no CTC loss there, and no autocast, which a transformer turns to for its own tokens.
-        for decoder, fed in (("transformer", None), ("rnn", own)):
-            assert task.loss_sum(every_head(decoder, ctc="none").to(meta), batch, fed).is_meta
-        assert task.token_count(batch).is_meta
+        for decoder, progress in (("transformer", None), ("rnn", Progress(0, 4, 0))):
+            task = dataclasses.replace(every_head(decoder, ctc="none"), loss=loss, sampling=sampling)
+            assert task.loss_sum(network_of(task).to(meta), batch, progress).is_meta
+            assert task.target_count(batch).is_meta

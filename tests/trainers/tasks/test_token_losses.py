@@ -1,4 +1,4 @@
-"""The losses of a decoder at each position: against figures written out by hand, and the mean forms of their sources."""
+"""The losses of a decoder at each position: against values written out by hand, and the mean forms of their sources."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ import math
 from dataclasses import replace
 from typing import Any
 
-import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
@@ -14,18 +13,16 @@ from hypothesis import strategies as st
 from torch import Tensor
 from torch.nn import functional as F
 
-from data_pipeline.dataset.token_targets import TokenTargets
-from data_pipeline.dataset.tokenizer import Tokenizer
-from data_pipeline.stream.batch import Batch
-from data_pipeline.stream.plan import StreamPosition
-from models import OutputSpec, build_model
+from models import OutputSpec
+from tests.support.batches import BRACES, text_batch
 from tests.support.configurations import tiny_small
+from tests.support.sequence_tasks import CPU, network_of
 from trainers.config.loss import TokenLossName
-from trainers.engine.step import DeviceBatch
-from trainers.tasks.device_batch import to_device
+from trainers.engine.evaluation import evaluate_batch
+from trainers.tasks.device_batch import DeviceBatch, to_device
 from trainers.tasks.losses import LossConfig, without_training_terms
 from trainers.tasks.losses.tokens import TOKEN_LOSSES, token_loss
-from trainers.tasks.metrics.sequence import GroupedSums
+from trainers.tasks.metrics.base import GroupedMetrics
 from trainers.tasks.sequence import SequenceTask
 
 BOS, EOS, PAD, A, B = range(5)
@@ -70,7 +67,7 @@ def test_cosine_by_hand() -> None:
 
 
 def test_focal_cosine_with_specials_and_pad_is_the_mean_form_of_its_source() -> None:
-    # 0.1 * mean(1 - cos) + mean(focal over normalised logits), both over all three positions.
+    # 0.1 * mean(1 - cos) + mean(focal over normalized logits), both over all three positions.
     cosine = (0.4 + 1 / 3 + 0.0) / 3
     focal = loss(name="focal", normalize_logits=True) / 3
     config: dict[str, Any] = {"name": "focal_cosine", "normalize_logits": True, "special_tokens": "included"}
@@ -146,35 +143,17 @@ def test_good_values_have_no_problems() -> None:
     assert LossConfig("cosine", special_tokens="included").validate() == []
 
 
-TOKENIZER = Tokenizer(["a", "b", "{", "}"])
-
-
-def batch_of(texts: list[str], weights: list[float]) -> tuple[Batch, DeviceBatch]:
-    encoder = TokenTargets(TOKENIZER)
-    targets = encoder.collate([encoder.encode({"text": text}) for text in texts], len(texts))
-    images = np.random.default_rng(0).integers(0, 256, (len(texts), 1, 64, 64), dtype=np.uint8)
-    batch = Batch(
-        images=images,
-        sizes=np.full((len(texts), 2), 64, np.int64),
-        targets=targets,
-        weights=np.array(weights, np.float32),
-        ids=[str(i) for i in range(len(texts))],
-        sources=[""] * len(texts),
-        columns={"text": texts},
-        position=StreamPosition(),
-    )
-    return batch, to_device(batch, torch.device("cpu"))
+def batch_of(texts: list[str], weights: list[float]) -> DeviceBatch:
+    return to_device(text_batch(texts, weights, tokenizer=BRACES, size=(64, 64)), CPU)
 
 
 @pytest.mark.parametrize(("ignore_padding", "expected"), [(True, 4 + 2), (False, 4 + 4)])
 def test_rows_of_weight_zero_never_count_and_pad_counts_if_it_should(ignore_padding: bool, expected: int) -> None:
-    _, tensors = batch_of(["a b a", "a", "b b"], [1.0, 1.0, 0.0])
-    task = SequenceTask(TOKENIZER, LossConfig(ignore_padding=ignore_padding))
-    assert int(task.token_count(tensors)) == expected and not task.counted(tensors)[2].any()
-    torch.manual_seed(0)
-    model = build_model(tiny_small(), task.output_spec(8)).eval()
-    _, two = batch_of(["a b a", "a"], [1.0, 1.0])
-    two = replace(two, images=tensors.images[:2])
+    tensors = batch_of(["a b a", "a", "b b"], [1.0, 1.0, 0.0])
+    task = SequenceTask(BRACES, 8, network=tiny_small(), loss=LossConfig(ignore_padding=ignore_padding))
+    assert int(task.target_count(tensors)) == expected and not task.counted(tensors)[2].any()
+    model = network_of(task).eval()
+    two = replace(batch_of(["a b a", "a"], [1.0, 1.0]), images=tensors.images[:2])
     total = float(task.loss_sum(model, tensors).detach())
     assert total == pytest.approx(float(task.loss_sum(model, two).detach()), rel=1e-5)
     log_probs = model(two.images, two.targets["tokens"][:, :-1], two.sizes).logits.log_softmax(-1)
@@ -186,9 +165,9 @@ def test_rows_of_weight_zero_never_count_and_pad_counts_if_it_should(ignore_padd
 def test_validation_reports_one_loss_whatever_is_trained() -> None:
     config = tiny_small()
     config.counting.head, config.structure.head, config.repulsion = "linear", "nesting", "heads"
-    torch.manual_seed(0)
-    model = build_model(config, SequenceTask(TOKENIZER).output_spec(8)).eval()
-    batch, tensors = batch_of(["a b { a }", "a", "b b"], [1.0, 1.0, 0.0])
+    model = network_of(SequenceTask(BRACES, 8, network=config)).eval()
+    batch = text_batch(["a b { a }", "a", "b b"], [1.0, 1.0, 0.0], tokenizer=BRACES, size=(64, 64))
+    tensors = to_device(batch, CPU)
     output = model(tensors.images[:2], tensors.targets["tokens"][:2, :-1], tensors.sizes[:2])
     labels = tensors.targets["tokens"][:2, 1:]
     plain = F.cross_entropy(output.logits.flatten(0, 1), labels.flatten(), ignore_index=PAD, reduction="sum")
@@ -197,8 +176,9 @@ def test_validation_reports_one_loss_whatever_is_trained() -> None:
         LossConfig("focal_cosine", ignore_padding=False),
         LossConfig("cosine", ignore_padding=False),
     ):
-        sums = GroupedSums()
-        SequenceTask(TOKENIZER, arm).judge(model, batch, tensors, sums)
-        assert sums.total.loss == pytest.approx(float(plain.detach()), rel=1e-5)
-        assert sums.total.loss_tokens == 6 + 2
+        task = SequenceTask(BRACES, 8, network=config, loss=arm).for_validation()
+        metrics = GroupedMetrics(task.new_metrics)
+        evaluate_batch(model, task, batch, tensors, metrics)
+        assert metrics.loss_sum == pytest.approx(float(plain.detach()), rel=1e-5)
+        assert metrics.loss_count == 6 + 2
     assert without_training_terms(LossConfig("focal", ctc_weight=0.7)).ctc_weight == 0.7

@@ -87,7 +87,7 @@ _BALANCED = st.recursive(
 
 @settings(deadline=None, max_examples=300)
 @given(_ANY | _BALANCED)
-def test_normalised_latex_is_a_fixed_point_with_braces_and_scripts_in_order(source: str) -> None:
+def test_normalized_latex_is_a_fixed_point_with_braces_and_scripts_in_order(source: str) -> None:
     try:
         tokens = normalize_latex(source)
     except LatexError:

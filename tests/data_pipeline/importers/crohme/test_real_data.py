@@ -43,7 +43,7 @@ def _imported(part: str) -> Imported:
     return imported
 
 
-@pytest.mark.parametrize("part", ARCHIVES)
+@pytest.mark.parametrize("part", [pytest.param("train", marks=pytest.mark.slow), "2013", "2014"])
 def test_captions_equal_the_reference(part: str) -> None:
     lines = (DATA / f"captions_{part}.tsv").read_text().splitlines()
     reference = dict(line.split("\t") for line in lines)
@@ -54,6 +54,7 @@ def test_captions_equal_the_reference(part: str) -> None:
     assert len(different) <= 0.005 * len(reference), sorted(different)[:20]
 
 
+@pytest.mark.slow
 def test_every_file_is_accounted_for() -> None:
     train = _imported("train")
     assert train.rejected == {"MfrDB3088": "the file is empty"}
@@ -62,6 +63,7 @@ def test_every_file_is_accounted_for() -> None:
     assert not _imported("2013").rejected and not _imported("2014").rejected
 
 
+@pytest.mark.slow
 def test_the_cp1252_file_is_read() -> None:
     assert r"\cdot" in _imported("train").captions["MfrDB0104"]
 

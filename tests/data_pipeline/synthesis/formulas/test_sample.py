@@ -2,34 +2,23 @@
 
 from __future__ import annotations
 
-import hashlib
 import random
 import subprocess
 import sys
-from collections.abc import Iterable
 
 import numpy as np
 import pytest
 
 from data_pipeline.synthesis.formulas.grammar import FormulaConfig, charset
 from data_pipeline.synthesis.formulas.sample import FormulaSample, make_sample
-
-
-def digest(samples: Iterable[FormulaSample]) -> str:
-    """One digest over all that samples hold."""
-    state = hashlib.sha256()
-    for sample in samples:
-        state.update(repr((sample.image.shape, sample.text, sample.source, sample.writer, sample.level)).encode())
-        state.update(sample.image.tobytes())
-    return state.hexdigest()
-
+from tests.support.formula_samples import digest
 
 _ELSEWHERE = """
 import random, sys
 import numpy as np
-from tests.data_pipeline.synthesis.formulas.test_sample import digest
+from tests.support.formula_samples import digest
 from data_pipeline.synthesis.formulas.grammar import FormulaConfig
-from data_pipeline.synthesis.formulas.sample import make_sample
+from data_pipeline.synthesis.formulas.sample import FormulaSample, make_sample
 random.seed(99)
 np.random.seed(99)
 made = {index: make_sample(5, index, FormulaConfig()) for index in reversed(range(24))}

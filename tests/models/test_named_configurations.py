@@ -1,9 +1,16 @@
-"""The parameters of every recognizer of the source systems, to the digit."""
+"""The named configurations: parameters to the digit, and names and shapes in their state dicts.
+
+A change of the latter would make their checkpoints unreadable; where one is meant, `python -m tests.support.pins` updates them.
+"""
+
+import json
 
 import pytest
 
 from models.presets import load_named, names
-from models.summary.count import Counts, count
+from models.summary.count import build_on_meta, count_model
+from tests.support.claims import claim
+from tests.support.pins import PINS, pin
 
 # What each source counts: the rows with batch norm of the handwritten-line system count the state dict (their second
 # number is what is trained), all others parameters. `backbone and encoder` and `decoder` where the source splits them.
@@ -50,44 +57,40 @@ FORMULAS = {  # parameters; of backbone and encoder; of the decoder
 OWN = {"satrn_small", "comer", "aster_efficientnetv2"}  # whose sources state no count
 
 
-def show(counts: Counts) -> None:
-    """A row of the table that `pytest -s` shows."""
-    print(f"\n{counts.name:32} {counts.parameters:12,} {counts.state_dict_elements:12,}", end="")
+FEATURE_MAPS = {
+    "satrn_baseline": (300, 16, 64),
+    "satrn_final": (256, 4, 16),
+    "aster": (512, 7, 129),
+    "vit": (256, 8, 32),
+    "seq2seq": (256, 1, 128),
+    "seq2seq_light_gates_2": (256, 1, 112),
+    "seq2seq_light_height_4": (256, 4, 120),
+    "seq2seq_light_height_8": (256, 8, 120),
+    "seq2seq_light_height_8_of_128": (256, 8, 120),
+    "comer": (256, 8, 32),
+}
 
 
 def test_every_named_configuration_is_counted() -> None:
     assert set(LINES) | set(FORMULAS) | OWN == set(names())
+    assert set(FEATURE_MAPS) < set(names())
 
 
-@pytest.mark.parametrize("name", LINES)
-def test_handwritten_line_recognizers(name: str) -> None:
-    counts = count(load_named(name), 60)
-    show(counts)
-    assert (counts.state_dict_elements, counts.parameters) == LINES[name]
-
-
-@pytest.mark.parametrize("name", FORMULAS)
-def test_formula_recognizers(name: str) -> None:
-    counts = count(load_named(name), 60)
-    show(counts)
-    encoding = sum(part.parameters for key, part in counts.parts.items() if key not in ("decoder", "ctc"))
-    assert (counts.parameters, encoding, counts.parts["decoder"].parameters) == FORMULAS[name]
-
-
-@pytest.mark.parametrize(
-    ("name", "feature_map"),
-    [
-        ("satrn_baseline", (300, 16, 64)),
-        ("satrn_final", (256, 4, 16)),
-        ("aster", (512, 7, 129)),
-        ("vit", (256, 8, 32)),
-        ("seq2seq", (256, 1, 128)),
-        ("seq2seq_light_gates_2", (256, 1, 112)),
-        ("seq2seq_light_height_4", (256, 4, 120)),
-        ("seq2seq_light_height_8", (256, 8, 120)),
-        ("seq2seq_light_height_8_of_128", (256, 8, 120)),
-        ("comer", (256, 8, 32)),
-    ],
-)
-def test_feature_maps(name: str, feature_map: tuple[int, ...]) -> None:
-    assert count(load_named(name), 8).feature_map == feature_map
+@pytest.mark.parametrize("name", names())
+def test_named_configuration(name: str) -> None:
+    named = load_named(name)
+    model = build_on_meta(named)
+    with claim("names and shapes in the state dict are as pinned"):
+        assert pin(model) == json.loads(PINS.read_text())[name]
+    counts = count_model(model, named, tokens=2)
+    print(f"\n{name:32} {counts.parameters:12,} {counts.state_dict_elements:12,}", end="")  # the table that `pytest -s` shows
+    if name in LINES:
+        with claim("a handwritten-line recognizer has the parameters of its source"):
+            assert (counts.state_dict_elements, counts.parameters) == LINES[name]
+    if name in FORMULAS:
+        with claim("a formula recognizer has the parameters of its source"):
+            encoding = sum(part.parameters for key, part in counts.parts.items() if key not in ("decoder", "ctc"))
+            assert (counts.parameters, encoding, counts.parts["decoder"].parameters) == FORMULAS[name]
+    if name in FEATURE_MAPS:
+        with claim("the feature map has the size that it should have"):
+            assert counts.feature_map == FEATURE_MAPS[name]
