@@ -10,7 +10,7 @@ FORMULAS := data/formulas
 # No display is searched for.
 export MPLBACKEND = agg
 
-.PHONY: help setup train test test-all lint format bench clean
+.PHONY: help setup train test test-services test-all lint format bench clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 12
@@ -33,6 +33,9 @@ endif
 
 test: $(READY)  ## run the tests, without the slow ones (ARGS="-n0 tests/models -k beam")
 	@$(PYTEST) $(ARGS)
+
+test-services: $(READY)  ## run the slow tests that .ci/run runs: S3, kills, resumption, the README's commands
+	@$(PYTEST) -m services $(ARGS)
 
 test-all: $(READY)  ## run all tests
 	@$(PYTEST) -m "slow or not slow" $(ARGS)

@@ -129,7 +129,7 @@ def small(name: str, *more: str) -> str:
     return run(command(name), *(COMMANDS[name] or []), *more)
 
 
-@pytest.mark.ray
+@pytest.mark.services
 def test_the_commands_and_the_snippet_do_what_the_readme_says(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     small("python -m data_pipeline.synthesize")
     assert "1 formulas, 0 rejected" in small("python -m data_pipeline.prepare")

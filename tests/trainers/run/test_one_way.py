@@ -15,8 +15,8 @@ from PIL import Image
 
 from data_pipeline.storage.base import Storage
 from tests.support.commands import Finished, command_here
-from tests.support.overrides import SMALL
 from tests.support.processes import differences, last_state, running
+from tests.support.runs import SMALL
 from trainers.checkpoint.format import CARD
 from trainers.checkpoint.select import find_checkpoint
 from trainers.run.directory import open_run
@@ -78,8 +78,8 @@ def require_same_end(one: Ended, other: Ended) -> None:
     names = [set(run.child(REPORT).names()) for run in (one.run, other.run)]
     assert names[0] == names[1] >= {"index.html", "learning_curves.png", "samples.png", "attention.png", "examples"}
     for name in ("samples.png", "attention.png"):
-        pixels = [np.asarray(Image.open(run.child(REPORT, name).path)) for run in (one.run, other.run)]
-        assert np.array_equal(pixels[0], pixels[1]), name
+        mine, theirs = (np.asarray(Image.open(run.child(REPORT, name).path)) for run in (one.run, other.run))
+        assert np.array_equal(mine, theirs), name
     for end in (one, other):
         assert f"Report {end.run.uri}/{REPORT}/index.html" in end.printed and end.printed.count("Trained in") == 1
 

@@ -68,6 +68,7 @@ def test_a_second_task_goes_all_the_way(
         predict.main()
 
 
+@pytest.mark.services
 def test_in_a_study(
     ray_cluster: None, strokes: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
