@@ -4,6 +4,7 @@ A change of the latter would make their checkpoints unreadable; where one is mea
 """
 
 import json
+from dataclasses import replace
 
 import pytest
 
@@ -82,6 +83,8 @@ def test_named_configuration(name: str) -> None:
     model = build_on_meta(named)
     with claim("names and shapes in the state dict are as pinned"):
         assert pin(model) == json.loads(PINS.read_text())[name]
+    if name not in FEATURE_MAPS:  # the width changes no count of parameters, but the steps of an LSTM
+        named = replace(named, reference=replace(named.reference, width=64))
     counts = count_model(model, named, tokens=2)
     print(f"\n{name:32} {counts.parameters:12,} {counts.state_dict_elements:12,}", end="")  # the table that `pytest -s` shows
     if name in LINES:
