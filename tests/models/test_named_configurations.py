@@ -4,10 +4,13 @@ A change of the latter would make their checkpoints unreadable; where one is mea
 """
 
 import json
+from collections.abc import Iterator
 from dataclasses import replace
 
 import pytest
 
+from models.backbones import Backbone, build_backbone
+from models.config import BackboneConfig
 from models.presets import load_named, names
 from models.summary.count import build_on_meta, count_model
 from tests.support.claims import claim
@@ -70,6 +73,22 @@ FEATURE_MAPS = {
     "seq2seq_light_height_8_of_128": (256, 8, 120),
     "comer": (256, 8, 32),
 }
+
+
+@pytest.fixture(scope="module", autouse=True)
+def shared_backbones() -> Iterator[None]:
+    """Builds equal backbones once: five configurations have the same ResNetRS152, which takes a second without memory, too."""
+    built: dict[str, Backbone] = {}
+
+    def build(config: BackboneConfig, in_channels: int, out_channels: int) -> Backbone:
+        key = f"{config} {in_channels} {out_channels}"
+        if key not in built:
+            built[key] = build_backbone(config, in_channels, out_channels)
+        return built[key]
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("models.recognizer.build_backbone", build)
+        yield
 
 
 def test_every_named_configuration_is_counted() -> None:
