@@ -32,7 +32,7 @@ BLOCKS = re.findall(r"^```(\w*)\n(.*?)^```", TEXT, re.MULTILINE | re.DOTALL)
 RUN = re.findall(r"runs/formulas-[\w-]+", TEXT)[0]
 
 TINY = ["--count", "40", "--val-count", "8", "--test-count", "8"]
-TRAINING = [*SMALL, "epochs=1", "global_batch_size=20"]
+TRAINING = [*SMALL, "epochs=1", "global_batch_size=20", "scaling.num_train_workers=1"]
 # The head of each command: what is added to it to make it small; None: it is not run here, but checked below.
 COMMANDS: dict[str, list[str] | None] = {
     "python -m data_pipeline.synthesize": TINY,
