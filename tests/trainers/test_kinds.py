@@ -125,6 +125,8 @@ def dataset_of(formulas: str, folder: Path, **image: int) -> str:
     manifest["digest"] = ""
     folder.mkdir()
     (folder / MANIFEST).write_text(json.dumps(manifest))
+    for split in manifest["splits"]:
+        (folder / split).symlink_to(Path(formulas) / split)
     return str(folder)
 
 

@@ -85,7 +85,7 @@ def test_storage_that_is_gone_while_checkpoints_are_written_costs_no_step(
 ) -> None:
     """The S3 server is killed amid a run, and started again: training goes on meanwhile, then the checkpoint is written."""
     own_s3.create_bucket("inkray-faults")
-    words = ["-m", "trainers.solo", *SMALL, "scaling.num_train_workers=1", f"data.dataset={formulas}", "epochs=30"]
+    words = [*LOCAL, f"data.dataset={formulas}", "epochs=30"]
     words += ["runs_dir=s3://inkray-faults/runs", "checkpoint.every_steps=10"]
     with running(*words, environment=own_s3.env) as command:
         for _ in range(2):  # a slow one may have been left out for the next
@@ -127,7 +127,15 @@ def small_disk(folder: Path, megabytes: int) -> Iterator[Path]:
 
 def test_a_full_disk_costs_no_step_and_no_checkpoint(formulas: str, tmp_path: Path) -> None:
     with small_disk(tmp_path / "disk", 12) as disk:
-        words = ["-m", "trainers.solo", *SMALL, "scaling.num_train_workers=1", f"data.dataset={formulas}", "epochs=30"]
+        words = [
+            "-m",
+            "trainers.train",
+            "--local",
+            *SMALL,
+            "scaling.num_train_workers=1",
+            f"data.dataset={formulas}",
+            "epochs=30",
+        ]
         with running(*words, f"runs_dir={disk}", "checkpoint.every_steps=10") as command:
             command.until("Checkpoint checkpoint-0000020")
             with contextlib.suppress(OSError):
@@ -147,7 +155,15 @@ def test_a_disk_that_stays_full_ends_the_run_with_the_reason_and_the_last_good_c
     formulas: str, tmp_path: Path
 ) -> None:
     with small_disk(tmp_path / "disk", 12) as disk:
-        words = ["-m", "trainers.solo", *SMALL, "scaling.num_train_workers=1", f"data.dataset={formulas}", "epochs=2"]
+        words = [
+            "-m",
+            "trainers.train",
+            "--local",
+            *SMALL,
+            "scaling.num_train_workers=1",
+            f"data.dataset={formulas}",
+            "epochs=2",
+        ]
         words += [f"runs_dir={disk}", "checkpoint.every_steps=5", "checkpoint.timeout_s=2"]
         with running(*words) as command:
             command.until("Checkpoint checkpoint-0000005")
@@ -159,7 +175,7 @@ def test_a_disk_that_stays_full_ends_the_run_with_the_reason_and_the_last_good_c
             and "--resume" in command.lines[-1]
         )
         (disk / "filler").unlink()
-        with running("-m", "trainers.solo", "--resume", command.run.uri) as resumed:
+        with running("-m", "trainers.train", "--local", "--resume", command.run.uri) as resumed:
             assert resumed.end() == 0, resumed.text
         assert max(complete_checkpoints(command.run)).startswith("checkpoint-0000030")
 
@@ -215,6 +231,8 @@ print("steps", sorted(losses(result)) == list(range(1, 15 * int(sys.argv[4]) + 1
 ray.shutdown()
 cluster.shutdown()
 """
+
+LOCAL = ["-m", "trainers.train", "--local", *SMALL, "scaling.num_train_workers=1"]
 
 
 def on_two_machines(what: str, epochs: int, formulas: str, tmp_path: Path) -> str:

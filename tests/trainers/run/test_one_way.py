@@ -105,7 +105,14 @@ def test_a_run_begun_in_one_way_is_resumed_in_the_other(
 @pytest.mark.services
 def test_two_processes_of_torchrun_train_as_two_workers_of_ray(formulas: str, tmp_path: Path) -> None:
     expected = ended(RAY, *arguments(formulas, tmp_path / "ray"))
-    words = ["-m", "torch.distributed.run", "--nproc_per_node=2", "-m", *LOCAL, *arguments(formulas, tmp_path / "torchrun")]
+    words = [
+        "-m",
+        "torch.distributed.run",
+        "--nproc_per_node=2",
+        "-m",
+        "trainers.train",
+        *arguments(formulas, tmp_path / "torchrun"),
+    ]
     with running(*words) as command:
         assert command.end() == 0, command.text
     assert "2 workers on cpu" in command.text and command.text.count("Run ") == 1, "one of the two speaks"
