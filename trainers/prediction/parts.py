@@ -18,6 +18,7 @@ import pyarrow.parquet as pq
 
 from cluster.errors import UserError
 from data_pipeline.storage.base import Storage
+from trainers.prediction.columns import empty_prediction
 from trainers.prediction.files import in_threads
 from trainers.prediction.names import page_id
 
@@ -55,6 +56,7 @@ class Parts:
         rows_per_part: int,
     ) -> None:
         self._out, self._digest, self._stamps = out, digest, stamps
+        self._empty = empty_prediction(prediction) | {"error": "", "warning": ""}
         text = pa.string()
         self._schema = pa.schema([("id", text), *((field.name, field.type) for field in prediction), ("error", text)])
         self._schema = self._schema.append(pa.field("warning", text))
@@ -128,7 +130,7 @@ class Parts:
             raise RuntimeError(f"a prediction of '{name}' was not asked for, or came twice")
         number, page, pages = self._part_of[name], int(row.get("page", 1)), int(row.get("pages", 1))
         rows = self._waiting.setdefault(number, {}).setdefault(name, [])
-        values = {column: row.get(column, "") for column in self._schema.names}
+        values = {column: row.get(column, empty) for column, empty in self._empty.items()}
         rows.append(values | {"id": page_id(name, page), "page": page})
         if len(rows) < pages:
             return False

@@ -13,6 +13,7 @@ from data_pipeline.dataset.image_policy import ImagePolicy
 from data_pipeline.preparation.images import BadImage, Prepared, page_count, prepare
 from data_pipeline.stream.batch import pad_images
 from trainers.checkpoint.load import Checkpoint, load_model
+from trainers.prediction.columns import empty_prediction
 from trainers.prediction.frames import frames_of
 from trainers.tasks.base import Row
 
@@ -60,7 +61,7 @@ class Predictor:
         self.checkpoint, self.task = checkpoint, checkpoint.task
         self.model = load_model(checkpoint, self.device)
         self.image = image or dataclasses.replace(checkpoint.data.image, invert="never", scale="none")
-        self._empty = {field.name: _EMPTY.get(str(field.type)) for field in self.task.prediction_schema}
+        self._empty = empty_prediction(self.task.prediction_schema)
 
     def __call__(self, batch: dict[str, np.ndarray]) -> dict[str, Any]:
         """`image` (encoded bytes) of each row becomes the columns of a prediction, `error`, and `inverted`: whether it was
@@ -164,9 +165,6 @@ class Predictor:
         """Prepared images as a padded batch uint8 (B, C, H, W) and their sizes int64 (B, 2) on the device."""
         batch, sizes = pad_images(images, self.checkpoint.data.image)
         return torch.from_numpy(batch).to(self.device), torch.from_numpy(sizes).to(self.device)
-
-
-_EMPTY: dict[str, Any] = {"string": ""}  # of an image without a prediction, by type; else None
 
 
 def _is_memory(error: Exception) -> bool:

@@ -20,6 +20,7 @@ from trainers.config.train import TrainConfig
 from trainers.distributed.context import WorkerContext
 from trainers.engine.run_spec import DataSources, RunSpec
 from trainers.optim import Freezing
+from trainers.prediction.columns import require_own_columns
 from trainers.report.packages import require_report_packages
 from trainers.run.directory import open_run
 from trainers.run.resume import require_same_data, resume_notes
@@ -78,7 +79,9 @@ def _task_of(dataset: Dataset, config: TrainConfig) -> Task:
             f"Dataset '{dataset.storage.uri}' is for task '{manifest.task}', which is none of those that there are: "
             f"{', '.join(TASKS)}."
         )
-    return TASKS[manifest.task].from_dataset(manifest, config)
+    kind = TASKS[manifest.task]
+    require_own_columns(kind)
+    return kind.from_dataset(manifest, config)
 
 
 def _groups(dataset: Dataset, config: TrainConfig) -> tuple[str, ...]:
