@@ -28,6 +28,6 @@ def require_own_columns(task: type[Task]) -> None:
     taken = [name for name in names if name in (*_TAKEN, *task.columns) or names.count(name) > 1]
     if taken:
         raise UserError(
-            f"Task '{task.name}': its predictions have a column '{taken[0]}', which is the name of a column of the dataset or of "
-            "every prediction. Rename it in prediction_schema."
+            f"Task '{task.name}': its predictions have a column '{taken[0]}', which is the name of a column of the "
+            "dataset or of every prediction. Rename it in prediction_schema."
         )
