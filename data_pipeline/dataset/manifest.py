@@ -137,7 +137,9 @@ class Manifest:
             DatasetError: the dataset is of another task.
         """
         if "charset" not in self.target:
-            raise DatasetError(f"Dataset '{self.name}' has no charset: its task is '{self.task}', not 'sequence'.")
+            raise DatasetError(
+                f"Dataset '{self.name}' has no charset: it is damaged, or not of the task 'sequence' (its task: '{self.task}')."
+            )
         charset: list[str] = self.target["charset"]
         return charset
 
@@ -190,6 +192,8 @@ class Manifest:
         try:
             content = upgraded(content)
             shard_schema(content["columns"])
+            if not isinstance(content["task"], str):
+                raise ValueError("task is not a name")
             if not all(isinstance(token, str) for token in content["target"].get("charset", [])):
                 raise ValueError("charset is not a list of texts")
             content["image"] = ImagePolicy.from_json(content["image"])
@@ -198,7 +202,7 @@ class Manifest:
                 for name, split in content["splits"].items()
             }
             return cls(**content)
-        except (KeyError, TypeError, ValueError, AttributeError) as error:
+        except (KeyError, TypeError, ValueError, AttributeError, RecursionError) as error:
             raise DatasetError(
                 f"{MANIFEST} of '{uri}' is incomplete or damaged ({error}). Prepare the dataset again."
             ) from None

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 import models
 from cluster.errors import UserError
-from data_pipeline.dataset.manifest import Dataset, Manifest, Split
+from data_pipeline.dataset.manifest import Dataset, DatasetError, Manifest, Split
 from data_pipeline.dataset.targets import TargetEncoder
 from data_pipeline.dataset.token_targets import MAX_TOKENS, TokenTargets
 from data_pipeline.dataset.tokenizer import Tokenizer
@@ -66,7 +66,12 @@ class SequenceTask(Task):
     @classmethod
     def from_dataset(cls, manifest: Manifest, config: TrainConfig) -> Self:
         """The vocabulary of a dataset; predictions may be as long as its longest text, and half as long again."""
-        longest = min(config.stream.max_tokens, max(split.target_stats["max_tokens"] for split in manifest.splits.values()))
+        lengths = [split.target_stats.get("max_tokens") for split in manifest.splits.values()]
+        if not lengths or not all(isinstance(length, int) and length >= 0 for length in lengths):
+            raise DatasetError(
+                f"Dataset '{manifest.name}' is damaged: target_stats of each split has a number max_tokens. Prepare it again."
+            )
+        longest = min(config.stream.max_tokens, max(lengths))
         return cls._of(Tokenizer(manifest.charset), longest + longest // 2 + 1, config)
 
     @classmethod

@@ -154,3 +154,12 @@ def test_a_missing_part_is_damage(tmp_path: Path) -> None:
 def test_where_no_dataset_is_the_way_to_one_is_told(tmp_path: Path, name: str) -> None:
     with pytest.raises(DatasetError, match=r"No dataset at .*there is no dataset\.json.*data_pipeline\.synthesize"):
         open_dataset(str(tmp_path / name))
+
+
+@pytest.mark.parametrize(
+    "change", [{"task": ["sequence"]}, {"task": None}, {"columns": {"text": "list<" * 3000 + "string" + ">" * 3000}}]
+)
+def test_a_hostile_manifest_is_one_message(tmp_path: Path, change: dict[str, Any]) -> None:
+    content = json.loads(manifest().to_json()) | change
+    with pytest.raises(DatasetError, match="incomplete or damaged"):
+        open_dataset(written(tmp_path, json.dumps(content).encode()))
