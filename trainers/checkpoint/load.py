@@ -17,6 +17,7 @@ from typing import Any
 import torch
 from omegaconf import OmegaConf
 from safetensors.torch import load
+from yaml import YAMLError
 
 from cluster.errors import UserError
 from data_pipeline.storage.base import Storage, StorageError
@@ -219,7 +220,10 @@ def read_config(content: bytes, missing_variables: bool = False) -> TrainConfig:
     Raises:
         ConfigError: it is none, or of an Inkray with other keys.
     """
-    values = OmegaConf.to_container(OmegaConf.create(content.decode()))
+    try:
+        values = OmegaConf.to_container(OmegaConf.create(content.decode()))
+    except (UnicodeDecodeError, YAMLError) as error:
+        raise ConfigError(f"its {CONFIG} cannot be read: {' '.join(str(error).split())[:200]}") from None
     values = without_missing_variables(values) if missing_variables else values
     if not isinstance(values, dict):
         raise ConfigError(f"its {CONFIG} is not a mapping of keys to values")

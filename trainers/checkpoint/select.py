@@ -73,7 +73,8 @@ def completion_marks(run: Storage) -> dict[str, dict[str, Any]]:
         if name.startswith(PREFIX) and run.child(name, COMPLETE).exists():
             try:
                 mark = json.loads(run.child(name, COMPLETE).read_bytes())
-                if {"files", "metrics", "best_by"} <= mark.keys():
+                kinds = (("files", dict), ("metrics", dict), ("best_by", list))
+                if all(isinstance(mark.get(key), kind) for key, kind in kinds) and len(mark["best_by"]) == 2:
                     found[name] = mark
             except (ValueError, AttributeError):
                 continue  # cut short: as good as not there

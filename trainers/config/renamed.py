@@ -50,7 +50,7 @@ def with_new_names(values: dict[str, Any], root: type) -> dict[str, Any]:
         section: Any = values
         for part in above:
             section = section.get(part) if isinstance(section, dict) else None
-        if isinstance(section, dict) and section.get(name) in renamed:
+        if isinstance(section, dict) and isinstance(section.get(name), str) and section[name] in renamed:
             section[name] = renamed[section[name]]
     return values
 

@@ -8,7 +8,7 @@ import uuid
 from data_pipeline.storage.base import Storage, open_storage
 from trainers.checkpoint.format import CONFIG, CheckpointError
 from trainers.checkpoint.load import read_config
-from trainers.config.load import to_yaml
+from trainers.config.load import ConfigError, to_yaml
 from trainers.config.train import TrainConfig
 from trainers.distributed.micro_batch import FILE as MICRO_BATCH
 
@@ -30,7 +30,10 @@ def open_run(uri: str, missing_variables: bool = False) -> tuple[Storage, TrainC
     run = open_storage(uri)
     if not run.child(CONFIG).exists():
         raise CheckpointError(f"No run at '{uri}': there is no {CONFIG}. Give the folder that the run printed at its start.")
-    return run, read_config(run.child(CONFIG).read_bytes(), missing_variables)
+    try:
+        return run, read_config(run.child(CONFIG).read_bytes(), missing_variables)
+    except ConfigError as error:
+        raise ConfigError(f"Run '{uri}': {error}") from None
 
 
 def keep_config(run: Storage, config: TrainConfig) -> None:

@@ -8,7 +8,7 @@ from omegaconf import OmegaConf
 
 from data_pipeline.dataset.manifest import Dataset, DatasetError
 from data_pipeline.storage.base import Storage
-from trainers.checkpoint.format import DATA, DataInfo
+from trainers.checkpoint.format import DATA, CheckpointError, DataInfo
 from trainers.checkpoint.select import complete_checkpoints, completion_marks
 from trainers.config.criterion import Criterion
 from trainers.config.load import ConfigError, merge_overrides
@@ -56,14 +56,21 @@ def require_same_data(run: Storage, dataset: Dataset, task: Task, config: TrainC
     """Check that `dataset` is the one that the checkpoints of `run` were trained on, if it has any.
 
     Raises:
-        UserError: its outputs (the tokens of its vocabulary) are others, with the difference; or its shards are.
+        UserError: its outputs (the tokens of its vocabulary) are others, with the difference; or its shards are; or what the
+            checkpoints say of it is damaged.
     """
+    damaged: CheckpointError | None = None
     for name in completion_marks(run):
         checkpoint = run.child(name)
         if not {task.file, DATA} <= set(checkpoint.names()):
             continue  # another task's, or put together by hand
-        data = DataInfo.from_json(checkpoint.child(DATA).read_bytes())
-        saved = type(task).from_checkpoint(checkpoint.child(task.file).read_bytes(), data.limits, config)
+        content = [checkpoint.child(part).read_bytes() for part in (DATA, task.file)]
+        try:
+            data = DataInfo.from_json(content[0])
+            saved = type(task).from_checkpoint(content[1], data.limits, config)
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            damaged = CheckpointError(f"Checkpoint '{checkpoint.uri}' is damaged: its {DATA} or {task.file} ({error!r}).")
+            continue  # another one tells as well
         saved.require_same(task, f"checkpoint '{name}'", f"dataset '{dataset.storage.uri}'")
         if data.digest != dataset.manifest.digest:
             raise DatasetError(
@@ -71,6 +78,8 @@ def require_same_data(run: Storage, dataset: Dataset, task: Task, config: TrainC
                 f"with ({data.digest[:19]}): samples would be missed or seen twice. Start a new run."
             )
         return
+    if damaged is not None:
+        raise damaged
 
 
 def resume_notes(run: Storage, before: TrainConfig, after: TrainConfig, task: Task) -> list[str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -15,7 +16,7 @@ from data_pipeline.storage.claim import InUse, claim
 from tests.support.overrides import SMALL
 from tests.support.runs import train
 from trainers import train as command_line
-from trainers.checkpoint.format import CONFIG
+from trainers.checkpoint.format import CONFIG, CheckpointError
 from trainers.checkpoint.select import complete_checkpoints, completion_marks, find_checkpoint
 from trainers.config.load import ConfigError
 from trainers.run.directory import open_run
@@ -133,3 +134,25 @@ def test_a_cluster_that_is_too_small_changes_nothing(ray_cluster: None, ended: S
     with pytest.raises(UserError, match="num_train_workers=20 is too many"):
         train(change_config(config, ["scaling.num_train_workers=20", "early_stopping.patience=0"]), run)
     assert run.child(CONFIG).read_bytes() == before
+
+
+@pytest.mark.parametrize("content", [b"]]] {: x", b"\xff\xfe\x00", b"[]", b"loss: {pad: [a]}"])
+def test_a_damaged_configuration_of_a_run_is_one_message(tmp_path: Path, content: bytes) -> None:
+    (tmp_path / CONFIG).write_bytes(content)
+    with pytest.raises(ConfigError, match=rf"Run '{tmp_path}': .*its {CONFIG}"):
+        open_run(str(tmp_path))
+
+
+@pytest.mark.parametrize("file", ["data.json", "vocab.json"])
+def test_a_checkpoint_whose_description_is_damaged_is_named(ended: Storage, tmp_path: Path, file: str) -> None:
+    shutil.copytree(ended.path, tmp_path / "run")
+    folder = open_run(str(tmp_path / "run"))[0]
+    names = list(completion_marks(folder))
+    _, config = open_run(str(tmp_path / "run"))
+    (tmp_path / "run" / names[0] / file).write_bytes(b"{")
+    if len(names) > 1:
+        preflight(config, folder)  # another one tells as well
+    for name in names:
+        (tmp_path / "run" / name / file).write_bytes(b"{")
+    with pytest.raises(CheckpointError, match=r"is damaged: its data\.json or vocab\.json"):
+        preflight(config, folder)
