@@ -98,13 +98,10 @@ def test_the_cluster_files_and_the_submitted_command_are_real() -> None:
 
 
 @pytest.fixture(scope="module")
-def place(ray_cluster: None, formulas: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """A folder that has what a reader of the README has after `make train`, small: data, a run, photos, InkML."""
+def place(ray_cluster: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """A folder to run the commands in: configurations, an InkML formula and a photo of nothing."""
     folder = tmp_path_factory.mktemp("readme")
     (folder / "photos").mkdir()
-    split = read_split(open_dataset(formulas), "test", ["image"]).column("image").to_pylist()
-    for name, data in zip(("formula.png", "second.png"), split, strict=False):
-        (folder / "photos" / name).write_bytes(data)
     (folder / "photos" / "noise.png").write_bytes(encode_png(np.full((40, 60), 255, np.uint8)))
     (folder / "crohme").mkdir()
     (folder / "crohme" / "one.inkml").write_bytes(inkml(latex="$a + b$"))
@@ -130,8 +127,12 @@ def small(name: str, *more: str) -> str:
 
 
 @pytest.mark.services
-def test_the_commands_and_the_snippet_do_what_the_readme_says(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.ray
+def test_the_commands_and_the_snippet_do_what_the_readme_says(place: Path) -> None:
     small("python -m data_pipeline.synthesize")
+    images = read_split(open_dataset("data/formulas"), "test", ["image"]).column("image").to_pylist()
+    for name, data in zip(("formula.png", "second.png"), images, strict=False):
+        (place / "photos" / name).write_bytes(data)
     assert "1 formulas, 0 rejected" in small("python -m data_pipeline.prepare")
     assert "40 rows" in small("python -m data_pipeline.explore") and (place / "sheet.png").exists()
     assert "images/s" in small("python -m data_pipeline.bench")
@@ -149,8 +150,7 @@ def test_the_commands_and_the_snippet_do_what_the_readme_says(place: Path, monke
 
     assert "Resumed from" in small("python -m trainers.train --resume")
     assert "8 rows" in small("python -m trainers.evaluate")
-    predict = command("python -m trainers.predict")
-    assert "predictions/: 3 predictions, 0 of them" in run(predict)
+    assert "predictions/: 3 predictions, 0 of them" in small("python -m trainers.predict")
 
     (snippet,) = [block for kind, block in BLOCKS if kind == "python"]
     assert sum(bool(line.strip()) for line in snippet.splitlines()) <= 8

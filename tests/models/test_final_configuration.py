@@ -2,6 +2,7 @@
 
 from typing import cast
 
+import pytest
 import torch
 from torch import nn
 
@@ -15,6 +16,7 @@ def count(module: nn.Module | torch.Tensor) -> int:
     return sum(parameter.numel() for parameter in module.parameters())
 
 
+@pytest.mark.slow  # test_named_configurations counts the same network part by part, without memory for it
 def test_final_configuration() -> None:
     spec = OutputSpec(num_classes=245, bos_id=0, eos_id=1, pad_id=2, max_length=231)
     model = build_model(load_config("satrn_final"), spec).eval()

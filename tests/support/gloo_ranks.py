@@ -74,7 +74,8 @@ class TwoRanks:
         self._results: Any = context.Queue()
         self._functions: list[Any] = [context.Queue() for _ in range(2)]
         self._processes = [
-            context.Process(target=_serve, args=(rank, port, self._functions[rank], self._results)) for rank in range(2)
+            context.Process(target=_serve, args=(rank, port, self._functions[rank], self._results), daemon=True)
+            for rank in range(2)
         ]
         for process in self._processes:
             process.start()

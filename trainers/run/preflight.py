@@ -117,10 +117,11 @@ def _check_network(spec: RunSpec, fresh: bool) -> list[str]:
         )
     with torch.device("meta"):
         model = spec.task.build_model()
-        notes = spec.task.check_dataset(spec.dataset, config.data.train_split, model)
-        Freezing(model, config.optim.freeze)  # its patterns match
-        if spec.warm_start is not None:
-            warm_start(model, spec.task, config.init, spec.warm_start)  # only whether it can be done
+    # Tensors that a check makes have values: the network alone is without.
+    notes = spec.task.check_dataset(spec.dataset, config.data.train_split, model)
+    Freezing(model, config.optim.freeze)  # its patterns match
+    if spec.warm_start is not None:
+        warm_start(model, spec.task, config.init, spec.warm_start)  # only whether it can be done
     if fresh and spec.task.pretrained:
         spec.task.build_model(pretrained=True)  # weights of a hub that are missing are an error now
     return notes

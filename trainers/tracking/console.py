@@ -95,9 +95,9 @@ def epoch_line(row: dict[str, float], headlines: Sequence[Column]) -> str:
     """The headline metrics of an epoch's evaluation, and where its time went."""
     parts = [f"epoch {row['epoch']:.0f} done"]
     if "val/count" in row:
-        shown = " ".join(f"{h.label} {h.text(row[f'val/{h.key}']).strip()}" for h in headlines if h.key != "count")
+        shown = "".join(f" {h.label} {h.text(row[f'val/{h.key}']).strip()}" for h in headlines if h.key != "count")
         parts.append(
-            f"val loss {row['val/loss']:.4f} {shown} ({row['val/count']:.0f} rows"
+            f"val loss {row['val/loss']:.4f}{shown} ({row['val/count']:.0f} rows"
             + (f", {row['val/rejected']:.0f} rejected)" if row.get("val/rejected") else ")")
         )
     names = {

@@ -10,7 +10,8 @@ from models.backbones.squeeze_excite import LeanSEModule, LeanSqueezeExcite, mak
 
 
 @pytest.mark.parametrize(
-    ("name", "lean"), [("resnetrs50", LeanSEModule), ("efficientnet_lite0", None), ("mobilenetv3_small_050", LeanSqueezeExcite)]
+    ("name", "lean"),
+    [("regnety_002", LeanSEModule), ("efficientnet_lite0", None), ("mobilenetv3_small_050", LeanSqueezeExcite)],
 )
 def test_same_values_and_gradients(name: str, lean: type | None) -> None:
     torch.manual_seed(0)

@@ -103,8 +103,13 @@ def test_a_padded_batch_equals_its_members(name: str, sizes: Sizes, filler: int)
                 torch.testing.assert_close(together.ctc_logits[row, :count], alone.ctc_logits[0], rtol=1e-3, atol=1e-3)
 
 
-@pytest.mark.parametrize("name", ["satrn_small", "comer", "ctc", "aster", "satrn_4", "seq2seq", "rectified"])
-@pytest.mark.parametrize("decoding", [Decoding(), Decoding("beam", beam_size=3)], ids=["greedy", "beam"])
+@pytest.mark.parametrize(
+    ("name", "decoding"),
+    [
+        *((name, Decoding()) for name in ("satrn_small", "comer", "ctc", "aster", "satrn_4", "seq2seq", "rectified")),
+        *((name, Decoding("beam", beam_size=3)) for name in ("satrn_small", "comer", "ctc")),  # it sees memories alone
+    ],
+)
 def test_no_reading_depends_on_the_size_of_batches(name: str, decoding: Decoding) -> None:
     model, count = model_of(name), 32 if decoding.method == "greedy" else 12
     generator = torch.Generator().manual_seed(0)

@@ -32,12 +32,12 @@ def run_here(patch: pytest.MonkeyPatch, *args: str) -> object:
 
 
 def test_one_configuration(tmp_path: Path) -> None:
-    done = run("seq2seq_bn", "--json", str(tmp_path / "s.json"), "--tokens", "12", "--width", "64")
+    done = run("seq2seq_bn", "--json", str(tmp_path / "s.json"), "--tokens", "4", "--width", "64")
     assert done.returncode == 0, done.stderr
     (record,) = json.loads((tmp_path / "s.json").read_text())
     assert (record["name"], record["parameters"], record["state_dict_elements"]) == ("seq2seq_bn", 1_781_202, 1_782_936)
     assert sum(part["parameters"] for part in record["parts"].values()) == record["parameters"]
-    assert record["logits"] == {"decoder": [12, 81]} and record["memory"] == [16, 256]
+    assert record["logits"] == {"decoder": [4, 81]} and record["memory"] == [16, 256]
     assert record["measured"]["train_bytes"] > 4 * 4 * record["parameters"] and record["measured"]["seconds"]["24"] > 0
     for text in ("1,781,202", "1,782,936", "batch 24", "image 1x64x64", "Training step, batch 4"):
         assert text in done.stdout

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import math
 import threading
 import time
@@ -28,6 +29,7 @@ from trainers.tasks.criterion import criterion_of
 from trainers.tasks.sequence import SequenceTask
 
 TASK = SequenceTask(Tokenizer(["a"]), 8)
+CONFIG = load_config(None)
 
 
 def snapshot(step: int, score: float | None = None) -> Snapshot:
@@ -35,7 +37,7 @@ def snapshot(step: int, score: float | None = None) -> Snapshot:
     network = torch.nn.Linear(2, 2)
     torch.nn.init.constant_(network.weight, float(step))
     state = {"steps": step, "optimizer": {"momentum": torch.full((3,), float(step))}}
-    return Snapshot.take(network, load_config(None), TASK, DATA, state, StreamPosition(0, step), metrics, "card")
+    return Snapshot.take(network, copy.deepcopy(CONFIG), TASK, DATA, state, StreamPosition(0, step), metrics, "card")
 
 
 @dataclass
@@ -88,7 +90,7 @@ def test_a_snapshot_does_not_change_with_the_network() -> None:
     network = torch.nn.Linear(2, 2)
     before = network.weight.detach().clone()
     state = {"steps": 1, "nested": [{"tensor": network.weight}]}
-    taken = Snapshot.take(network, load_config(None), TASK, DATA, state, StreamPosition(), {}, "")
+    taken = Snapshot.take(network, copy.deepcopy(CONFIG), TASK, DATA, state, StreamPosition(), {}, "")
     with torch.no_grad():
         network.weight.add_(1)
     assert torch.equal(taken.weights["weight"], before) and torch.equal(taken.state["nested"][0]["tensor"], before)
@@ -137,7 +139,7 @@ def test_storage_that_is_gone_for_a_while_loses_nothing(start: Start, tmp_path: 
     (tmp_path / "run").write_text("in the way")
     writer.submit(snapshot(2, 0.6))
     assert not writer.wait(0.3) and "run" in writer.reason
-    assert len(reported.warnings) == 1 and "training goes on" in reported.warnings[0] and not writer.wait(0)
+    assert len(reported.warnings) == 1 and "training continues" in reported.warnings[0] and not writer.wait(0)
     writer.submit(snapshot(3, 0.7))  # takes the place of the one that waits
     (tmp_path / "run").unlink()
     (tmp_path / "away").rename(tmp_path / "run")
@@ -275,7 +277,7 @@ def test_another_metric_chooses_among_what_is_kept(tmp_path: Path) -> None:
     run = open_storage(tmp_path)
     rows = {"0000001-a": {"val/score": 0.9, "val/loss": 3.0}, "0000002-a": {"val/score": 0.2, "val/loss": 1.0}}
     write_checkpoints(run, "val/score", "auto", rows)
-    config = load_config(None)
+    config = copy.deepcopy(CONFIG)
     for metric, best in (("val/score", 1), ("val/loss", 2), ("val/printed/wer", 2)):  # of the last none is known: the newest
         config.checkpoint.metric = metric
         run.child("config.yaml").write_bytes(to_yaml(config).encode())

@@ -52,7 +52,7 @@ def test_intervals_add_up_to_an_epoch() -> None:
     assert not any(name.startswith("data/") for name in metrics)
 
 
-def test_costs_travel_as_numbers() -> None:
+def test_stats_travel_as_numbers() -> None:
     assert StreamStats.from_list(STATS.to_list()) == STATS
 
 

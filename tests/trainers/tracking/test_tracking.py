@@ -146,7 +146,7 @@ def test_a_history_that_could_not_be_written_is_whole_once_it_can(tmp_path: Path
     for _ in range(3):
         (tmp_path / "run").write_text("a file is in the way")
         tracker.metrics(EPOCH)
-    assert printed.getvalue().count("Training goes on.") == 1, "reported once"
+    assert printed.getvalue().count("Training continues.") == 1, "reported once"
     (tmp_path / "run").unlink()
     tracker.close()
     assert [json.loads(line)["step"] for line in (tmp_path / "run/metrics.jsonl").read_text().splitlines()] == [20, 40, 40, 40]
