@@ -57,7 +57,7 @@ def test_a_store_that_is_gone_is_no_error() -> None:
 
 def test_images_rejected_on_every_rank_of_torchrun_are_listed(formulas_dataset: str, tmp_path: Path) -> None:
     copy_with_broken_images(formulas_dataset, tmp_path / "data", {"train": BAD})
-    words = ["-m", "torch.distributed.run", "--nproc_per_node=2", "-m", "trainers.train", "--local", *SMALL, "epochs=1"]
+    words = ["-m", "torch.distributed.run", "--nproc_per_node=2", "-m", "trainers.train", *SMALL, "epochs=1"]
     words += ["data.val_split=", "data.test_split=", "stream.max_rejected=0.1"]
     words += [f"data.dataset={tmp_path / 'data'}", f"runs_dir={tmp_path}"]
     with running(*words) as command:
