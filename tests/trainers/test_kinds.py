@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -123,7 +124,7 @@ def dataset_of(formulas: str, folder: Path, **image: int) -> str:
     manifest = json.loads((Path(formulas) / MANIFEST).read_bytes())
     manifest["image"] |= image
     manifest["digest"] = ""
-    folder.mkdir()
+    shutil.copytree(formulas, folder)
     (folder / MANIFEST).write_text(json.dumps(manifest))
     return str(folder)
 

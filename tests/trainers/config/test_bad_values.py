@@ -188,7 +188,7 @@ def test_key_value_arguments_are_not_among_those_that_are_required(module: str, 
         ("trainers.train", ["--resume", ""], "No run at ''"),
         ("trainers.train", ["--resume", "~nouser/x"], "~nouser/x"),
         ("trainers.train", ["/tmp"], "'/tmp'"),
-        ("trainers.solo", ["x" * 300], "No configuration file"),
+        ("trainers.train", ["--local", "x" * 300], "No configuration file"),
         ("trainers.tune", ["/tmp"], "'/tmp'"),
         ("trainers.evaluate", ["~nouser/x", "~nouser/y"], "~nouser/"),
     ],
@@ -197,10 +197,10 @@ def test_places_that_cannot_be_are_named(module: str, args: list[str], part: str
     assert part in only_message(command_here(module, *args))
 
 
-@pytest.mark.parametrize("module", ["trainers.train", "trainers.solo"])
-def test_splits_that_a_dataset_lacks_are_named_with_the_way_to_do_without(module: str, formulas_dataset: str) -> None:
+@pytest.mark.parametrize("way", [[], ["--local"]], ids=["ray", "local"])
+def test_splits_that_a_dataset_lacks_are_named_with_the_way_to_do_without(way: list[str], formulas_dataset: str) -> None:
     args = [f"data.dataset={formulas_dataset}", "data.val_split=dev", "data.test_split=exam", "runs_dir=/dev/null"]
-    message = only_message(command_here(module, *args))
+    message = only_message(command_here("trainers.train", *way, *args))
     for part in ("data.val_split=dev", "data.test_split=exam", "train, val, test", "empty: data.val_split= data.test_split="):
         assert part in message, message
 

@@ -83,7 +83,7 @@ def own_s3(tmp_path: Path) -> Iterator[S3Server]:
 def test_storage_that_is_gone_while_checkpoints_are_written_costs_no_step(
     formulas: str, own_s3: S3Server, tmp_path: Path
 ) -> None:
-    """The S3 server is killed amid a run, and started again: training goes on meanwhile, then the checkpoint is written."""
+    """The S3 server is killed amid a run, and started again: training continues meanwhile, then the checkpoint is written."""
     own_s3.create_bucket("inkray-faults")
     words = ["-m", "trainers.solo", *SMALL, "scaling.num_train_workers=1", f"data.dataset={formulas}", "epochs=30"]
     words += ["runs_dir=s3://inkray-faults/runs", "checkpoint.every_steps=10"]
@@ -91,7 +91,7 @@ def test_storage_that_is_gone_while_checkpoints_are_written_costs_no_step(
         for _ in range(2):  # a slow one may have been left out for the next
             command.until("Checkpoint checkpoint-")
         own_s3.stop_gateway()
-        command.until("The checkpoint is tried again; training goes on, the one before it stays")
+        command.until("The checkpoint is tried again; training continues, the one before it stays")
         before = command.until(" step ")
         for _ in range(5):
             command.until(" step ")
@@ -132,7 +132,7 @@ def test_a_full_disk_costs_no_step_and_no_checkpoint(formulas: str, tmp_path: Pa
             command.until("Checkpoint checkpoint-0000020")
             with contextlib.suppress(OSError):
                 (disk / "filler").write_bytes(b"\0" * 12 * 2**20)
-            command.until("tried again; training goes on")
+            command.until("tried again; training continues")
             good = complete_checkpoints(command.run)
             assert good, "the one before stays"
             step = int(command.until(" step ").split(" step ")[1].split("/")[0])

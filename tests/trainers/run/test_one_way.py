@@ -74,7 +74,7 @@ def require_same_end(one: Ended, other: Ended) -> None:
     assert one.losses() == other.losses() and not differences(last_state(one.run), last_state(other.run))
     assert one.evaluation() == other.evaluation() and one.evaluation()["test"]["count"] == 40
     assert one.table() == other.table() and len(one.table()) >= 4
-    assert one.card() == other.card() and "exact match" in one.card()
+    assert one.card() == other.card() and "Exact match" in one.card()
     names = [set(run.child(REPORT).names()) for run in (one.run, other.run)]
     assert names[0] == names[1] >= {"index.html", "learning_curves.png", "samples.png", "attention.png", "examples"}
     for name in ("samples.png", "attention.png"):
@@ -105,7 +105,14 @@ def test_a_run_begun_in_one_way_is_resumed_in_the_other(
 @pytest.mark.services
 def test_two_processes_of_torchrun_train_as_two_workers_of_ray(formulas: str, tmp_path: Path) -> None:
     expected = ended(RAY, *arguments(formulas, tmp_path / "ray"))
-    words = ["-m", "torch.distributed.run", "--nproc_per_node=2", "-m", *LOCAL, *arguments(formulas, tmp_path / "torchrun")]
+    words = [
+        "-m",
+        "torch.distributed.run",
+        "--nproc_per_node=2",
+        "-m",
+        "trainers.train",
+        *arguments(formulas, tmp_path / "torchrun"),
+    ]
     with running(*words) as command:
         assert command.end() == 0, command.text
     assert "2 workers on cpu" in command.text and command.text.count("Run ") == 1, "one of the two speaks"
