@@ -30,9 +30,7 @@ def training_arguments(program: str, description: str | None) -> TrainingArgumen
     parser.add_argument("config", nargs="?", help="a YAML file of configs/train/; without one the defaults hold")
     parser.add_argument("overrides", nargs="*", default=[], metavar="key=value", help="dotted keys of the configuration")
     parser.add_argument("--resume", metavar="RUN", help="resume the run in this folder, from its last checkpoint")
-    parser.add_argument(
-        "--local", action="store_true", help="train without Ray, in this process (under torchrun it need not be said)"
-    )
+    parser.add_argument("--local", action="store_true", help="train without Ray, in this process (under torchrun always)")
     args = parser.parse_intermixed_args()
     overrides = list(args.overrides)
     if args.config and "=" in args.config:

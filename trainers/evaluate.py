@@ -35,10 +35,10 @@ def main() -> int:
     dataset = open_dataset(args.dataset)
     dataset.manifest.filled_split(args.split)
     checkpoint = open_checkpoint(args.checkpoint).with_options(args.options)
-    require_covers(checkpoint, dataset, args.allow_unknown_tokens)
     file = open_storage(args.json) if args.json else None
     if file:
         require_writable(file)
+    require_covers(checkpoint, dataset, args.allow_unknown_tokens)
     with ray_session(min_cpus=2):
         result = evaluate_checkpoint(
             checkpoint, dataset, args.split, predict_split_on_ray, batch_size, args.allow_unknown_tokens

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shutil
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -124,8 +123,10 @@ def dataset_of(formulas: str, folder: Path, **image: int) -> str:
     manifest = json.loads((Path(formulas) / MANIFEST).read_bytes())
     manifest["image"] |= image
     manifest["digest"] = ""
-    shutil.copytree(formulas, folder)
+    folder.mkdir()
     (folder / MANIFEST).write_text(json.dumps(manifest))
+    for split in manifest["splits"]:
+        (folder / split).symlink_to(Path(formulas) / split)
     return str(folder)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any, Protocol, TypeVar
@@ -22,6 +23,11 @@ from trainers.run.preflight import preflight
 from trainers.run.resume import change_config
 
 T = TypeVar("T")
+
+
+def is_torchrun() -> bool:
+    """Whether torchrun started this process: then training needs no flag to be local, and torchrun would misread --local."""
+    return "TORCHELASTIC_RUN_ID" in os.environ
 
 
 @dataclass(frozen=True)

@@ -29,7 +29,7 @@ from trainers.engine.reporter import ControlRequests
 from trainers.engine.run_spec import RunSpec
 from trainers.engine.train_loop import TrainLoop
 from trainers.prediction.local import predict_split_here
-from trainers.run.begin import Begun
+from trainers.run.begin import Begun, is_torchrun
 from trainers.run.directory import keep_config
 from trainers.run.log import RunLog, RunResult
 from trainers.tracking import Console
@@ -40,10 +40,11 @@ T = TypeVar("T")
 class LocalLauncher:
     """Starts runs on this machine, without Ray: on a GPU if there is one, or as scaling.use_gpu says."""
 
-    command = "python -m trainers.train --local"
-
     def __init__(self) -> None:
         workers = int(os.environ.get("WORLD_SIZE", 1))
+        self.command = "python -m trainers.train --local"
+        if is_torchrun():
+            self.command = f"torchrun --nproc_per_node={os.environ['LOCAL_WORLD_SIZE']} -m trainers.train"
         self.overrides = [f"scaling.num_train_workers={workers}", "scaling.min_train_workers=0"]
         self._context: WorkerContext | None = None
 

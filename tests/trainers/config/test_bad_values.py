@@ -197,7 +197,7 @@ def test_places_that_cannot_be_are_named(module: str, args: list[str], part: str
     assert part in only_message(command_here(module, *args))
 
 
-@pytest.mark.parametrize("way", [[], ["--local"]], ids=["ray", "local"])
+@pytest.mark.parametrize("way", [[], ["--local"]])
 def test_splits_that_a_dataset_lacks_are_named_with_the_way_to_do_without(way: list[str], formulas_dataset: str) -> None:
     args = [f"data.dataset={formulas_dataset}", "data.val_split=dev", "data.test_split=exam", "runs_dir=/dev/null"]
     message = only_message(command_here("trainers.train", *way, *args))
