@@ -1,7 +1,9 @@
 """Overrides of the configuration that make a run small, and its recognizer one of each kind."""
 
-# A network of some ten thousand weights: the tests are about what is around it.
+# A network of some ten thousand weights: the tests are about what is around it. One thread: on a machine that does other
+# work two wait for each other at every operation.
 SMALL = [
+    "compute.threads_per_worker=1",
     "model.backbone.small_cnn.width=4",
     "model.encoder.embed_dim=16",
     "model.encoder.mlp_dim=32",

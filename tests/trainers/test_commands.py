@@ -129,7 +129,7 @@ def test_a_full_disk_stops_a_run_with_one_message(formulas_dataset: str, tmp_pat
 def test_what_cannot_be_done_is_refused_before_a_session_starts(
     module: str, argument: str, parts: list[str], formulas_dataset: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    write_checkpoint(tmp_path / "checkpoint")
+    write_checkpoint(tmp_path / "checkpoint", manifest=open_dataset(formulas_dataset).manifest)
     monkeypatch.setenv("RAY_ADDRESS", "127.0.0.1:9")  # to start a session would be another error
     out = [str(tmp_path / "out")] if module == "trainers.predict" else []
     message = only_message(command_here(module, str(tmp_path / "checkpoint"), formulas_dataset, *out, argument))

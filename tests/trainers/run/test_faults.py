@@ -26,6 +26,7 @@ pytestmark = pytest.mark.services
 
 EPOCHS = 8  # of 15 steps
 CALM = ("checkpoint.every_steps=5", f"epochs={EPOCHS}")
+LOCAL = ["-m", "trainers.train", "--local", *SMALL, "scaling.num_train_workers=1"]
 
 
 def worker_pids() -> list[int]:
@@ -81,17 +82,17 @@ def own_s3(tmp_path: Path) -> Iterator[S3Server]:
 
 
 def test_storage_that_is_gone_while_checkpoints_are_written_costs_no_step(
-    formulas: str, own_s3: S3Server, tmp_path: Path
+    formulas_dataset: str, own_s3: S3Server, tmp_path: Path
 ) -> None:
-    """The S3 server is killed amid a run, and started again: training goes on meanwhile, then the checkpoint is written."""
+    """The S3 server is killed amid a run, and started again: training continues meanwhile, then the checkpoint is written."""
     own_s3.create_bucket("inkray-faults")
-    words = [*LOCAL, f"data.dataset={formulas}", "epochs=30"]
+    words = [*LOCAL, f"data.dataset={formulas_dataset}", "epochs=30"]
     words += ["runs_dir=s3://inkray-faults/runs", "checkpoint.every_steps=10"]
     with running(*words, environment=own_s3.env) as command:
         for _ in range(2):  # a slow one may have been left out for the next
             command.until("Checkpoint checkpoint-")
         own_s3.stop_gateway()
-        command.until("The checkpoint is tried again; training goes on, the one before it stays")
+        command.until("The checkpoint is tried again; training continues, the one before it stays")
         before = command.until(" step ")
         for _ in range(5):
             command.until(" step ")
@@ -125,22 +126,14 @@ def small_disk(folder: Path, megabytes: int) -> Iterator[Path]:
         subprocess.run(["umount", "-l", str(folder)], check=True)
 
 
-def test_a_full_disk_costs_no_step_and_no_checkpoint(formulas: str, tmp_path: Path) -> None:
+def test_a_full_disk_costs_no_step_and_no_checkpoint(formulas_dataset: str, tmp_path: Path) -> None:
     with small_disk(tmp_path / "disk", 12) as disk:
-        words = [
-            "-m",
-            "trainers.train",
-            "--local",
-            *SMALL,
-            "scaling.num_train_workers=1",
-            f"data.dataset={formulas}",
-            "epochs=30",
-        ]
+        words = [*LOCAL, f"data.dataset={formulas_dataset}", "epochs=30"]
         with running(*words, f"runs_dir={disk}", "checkpoint.every_steps=10") as command:
             command.until("Checkpoint checkpoint-0000020")
             with contextlib.suppress(OSError):
                 (disk / "filler").write_bytes(b"\0" * 12 * 2**20)
-            command.until("tried again; training goes on")
+            command.until("tried again; training continues")
             good = complete_checkpoints(command.run)
             assert good, "the one before stays"
             step = int(command.until(" step ").split(" step ")[1].split("/")[0])
@@ -152,18 +145,10 @@ def test_a_full_disk_costs_no_step_and_no_checkpoint(formulas: str, tmp_path: Pa
 
 
 def test_a_disk_that_stays_full_ends_the_run_with_the_reason_and_the_last_good_checkpoint(
-    formulas: str, tmp_path: Path
+    formulas_dataset: str, tmp_path: Path
 ) -> None:
     with small_disk(tmp_path / "disk", 12) as disk:
-        words = [
-            "-m",
-            "trainers.train",
-            "--local",
-            *SMALL,
-            "scaling.num_train_workers=1",
-            f"data.dataset={formulas}",
-            "epochs=2",
-        ]
+        words = [*LOCAL, f"data.dataset={formulas_dataset}", "epochs=2"]
         words += [f"runs_dir={disk}", "checkpoint.every_steps=5", "checkpoint.timeout_s=2"]
         with running(*words) as command:
             command.until("Checkpoint checkpoint-0000005")
@@ -231,8 +216,6 @@ print("steps", sorted(losses(result)) == list(range(1, 15 * int(sys.argv[4]) + 1
 ray.shutdown()
 cluster.shutdown()
 """
-
-LOCAL = ["-m", "trainers.train", "--local", *SMALL, "scaling.num_train_workers=1"]
 
 
 def on_two_machines(what: str, epochs: int, formulas: str, tmp_path: Path) -> str:

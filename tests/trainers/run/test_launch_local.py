@@ -21,7 +21,7 @@ from trainers.run.directory import open_run
 STATEFUL = [
     *SMALL, "scaling.num_train_workers=1", "weight_averaging.name=ema", "weight_averaging.decay=0.9",
     "early_stopping.patience=50", "scheduled_sampling.mode=per_token", "scheduled_sampling.ratio=0.8",
-    "checkpoint.every_steps=4", "stream.augmentation=light", "epochs=3", "validate_every=2",
+    "checkpoint.every_steps=4", "stream.augmentation=light", "epochs=3", "validate_every=2", "report.enabled=false",
 ]  # fmt: skip
 
 
@@ -70,7 +70,7 @@ def calm(formulas_dataset: str, tmp_path_factory: pytest.TempPathFactory) -> Sto
 def test_it_trains_where_ray_is_not_installed(formulas_dataset: str, tmp_path: Path) -> None:
     """By its name of before, which says that it is one."""
     without = "import sys, runpy; sys.modules['ray'] = None; runpy.run_module('trainers.solo', run_name='__main__')"
-    with running("-c", without, *words(formulas_dataset, tmp_path, "epochs=1")) as command:
+    with running("-c", without, *words(formulas_dataset, tmp_path, "epochs=1", "report.enabled=true")) as command:
         assert command.end() == 0, command.text
     assert command.lines[0] == "trainers.solo is now: python -m trainers.train --local\n"
     assert "45 steps" not in command.text and "15 steps" in command.text and "1 workers on cpu" in command.text

@@ -161,9 +161,10 @@ def test_a_report_shows_the_run(calm: Run, formulas: str) -> None:
     subtitle = f"formulas · 2 workers on cpu (float32) · {result.seconds / 60:.1f} minutes"
     assert f'<p class="subtitle">{subtitle}</p>' in page
     card = run.child("report", "model_card.md").read_bytes().decode()
-    weakest = min(("handwritten", "printed"), key=lambda name: metrics[f"test, {name}"]["exact_match"])
-    share = 100 * metrics[f"test, {weakest}"]["exact_match"]
-    assert re.search(rf"weakest on {weakest}: {share:.1f} % exact match \(\d+ images", card)
+    shares = {name: metrics[f"test, {name}"]["exact_match"] for name in ("handwritten", "printed")}
+    weakest = min(shares, key=lambda name: shares[name])
+    sentence = rf"weakest on {weakest}: {100 * shares[weakest]:.1f} % exact match \(\d+ images"
+    assert bool(re.search(sentence, card)) == (len(set(shares.values())) > 1), card
     assert "trainers.predict" in find_checkpoint(run.uri).child("README.md").read_bytes().decode()
 
 
@@ -236,6 +237,7 @@ def test_too_few_cpus_and_gpus_are_said_at_once(formulas: str, tmp_path: Path) -
 def test_the_wrong_channels_are_said_with_the_right_ones(formulas: str, tmp_path: Path) -> None:
     manifest = json.loads((Path(formulas) / MANIFEST).read_bytes())
     manifest["image"]["color"], manifest["digest"] = "rgb", ""
-    (tmp_path / MANIFEST).write_text(json.dumps(manifest))
+    shutil.copytree(formulas, tmp_path / "data")
+    (tmp_path / "data" / MANIFEST).write_text(json.dumps(manifest))
     with pytest.raises(UserError, match=r"are rgb: set model\.in_channels=3"):
-        train(small_config(str(tmp_path), tmp_path / "runs"))
+        train(small_config(str(tmp_path / "data"), tmp_path / "runs"))

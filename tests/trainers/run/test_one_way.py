@@ -74,7 +74,7 @@ def require_same_end(one: Ended, other: Ended) -> None:
     assert one.losses() == other.losses() and not differences(last_state(one.run), last_state(other.run))
     assert one.evaluation() == other.evaluation() and one.evaluation()["test"]["count"] == 40
     assert one.table() == other.table() and len(one.table()) >= 4
-    assert one.card() == other.card() and "exact match" in one.card()
+    assert one.card() == other.card() and "Exact match" in one.card()
     names = [set(run.child(REPORT).names()) for run in (one.run, other.run)]
     assert names[0] == names[1] >= {"index.html", "learning_curves.png", "samples.png", "attention.png", "examples"}
     for name in ("samples.png", "attention.png"):

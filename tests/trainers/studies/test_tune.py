@@ -40,7 +40,7 @@ def test_arms_run_and_a_second_start_trains_only_what_is_missing(formulas: str, 
     table, failed = run_study(study_of(formulas, arms=arms), folder)
     assert "| pre | 1 |" in table
     assert table.index("| worst | 0 of 1 | – |") > table.index("| pre"), "what failed stands last"
-    assert list(failed) == ["worst-seed0"] and "training has come apart" in failed["worst-seed0"]
+    assert list(failed) == ["worst-seed0"] and "training has diverged" in failed["worst-seed0"]
     assert f"- worst-seed0: {failed['worst-seed0']}" in table
     assert folder.child(TABLE).read_bytes().decode() == table
     results = {arm: tmp_path / "s" / f"{arm}-seed0" / RESULT for arm in ("pre", "post")}

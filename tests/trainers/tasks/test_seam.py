@@ -13,7 +13,15 @@ from trainers import evaluate, predict, train, tune
 from trainers.checkpoint.load import load_checkpoint
 from trainers.tasks import TASKS
 
-SMALL = ["epochs=6", "global_batch_size=32", "optim.lr=2e-2", "tracking.wandb=false", "report.examples=6", "seed=1"]
+SMALL = [
+    "epochs=6",
+    "global_batch_size=32",
+    "optim.lr=2e-2",
+    "tracking.wandb=false",
+    "report.examples=6",
+    "seed=1",
+    "compute.threads_per_worker=1",
+]
 
 
 @pytest.fixture
