@@ -111,7 +111,10 @@ class Typing:
         try:
             return OmegaConf.to_object(merged)
         except OmegaConfBaseException as error:
-            self.problems.append(f"Bad value for '{error.full_key}' in {self.where}: {one_line(error)}.")
+            # What stands behind `${...}` may come from the environment: it is not repeated.
+            raw = _at(OmegaConf.to_container(merged), str(error.full_key))
+            reason = f"what {raw} stands for does not fit" if isinstance(raw, str) and "${" in raw else one_line(error)
+            self.problems.append(f"Bad value for '{error.full_key}' in {self.where}: {reason}.")
             return None
 
     def value(self, value: Any, kind: Any, key: str) -> Any:
@@ -296,3 +299,10 @@ def _guessed(text: str) -> Any:
         return int(text)
     number = _float(text)
     return str(text) if number is None else number
+
+
+def _at(values: Any, key: str) -> Any:
+    """The plain value at a dotted key, None where there is none."""
+    for name in key.split("."):
+        values = values.get(name) if isinstance(values, dict) else None
+    return values

@@ -194,7 +194,8 @@ class Manifest:
             shard_schema(content["columns"])
             if not isinstance(content["task"], str):
                 raise ValueError("task is not a name")
-            if not all(isinstance(token, str) for token in content["target"].get("charset", [])):
+            charset = content["target"].get("charset", [])
+            if not isinstance(charset, list) or not all(isinstance(token, str) for token in charset):
                 raise ValueError("charset is not a list of texts")
             content["image"] = ImagePolicy.from_json(content["image"])
             content["splits"] = {

@@ -28,7 +28,7 @@ def upgraded(content: dict[str, Any]) -> dict[str, Any]:
         return content
     content = dict(content)
     charset = content.pop("charset")
-    if not all(isinstance(token, str) for token in charset):
+    if not isinstance(charset, list) or not all(isinstance(token, str) for token in charset):
         raise ValueError("charset is not a list of texts")
     content |= {"target": {"charset": charset}, "columns": dict(TEXT_COLUMNS), "license": content.pop("licence", "")}
     content["splits"] = {

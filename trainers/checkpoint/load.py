@@ -225,6 +225,6 @@ def read_config(content: bytes, missing_variables: bool = False) -> TrainConfig:
     except (UnicodeDecodeError, YAMLError) as error:
         raise ConfigError(f"its {CONFIG} cannot be read: {' '.join(str(error).split())[:200]}") from None
     values = without_missing_variables(values) if missing_variables else values
-    if not isinstance(values, dict):
+    if not isinstance(values, dict) or not values:  # an empty file would be all defaults
         raise ConfigError(f"its {CONFIG} is not a mapping of keys to values")
     return config_from_dict({str(key): value for key, value in values.items()}, f"its {CONFIG}")

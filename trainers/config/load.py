@@ -219,7 +219,7 @@ def _with_bases(file: Path) -> list[tuple[Path, dict[Any, Any]]]:
             return chain[::-1]
         if not isinstance(base, str) or not base.endswith(YAML):
             raise ConfigError(f"base={shown(base)} in '{shown(file)}': the path of a YAML file, as in base: formulas.yaml.")
-        file = file.parent / base
+        file = file.parent / Path(base).expanduser()
 
 
 def _read_yaml(file: Path, builds_on: Path | None = None) -> dict[Any, Any]:

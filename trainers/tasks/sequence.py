@@ -66,8 +66,9 @@ class SequenceTask(Task):
     @classmethod
     def from_dataset(cls, manifest: Manifest, config: TrainConfig) -> Self:
         """The vocabulary of a dataset; predictions may be as long as its longest text, and half as long again."""
-        lengths = [split.target_stats.get("max_tokens") for split in manifest.splits.values()]
-        if not lengths or not all(isinstance(length, int) and length >= 0 for length in lengths):
+        stated = [split.target_stats.get("max_tokens") for split in manifest.splits.values()]
+        lengths = [length for length in stated if isinstance(length, int) and length >= 0]
+        if not lengths or len(lengths) < len(stated):
             raise DatasetError(
                 f"Dataset '{manifest.name}' is damaged: target_stats of each split has a number max_tokens. Prepare it again."
             )

@@ -159,3 +159,10 @@ def test_yaml_round_trip(model: str) -> None:
     config = load_config(None, [f"model={model}", "optim.betas=[0.8,0.9]", "scaling.use_gpu=false", *decoding, *loss])
     assert isinstance(config.decoding, Decoding) and isinstance(config.loss, LossConfig)
     assert config_from_dict(yaml.safe_load(to_yaml(config)), "yaml") == config
+
+
+def test_what_comes_from_the_environment_is_not_repeated_where_it_does_not_fit(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("A_PLACE", "s3cretvalue")
+    with pytest.raises(ConfigError, match=r"'epochs'.*A_PLACE") as refused:
+        load_config(None, ["epochs=${oc.env:A_PLACE}"])
+    assert "s3cretvalue" not in str(refused.value)
