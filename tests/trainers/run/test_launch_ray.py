@@ -25,6 +25,7 @@ from tests.support.runs import Train, losses, small_config, train, train_here
 from trainers.checkpoint.format import METRICS, PREFIX, WEIGHTS
 from trainers.checkpoint.load import load_checkpoint, open_checkpoint
 from trainers.checkpoint.select import find_checkpoint
+from trainers.config.load import merge_overrides
 from trainers.prediction.evaluation import evaluate_checkpoint
 from trainers.prediction.inputs import open_inputs
 from trainers.prediction.job import JOB
@@ -135,10 +136,14 @@ def test_a_corrupt_image_is_reported_and_too_many_end_the_run(train: Train, form
 def test_a_missing_shard_ends_the_run(formulas: str, tmp_path: Path) -> None:
     data = tmp_path / "data"
     shutil.copytree(formulas, data)
-    (data / open_dataset(formulas).manifest.split("val").shards[0].file).unlink()  # met amid the run
-    with pytest.raises(UserError, match=r"val/part-00000\.parquet' does not exist") as caught:
-        train(small_config(str(data), tmp_path / "runs", "epochs=1", "scaling.num_train_workers=1"))
-    assert "Traceback" not in str(caught.value)
+    (data / open_dataset(formulas).manifest.split("val").shards[0].file).unlink()
+    config = small_config(str(data), tmp_path / "runs", "epochs=1", "scaling.num_train_workers=1")
+    # A worker meets it amid the run where preflight has no sources to look for.
+    for overrides, runs in (((), 0), (("tracking.max_sources=0",), 1)):
+        with pytest.raises(UserError, match=r"val/part-00000\.parquet' does not exist") as caught:
+            train(merge_overrides(config, overrides, "the test"))
+        assert "Traceback" not in str(caught.value)
+        assert len(list((tmp_path / "runs").glob("*"))) == runs
 
 
 def test_a_report_shows_the_run(calm: Run, formulas: str) -> None:
