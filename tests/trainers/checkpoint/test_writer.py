@@ -138,6 +138,9 @@ def test_storage_that_is_gone_for_a_while_loses_nothing(start: Start, tmp_path: 
     (tmp_path / "run").rename(tmp_path / "away")
     (tmp_path / "run").write_text("in the way")
     writer.submit(snapshot(2, 0.6))
+    deadline = time.monotonic() + 60
+    while not reported.warnings and time.monotonic() < deadline:
+        time.sleep(0.01)
     assert not writer.wait(0.3) and "run" in writer.reason
     assert len(reported.warnings) == 1 and "training continues" in reported.warnings[0] and not writer.wait(0)
     writer.submit(snapshot(3, 0.7))  # takes the place of the one that waits
