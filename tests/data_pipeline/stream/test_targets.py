@@ -65,7 +65,7 @@ def test_a_column_that_the_encoder_needs_and_the_dataset_lacks_is_named(tmp_path
     message = "of the task 'count': it has no column 'text'. Its columns are: count, weights"
     with pytest.raises(DatasetError, match=message):
         EvaluationStream(dataset, "train", TokenTargets(Tokenizer(["a"])), CONFIG, batch_size=4)
-    with pytest.raises(DatasetError, match="has no charset: .*its task: 'count'"):
+    with pytest.raises(DatasetError, match=r"has no charset: .*its task: 'count'"):
         _ = dataset.manifest.charset
 
 
