@@ -55,6 +55,7 @@ def test_a_store_that_is_gone_is_no_error() -> None:
     events.done()
 
 
+@pytest.mark.services
 def test_images_rejected_on_every_rank_of_torchrun_are_listed(formulas_dataset: str, tmp_path: Path) -> None:
     copy_with_broken_images(formulas_dataset, tmp_path / "data", {"train": BAD})
     words = ["-m", "torch.distributed.run", "--nproc_per_node=2", "-m", "trainers.train", *SMALL, "epochs=1"]

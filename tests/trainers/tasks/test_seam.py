@@ -37,7 +37,7 @@ def run(monkeypatch: pytest.MonkeyPatch, main: object, *arguments: str) -> None:
     assert main() == 0  # type: ignore[operator]
 
 
-@pytest.mark.parametrize("local", [False, True], ids=["ray", "local"])
+@pytest.mark.parametrize("local", [pytest.param(False, marks=pytest.mark.services, id="ray"), pytest.param(True, id="local")])
 def test_a_second_task_goes_all_the_way(
     ray_cluster: None,
     strokes: str,
@@ -63,8 +63,6 @@ def test_a_second_task_goes_all_the_way(
     assert json.loads((checkpoint / "checkpoint.json").read_bytes())["best_by"] == ["val/mean_error", "min"]
     assert isinstance(load_checkpoint(str(folder)).task, StrokeCountTask)
 
-    if local:
-        return
     run(monkeypatch, evaluate.main, str(folder), strokes, "--json", str(tmp_path / "metrics.json"))
     assert json.loads((tmp_path / "metrics.json").read_bytes())["metrics"]["test"] == pytest.approx(metrics)
     run(monkeypatch, predict.main, str(folder), strokes, str(tmp_path / "out"))
