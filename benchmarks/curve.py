@@ -18,7 +18,7 @@ from trainers.tracking.history import HISTORY, History
 
 
 def points(run: str, metric: str) -> tuple[list[float], list[float]]:
-    """Minutes and figures of the validations of a run.
+    """Minutes and metrics of the validations of a run.
 
     Raises:
         UserError: there is no run, or it has no such figure.

@@ -137,7 +137,7 @@ def main() -> int:
     parser.add_argument("--batch-size", type=int, default=16)
     parser.add_argument("--lr", type=float, default=1e-3)
     parser.add_argument("--precision", choices=["fp32", "bf16", "fp16", "auto"], default="fp32")
-    parser.add_argument("--json", type=Path, help="write the figures to this file, too")
+    parser.add_argument("--json", type=Path, help="write the metrics to this file, too")
     args = parser.parse_args()
     optim = OptimConfig(lr=args.lr, weight_decay=0.0)
     policy = ImagePolicy(args.height, args.width)

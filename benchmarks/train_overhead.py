@@ -133,7 +133,7 @@ def main() -> int:
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--images", type=int, default=3200, help="in the one epoch of a round (default %(default)s)")
     parser.add_argument("--checkpoints", action="store_true", help="compare checkpoints every 50 steps with none")
-    parser.add_argument("--json", type=Path, help="write the figures to this file, too")
+    parser.add_argument("--json", type=Path, help="write the metrics to this file, too")
     parser.add_argument("overrides", nargs="*", default=[], metavar="key=value", help="of the training configuration")
     args = parser.parse_args()
     with scratch_folder("bench") as scratch, ray_session(min_cpus=args.workers + 1):

@@ -1,6 +1,6 @@
-"""`python -m data_pipeline.explore DATASET`: what a dataset holds, and a contact sheet of it.
+"""`python -m data_pipeline.explore DATASET`: what a dataset holds, and a grid of its images.
 
-Prints rows, sizes, sources and targets of each split; `--sheet FILE.png` draws images spread evenly over a split, or
+Prints rows, sizes, sources and targets of each split; `--grid FILE.png` draws images spread evenly over a split, or
 those that `--where` names: the widest, the narrowest, the longest texts.
 """
 
@@ -82,7 +82,7 @@ def _counted(values: list[str]) -> str:
 
 
 def caption(row: dict[str, Any], columns: Sequence[str]) -> str:
-    """The caption of an image on the sheet: its text, or the values of its task's columns."""
+    """The caption of an image in the grid: its text, or the values of its task's columns."""
     return str(row[TEXT]) if TEXT in columns else ", ".join(f"{name} {row[name]}" for name in columns)
 
 
@@ -101,7 +101,7 @@ def _require_file(file: Path) -> None:
             pass
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or error
-        raise UserError(f"--sheet: cannot write '{file}' ({reason}). Name another file.") from None
+        raise UserError(f"--grid: cannot write '{file}' ({reason}). Name another file.") from None
 
 
 def main() -> int:
@@ -110,21 +110,24 @@ def main() -> int:
         prog="python -m data_pipeline.explore", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("dataset", help="folder or URI")
-    parser.add_argument("--sheet", type=Path, help="write a contact sheet to this PNG file")
+    parser.add_argument("--grid", type=Path, help="draw images of a split into this PNG file")
+    parser.add_argument("--sheet", help=argparse.SUPPRESS)
     parser.add_argument("--split", default="train")
     parser.add_argument("--where", choices=["spread", *_SORTED], default="spread")
-    parser.add_argument("--count", type=whole_number(1), default=48, help="images on the sheet (default %(default)s)")
+    parser.add_argument("--count", type=whole_number(1), default=48, help="images in the grid (default %(default)s)")
     args = parser.parse_args()
-    dataset = open_dataset(args.dataset)
     if args.sheet:
+        raise UserError("--sheet was renamed to --grid.")
+    dataset = open_dataset(args.dataset)
+    if args.grid:
         dataset.manifest.filled_split(args.split)
         if args.where in _NEED_TEXT and TEXT not in dataset.manifest.columns:
             raise UserError(
                 f"--where {args.where} sorts by the length of texts, which '{dataset.manifest.name}' does not have."
             )
-        _require_file(args.sheet)
+        _require_file(args.grid)
     print(describe(dataset))
-    if args.sheet:
+    if args.grid:
         policy, columns = dataset.manifest.image, list(dataset.manifest.columns)
         rows = read_split(dataset, args.split, ["id", "image", *columns, "width"]).to_pylist()
         images, captions = [], []
@@ -134,8 +137,8 @@ def main() -> int:
                 captions.append(caption(row, columns))
             except BadImage as reason:
                 print(f"warning: image '{printable(row['id'])}' is left out: {reason}")
-        args.sheet.write_bytes(encode_png(captioned_grid(images, captions)))
-        print(f"Sheet {args.sheet}")
+        args.grid.write_bytes(encode_png(captioned_grid(images, captions)))
+        print(f"Grid {args.grid}")
     return 0
 
 

@@ -134,7 +134,7 @@ def test_the_commands_and_the_snippet_do_what_the_readme_says(place: Path) -> No
     for name, data in zip(("formula.png", "second.png"), images, strict=False):
         (place / "photos" / name).write_bytes(data)
     assert "1 formulas, 0 rejected" in small("python -m data_pipeline.prepare")
-    assert "40 rows" in small("python -m data_pipeline.explore") and (place / "sheet.png").exists()
+    assert "40 rows" in small("python -m data_pipeline.explore") and (place / "grid.png").exists()
     assert "images/s" in small("python -m data_pipeline.bench")
 
     printed = small("python -m trainers.train")

@@ -27,13 +27,13 @@ def command(*arguments: str) -> subprocess.CompletedProcess[str]:
 def test_exploring_prints_and_draws(
     formulas: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    sheet = tmp_path / "new" / "sheet.png"
-    monkeypatch.setattr("sys.argv", ["explore", formulas, "--sheet", str(sheet), "--where", "widest", "--count", "9"])
+    grid = tmp_path / "new" / "grid.png"
+    monkeypatch.setattr("sys.argv", ["explore", formulas, "--grid", str(grid), "--where", "widest", "--count", "9"])
     assert explore.main() == 0
     printed = capsys.readouterr().out
-    for said in ("train: 300 rows in 1 shards", "val: 40 rows", "test: 40 rows", "rejected: 0", "license: ", f"Sheet {sheet}"):
+    for said in ("train: 300 rows in 1 shards", "val: 40 rows", "test: 40 rows", "rejected: 0", "license: ", f"Grid {grid}"):
         assert said in printed
-    drawn = decode(sheet.read_bytes(), "rgb")
+    drawn = decode(grid.read_bytes(), "rgb")
     assert drawn.shape[1] > 1000 and np.unique(drawn).size > 20
 
 
@@ -101,16 +101,22 @@ def test_mistakes_on_the_command_line_are_named(
     assert isinstance(raised.value, UserError) or (isinstance(raised.value, SystemExit) and raised.value.code == 2)
 
 
-def test_a_sheet_that_cannot_be_written_is_known_before_the_dataset_is_read(
+def test_a_grid_that_cannot_be_written_is_known_before_the_dataset_is_read(
     formulas_dataset: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("sys.argv", ["explore", formulas_dataset, "--sheet", "/proc/nowhere/sheet.png"])
-    with pytest.raises(UserError, match=r"--sheet: cannot write '/proc/nowhere/sheet\.png'"):
+    monkeypatch.setattr("sys.argv", ["explore", formulas_dataset, "--grid", "/proc/nowhere/grid.png"])
+    with pytest.raises(UserError, match=r"--grid: cannot write '/proc/nowhere/grid\.png'"):
+        explore.main()
+
+
+def test_an_older_name_of_an_option_names_the_new_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sys.argv", ["explore", "/nowhere", "--sheet", "sheet.png"])
+    with pytest.raises(UserError, match="--sheet was renamed to --grid"):
         explore.main()
 
 
 def test_exploring_an_empty_or_missing_split_is_named(formulas: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("sys.argv", ["explore", formulas, "--split", "dev", "--sheet", "sheet.png"])
+    monkeypatch.setattr("sys.argv", ["explore", formulas, "--split", "dev", "--grid", "grid.png"])
     with pytest.raises(UserError, match=r"no split 'dev'\. It has: train, val, test"):
         explore.main()
 

@@ -88,7 +88,7 @@ def validate(dataset: Dataset) -> int:
 
 
 def draw(dataset: Dataset) -> pa.Table:
-    return read_split(dataset, "train", ["id", "image"])  # as `explore --sheet` does
+    return read_split(dataset, "train", ["id", "image"])  # as `explore --grid` does
 
 
 def predict(dataset: Dataset) -> list[pa.Table]:

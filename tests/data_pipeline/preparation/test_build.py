@@ -261,7 +261,7 @@ def test_an_empty_split_is_said_in_one_way(ray_cluster: None, tmp_path: Path, mo
     build_dataset(open_storage(tmp_path), EMPTY, [Chunk("train", 0, 2, 0), Chunk("val", 0, 1, 1)], half)
     dataset = open_dataset(str(tmp_path))
     message = "Split 'val' of dataset 'made up' is empty. With rows: train."
-    monkeypatch.setattr("sys.argv", ["explore", str(tmp_path), "--split", "val", "--sheet", str(tmp_path / "sheet.png")])
+    monkeypatch.setattr("sys.argv", ["explore", str(tmp_path), "--split", "val", "--grid", str(tmp_path / "grid.png")])
     task = SequenceTask.from_dataset(dataset.manifest, TrainConfig())
     checkpoint = SimpleNamespace(uri="", task=task)
     for way in (

@@ -76,13 +76,13 @@ def test_a_dataset_of_another_task_is_built_explored_and_measured(
     dataset = open_dataset(str(tmp_path))
     assert dataset.manifest == made and made.split("train").rows == 29 and made.target == {"unit": "strokes"}
     assert read_split(dataset, "train", ["weights"]).column("weights")[3].as_py() == [3.0, 0.5]
-    sheet = tmp_path / "sheet.png"
-    monkeypatch.setattr("sys.argv", ["explore", str(tmp_path), "--sheet", str(sheet), "--where", "widest"])
-    assert explore.main() == 0 and sheet.exists()
+    grid = tmp_path / "grid.png"
+    monkeypatch.setattr("sys.argv", ["explore", str(tmp_path), "--grid", str(grid), "--where", "widest"])
+    assert explore.main() == 0 and grid.exists()
     shown = capsys.readouterr().out
     for stated in ("numbers: count, images gray 16 high", "columns count, weights", "train: 29 rows", "count: 0 1, 1 1"):
         assert stated in shown
-    monkeypatch.setattr("sys.argv", ["explore", str(tmp_path), "--sheet", str(sheet), "--where", "longest"])
+    monkeypatch.setattr("sys.argv", ["explore", str(tmp_path), "--grid", str(grid), "--where", "longest"])
     with pytest.raises(UserError, match="--where longest sorts by the length of texts, which 'numbers' does not have"):
         explore.main()
     measured = bench.Bench(dataset, "train", StreamConfig(augmentation="none"), 8, seconds=0.05)

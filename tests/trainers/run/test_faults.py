@@ -207,18 +207,16 @@ def on_row(row):
         done.append(row["step"])
         nodes.append(add())
 
-overrides = ["scaling.cpus_per_worker=1.5", "stream.execution=threads", f"epochs={sys.argv[4]}", "checkpoint.every_steps=7"]
-if what == "lost":
-    overrides += ["scaling.min_train_workers=1", "scaling.resize_interval_s=5"]
+overrides = ["scaling.cpus_per_worker=1.5", "stream.execution=threads", *sys.argv[4:]]
 run, result, printed = train(small_config(sys.argv[2], sys.argv[3], *overrides), on_row=on_row)
 print(printed)
-print("steps", sorted(losses(result)) == list(range(1, 15 * int(sys.argv[4]) + 1)))
+print("steps", sorted(losses(result)) == list(range(1, 601)))
 ray.shutdown()
 cluster.shutdown()
 """
 
 
-def on_two_machines(what: str, epochs: int, formulas: str, tmp_path: Path) -> str:
+def on_two_machines(what: str, formulas: str, tmp_path: Path, *overrides: str) -> str:
     """Train on a cluster of two machines (processes of this one) of which one is `lost` or `drained`; what was printed."""
     environment = os.environ | {
         "RAY_TMPDIR": f"/tmp/inkray-{what}-{os.getpid()}",
@@ -228,23 +226,25 @@ def on_two_machines(what: str, epochs: int, formulas: str, tmp_path: Path) -> st
         "RAY_health_check_failure_threshold": "4",
     }
     environment.pop("RAY_ADDRESS")
-    words = [sys.executable, "-c", _ON_MACHINES, what, formulas, str(tmp_path), str(epochs)]
+    words = [sys.executable, "-c", _ON_MACHINES, what, formulas, str(tmp_path), *overrides]
     done = subprocess.run(words, env=environment, capture_output=True, text=True, timeout=500)
     assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
     return done.stdout
 
 
 def test_a_lost_machine_leaves_fewer_workers_and_one_that_is_found_more(formulas: str, tmp_path: Path) -> None:
-    printed = on_two_machines("lost", 40, formulas, tmp_path)
+    elastic = ["scaling.min_train_workers=1", "scaling.resize_interval_s=5"]
+    printed = on_two_machines("lost", formulas, tmp_path, "epochs=40", "checkpoint.every_steps=7", *elastic)
     worlds = [line.split(" workers on cpu")[0] for line in printed.splitlines() if " workers on cpu" in line]
     assert worlds == ["2", "1", "2"] and printed.count("Resumed from checkpoint-0000") == 2, printed[-3000:]
     assert "steps True" in printed, "every step once in the history"
 
 
 def test_a_machine_that_is_taken_back_gets_a_checkpoint_first(formulas: str, tmp_path: Path) -> None:
-    printed = on_two_machines("drained", 12, formulas, tmp_path)
+    # Long epochs: hardly ever is the checkpoint of an epoch's end the one that is asked for.
+    printed = on_two_machines("drained", formulas, tmp_path, "epochs=4", "global_batch_size=2", "checkpoint.every_steps=0")
     assert "is about to be taken away: a checkpoint is written now" in printed, printed[-3000:]
     after = printed[printed.index("is about to be taken away") :]
-    steps = [int(part[:7]) for part in after.split("Checkpoint checkpoint-")[1:3]]
-    assert any(step % 7 and step % 15 for step in steps), f"one of them is there before its time: {steps}"
+    first = int(after.split("Checkpoint checkpoint-")[1][:7])
+    assert first % 150, f"it is there before its time: {first}"
     assert "steps True" in printed
