@@ -51,7 +51,7 @@ def stream(uri: str, config: StreamConfig, rank: int = 0, ranks: int = 1) -> Tra
     targets = TokenTargets(Tokenizer(dataset.manifest.charset))
     size = BATCH * ranks
     return TrainStream(
-        dataset, "train", targets, config, seed=0, global_batch_size=size, rank=rank, world_size=ranks, processes=ranks
+        dataset, "train", targets, config, seed=0, global_batch_size=size, rank=rank, world_size=ranks, local_world_size=ranks
     )
 
 

@@ -63,8 +63,8 @@ def plan_workers(
                 return _plan(num_workers, use_gpu, cpus_per_worker, concurrent_runs)
             except UserError:
                 if time.monotonic() >= deadline and min_workers:
-                    least = _plan(min_workers, use_gpu, cpus_per_worker, concurrent_runs)
-                    return WorkerResources(num_workers, use_gpu, least.cpus_per_worker)
+                    smallest = _plan(min_workers, use_gpu, cpus_per_worker, concurrent_runs)
+                    return WorkerResources(num_workers, use_gpu, smallest.cpus_per_worker)
                 if time.monotonic() >= deadline:
                     raise
             _request(num_workers, use_gpu, cpus_per_worker, concurrent_runs)
@@ -82,8 +82,8 @@ def spare_machines(worker_nodes: Collection[str]) -> bool:
 
 
 def _plan(num_workers: int, use_gpu: bool, cpus_per_worker: float | None, runs: int) -> WorkerResources:
-    there = ray.cluster_resources()
-    cpus, gpus = there.get("CPU", 0.0) / runs, there.get("GPU", 0.0) / runs
+    available = ray.cluster_resources()
+    cpus, gpus = available.get("CPU", 0.0) / runs, available.get("GPU", 0.0) / runs
     if use_gpu and gpus < num_workers:
         raise UserError(
             f"scaling.num_train_workers={num_workers} needs {num_workers} GPUs, there {_are(gpus)} GPUs. "

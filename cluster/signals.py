@@ -23,7 +23,7 @@ SAME_S = 0.2  # timeout(1) sends one signal to a process and one to its group: t
 _words = "Interrupted."
 _last_acts: list[Callable[[], None]] = []
 _watched = False
-_most = 1  # signals that do not end the process yet
+_max_ignored = 1  # signals that do not end the process yet
 
 
 def end_quietly_while_importing() -> None:
@@ -74,9 +74,9 @@ def watch_signals() -> None:
 
 def end_at_the_next_signal() -> None:
     """Have the next Ctrl-C end the process at once: its command is done, it waits for threads that are not."""
-    global _most
+    global _max_ignored
     if _watched:
-        _most = 0
+        _max_ignored = 0
         signal.signal(signal.SIGINT, lambda signum, frame: None)  # no KeyboardInterrupt in what runs at the end
 
 
@@ -90,7 +90,7 @@ def _watch(reading: int, stderr: int) -> None:
     while True:
         for number in os.read(reading, 64):
             counts = number == signal.SIGINT  # a launcher may send SIGTERM twice: to a process, and to its group
-            if counts and _count(times) and len(times) > _most:
+            if counts and _count(times) and len(times) > _max_ignored:
                 _end(stderr)
 
 

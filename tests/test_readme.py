@@ -98,7 +98,7 @@ def test_the_cluster_files_and_the_submitted_command_are_real() -> None:
 
 
 @pytest.fixture(scope="module")
-def place(ray_cluster: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+def folder(ray_cluster: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """A folder to run the commands in: configurations, an InkML formula and a photo of nothing."""
     folder = tmp_path_factory.mktemp("readme")
     (folder / "photos").mkdir()
@@ -128,20 +128,20 @@ def small(name: str, *more: str) -> str:
 
 @pytest.mark.services
 @pytest.mark.ray
-def test_the_commands_and_the_snippet_do_what_the_readme_says(place: Path) -> None:
+def test_the_commands_and_the_snippet_do_what_the_readme_says(folder: Path) -> None:
     small("python -m data_pipeline.synthesize")
     images = read_split(open_dataset("data/formulas"), "test", ["image"]).column("image").to_pylist()
     for name, data in zip(("formula.png", "second.png"), images, strict=False):
-        (place / "photos" / name).write_bytes(data)
+        (folder / "photos" / name).write_bytes(data)
     assert "1 formulas, 0 rejected" in small("python -m data_pipeline.prepare")
-    assert "40 rows" in small("python -m data_pipeline.explore") and (place / "grid.png").exists()
+    assert "40 rows" in small("python -m data_pipeline.explore") and (folder / "grid.png").exists()
     assert "images/s" in small("python -m data_pipeline.bench")
 
     printed = small("python -m trainers.train")
     trained = re.search(r"^Run (\S+)$", printed, re.MULTILINE)
     assert trained and "test, always answering" in printed
-    shutil.move(trained[1], place / RUN)
-    report = place / RUN / "report"
+    shutil.move(trained[1], folder / RUN)
+    report = folder / RUN / "report"
     assert (report / "index.html").exists() and (report / "model_card.md").exists()
     # The lines that the README shows are those that a run prints, with other numbers; "..." stands for the rest of a line.
     shown = next(block for kind, block in BLOCKS if kind == "text").splitlines()

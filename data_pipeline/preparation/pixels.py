@@ -110,9 +110,9 @@ def _scaled(image: Image.Image) -> np.ndarray:
 def _range_of(samples: np.ndarray, largest: tuple[int, ...], kind: str) -> int:
     """The smallest of the ranges 0..`largest` that holds all samples."""
     low, high = samples.min(), samples.max()
-    fitting = [most for most in largest if high <= most]
+    fitting = [maximum for maximum in largest if high <= maximum]
     if low < 0 or not fitting:
-        ranges = " or ".join(f"0 to {most}" for most in largest)
+        ranges = " or ".join(f"0 to {maximum}" for maximum in largest)
         raise UnusablePixels(f"holds {kind} from {low:g} to {high:g}, of which white is unknown; save it with samples {ranges}")
     return fitting[0]
 

@@ -24,9 +24,9 @@ if TYPE_CHECKING:
 Batches = Generator[Batch, None, None]
 
 
-def decoding_threads(config: StreamConfig, processes: int) -> int:
-    """Threads of each of `processes` training workers on this machine: as configured, or their part of its cores."""
-    return config.threads or cores_each(processes)
+def decoding_threads(config: StreamConfig, local_world_size: int) -> int:
+    """Threads of each of `local_world_size` training workers on this machine: as configured, or their part of its cores."""
+    return config.threads or cores_each(local_world_size)
 
 
 class _Stream:
@@ -45,12 +45,12 @@ class _Stream:
         config: StreamConfig,
         plan: Plan,
         ranks: tuple[int, int],
-        processes: int,
+        local_world_size: int,
     ) -> None:
         self.plan = plan
         self._dataset, self._split, self._targets, self._config = dataset, split, targets, config
         self._rank, self._world_size = ranks
-        self._threads = decoding_threads(config, processes)
+        self._threads = decoding_threads(config, local_world_size)
         self._reader: RowGroupReader | None = None
         _require_columns(dataset, targets)
         _require_memory(plan, dataset, config, self._world_size)
@@ -88,7 +88,7 @@ class TrainStream(_Stream):
     """Batches of one rank, epoch after epoch, from any position.
 
     Two streams with the same dataset, seed, window and batch size give the same samples in the same order, whatever the number
-    of ranks and the way of execution. `processes` of the ranks share this machine.
+    of ranks and the way of execution. `local_world_size` of the ranks share this machine.
 
     Raises:
         DatasetError: there is no such split, or the dataset lacks a column that `targets` reads.
@@ -106,11 +106,11 @@ class TrainStream(_Stream):
         global_batch_size: int,
         rank: int = 0,
         world_size: int = 1,
-        processes: int = 1,
+        local_world_size: int = 1,
     ) -> None:
         rule = BatchRule(global_batch_size, config.batch_pixels)
         plan = train_plan(dataset.manifest, split, seed, config.window_row_groups, rule)
-        super().__init__(dataset, split, targets, config, plan, (rank, world_size), processes)
+        super().__init__(dataset, split, targets, config, plan, (rank, world_size), local_world_size)
         self._seed = seed
 
     @property
@@ -149,12 +149,12 @@ class EvaluationStream(_Stream):
         batch_size: int,
         rank: int = 0,
         world_size: int = 1,
-        processes: int = 1,
+        local_world_size: int = 1,
     ) -> None:
         rule = BatchRule(batch_size, max(1, config.batch_pixels // world_size) if config.batch_pixels else 0)
         window = max(1, config.window_row_groups // 4)
         plan = evaluation_plan(dataset.manifest, split, rank, world_size, window, rule)
-        super().__init__(dataset, split, targets, config, plan, (0, 1), processes)  # the plan has this rank's rows alone
+        super().__init__(dataset, split, targets, config, plan, (0, 1), local_world_size)  # the plan has this rank's rows alone
         self.rows = dataset.manifest.split(split).rows  # over all ranks
 
     def batches(self) -> Batches:

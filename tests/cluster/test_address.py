@@ -37,10 +37,10 @@ def free_port() -> int:
 )
 def test_an_address_without_a_cluster_is_named_with_the_reason(form: str, reason: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(address, "TIMEOUT_S", 1)
-    place = form.format(free_port())
+    named = form.format(free_port())
     with pytest.raises(UserError) as raised:
-        require_cluster(place)
-    assert f"RAY_ADDRESS={place} (" in str(raised.value) and reason in str(raised.value), raised.value
+        require_cluster(named)
+    assert f"RAY_ADDRESS={named} (" in str(raised.value) and reason in str(raised.value), raised.value
 
 
 @pytest.mark.parametrize("form", ["127.0.0.1:{}", "ray://127.0.0.1:{}"])
@@ -56,8 +56,8 @@ def test_a_cluster_that_asks_for_a_token_answers(ray_cluster: None) -> None:
 
 def test_a_command_says_nothing_else_and_makes_nothing(tmp_path: Path) -> None:
     words = [sys.executable, "-m", "data_pipeline.synthesize", "formulas", str(tmp_path / "out"), "--count", "4"]
-    there = os.environ | {"RAY_ADDRESS": f"127.0.0.1:{free_port()}"}
-    done = subprocess.run(words, cwd=ROOT, env=there, capture_output=True, text=True, timeout=60)
+    environment = os.environ | {"RAY_ADDRESS": f"127.0.0.1:{free_port()}"}
+    done = subprocess.run(words, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=60)
     assert done.returncode == 2 and not done.stdout
     assert done.stderr.startswith("error: No Ray cluster answers") and done.stderr.count("\n") == 1
     assert not (tmp_path / "out").exists()

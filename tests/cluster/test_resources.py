@@ -34,12 +34,12 @@ def test_workers_leave_room_for_reading(cpus: float, workers: int) -> None:
 
 
 def test_many_workers_share_cpus_to_a_limit(cpus: float) -> None:
-    most = int((cpus - DATA_CPUS) / MIN_CPUS_PER_WORKER)
-    plan = plan_workers(most, None, None)
-    assert MIN_CPUS_PER_WORKER <= plan.cpus_per_worker <= 1 and most * plan.cpus_per_worker + DATA_CPUS <= cpus
+    max_workers = int((cpus - DATA_CPUS) / MIN_CPUS_PER_WORKER)
+    plan = plan_workers(max_workers, None, None)
+    assert MIN_CPUS_PER_WORKER <= plan.cpus_per_worker <= 1 and max_workers * plan.cpus_per_worker + DATA_CPUS <= cpus
     with pytest.raises(UserError, match=f"too many for the CPUs: there are {cpus:g}") as raised:
-        plan_workers(most + 1, None, None)
-    assert f"Set scaling.num_train_workers={most} or fewer" in str(raised.value)
+        plan_workers(max_workers + 1, None, None)
+    assert f"Set scaling.num_train_workers={max_workers} or fewer" in str(raised.value)
 
 
 def test_gpus_that_are_not_there_are_counted(cpus: float) -> None:

@@ -40,16 +40,16 @@ def damaged(data: bytes, rng: random.Random) -> bytes:
     changed = bytearray(data)
     for _ in range(rng.randint(1, 6)):
         # Half of it near the beginning, where headers are.
-        place = rng.randrange(min(len(changed), 64) if rng.random() < 0.5 else len(changed))
+        index = rng.randrange(min(len(changed), 64) if rng.random() < 0.5 else len(changed))
         what = rng.random()
         if what < 0.7:
-            changed[place] = rng.choice([0, 1, 0x7F, 0x80, 0xFF, rng.randrange(256)])
+            changed[index] = rng.choice([0, 1, 0x7F, 0x80, 0xFF, rng.randrange(256)])
         elif what < 0.8:
-            del changed[place : place + rng.randint(1, 9)]
+            del changed[index : index + rng.randint(1, 9)]
         elif what < 0.9:
-            changed[place:place] = changed[place : place + 9]
+            changed[index:index] = changed[index : index + 9]
         else:
-            del changed[max(place, 8) :]
+            del changed[max(index, 8) :]
         if not changed:
             return b""
     return bytes(changed)

@@ -52,8 +52,8 @@ def tiff(*pages: bytes | dict[int, tuple[str, list[int]]], order: str = "<") -> 
         for tag, (kind, values) in sorted(entries.items()):
             content = struct.pack(f"{order}{len(values)}{kind}", *values)
             if len(content) > 4:
-                place, data = len(data), data + content + b"\0" * (len(content) % 2)
-                content = struct.pack(f"{order}I", place)
+                offset, data = len(data), data + content + b"\0" * (len(content) % 2)
+                content = struct.pack(f"{order}I", offset)
             written += struct.pack(f"{order}HHI", tag, {"B": 1, "H": 3, "I": 4}[kind], len(values)) + content.ljust(4, b"\0")
         data = data[:link] + struct.pack(f"{order}I", len(data)) + data[link + 4 :]
         data += struct.pack(f"{order}H", len(entries)) + written

@@ -19,9 +19,9 @@ def inkml(
     math = "" if mathml is None else f'<annotationXML type="truth"><math xmlns="{MATH}">{mathml}</math></annotationXML>'
     ink = "".join(f'<trace id="{number}">{points}</trace>' for number, points in enumerate(traces))
     groups = "".join(
-        f'<traceGroup>{"".join(f"""<traceView traceDataRef="{place}"/>""" for place in places)}'
+        f'<traceGroup>{"".join(f"""<traceView traceDataRef="{reference}"/>""" for reference in references)}'
         f'<annotationXML href="{name}"/></traceGroup>'
-        for name, places in (symbols or {}).items()
+        for name, references in (symbols or {}).items()
     )
     return (
         f'{head}<ink xmlns="http://www.w3.org/2003/InkML"><annotation type="UI">{ui}</annotation>'

@@ -52,9 +52,9 @@ class MicroBatch:
         )
 
 
-def largest_that_fits(most: int, attempt: Callable[[int], None], device: torch.device) -> int:
-    """The largest of `most`, its half, its quarter, ... images with which `attempt` does not fill the memory; 1 at least."""
-    size = most
+def largest_that_fits(max_size: int, attempt: Callable[[int], None], device: torch.device) -> int:
+    """The largest of `max_size`, its half, its quarter, ... images with which `attempt` does not fill the memory, or 1."""
+    size = max_size
     while size > 1:
         try:
             attempt(size)

@@ -30,7 +30,7 @@ class RankEvents:
         self._taken = [0] * world_size
         self._seen, self._looked = 0, 0.0
 
-    def push(self, event: Any) -> None:
+    def emit(self, event: Any) -> None:
         """Leave an event for rank 0. Where the store is gone, so is the run: then it is lost."""
         with contextlib.suppress(RuntimeError):  # what torch raises for a store that has been closed is one
             self._store.set(f"{self._rank}/{self._sent}", base64.b64encode(pickle.dumps(event)).decode())
@@ -57,7 +57,7 @@ class RankEvents:
         return events
 
     def done(self) -> None:
-        """Say that this rank pushes nothing more."""
+        """Say that this rank emits nothing more."""
         with contextlib.suppress(RuntimeError):
             self._store.set(f"done/{self._rank}", "")
 

@@ -52,7 +52,7 @@ class DataSources:
             global_batch_size=config.global_batch_size,
             rank=self.context.rank,
             world_size=self.context.world_size,
-            processes=self.context.local_world_size,
+            local_world_size=self.context.local_world_size,
         )
 
     def evaluation(self, split: str) -> EvaluationStream | None:
@@ -67,5 +67,5 @@ class DataSources:
             batch_size=self.spec.config.batch_size_per_worker,
             rank=self.context.rank,
             world_size=self.context.world_size,
-            processes=self.context.local_world_size,
+            local_world_size=self.context.local_world_size,
         )

@@ -56,18 +56,18 @@ def layer_ids(network: nn.Module) -> dict[str, int]:
 
 def _layers_of(sizes: dict[str, int]) -> dict[str, int]:
     """The layer, from 0, of each parameter of a part, of which `sizes` are in order."""
-    places = {name: NUMBERED.match(name.rpartition(".")[0]) for name in sizes}
+    positions = {name: NUMBERED.match(name.rpartition(".")[0]) for name in sizes}
     lists: Counter[str] = Counter()
-    for name, place in places.items():
-        if place is not None:
-            lists[place[1]] += sizes[name]
+    for name, position in positions.items():
+        if position is not None:
+            lists[position[1]] += sizes[name]
     largest = max(lists, key=lambda prefix: lists[prefix], default=None)
     members: dict[str, int] = {}
     ids: dict[str, int] = {}
     layer = 0
-    for name, place in places.items():
-        if place is not None and place[1] == largest:
-            layer = members.setdefault(place[2], len(members))
+    for name, position in positions.items():
+        if position is not None and position[1] == largest:
+            layer = members.setdefault(position[2], len(members))
         ids[name] = layer
     return ids
 

@@ -21,7 +21,7 @@ def lr_ratio(config: ScheduleConfig, step: int, total_steps: int, epochs: int) -
 
     Epochs count as equally long. A warm-up is linear and reaches the peak with its last step.
     """
-    step, total, epoch = _place(config, step, total_steps, epochs)
+    step, total, epoch = _within(config, step, total_steps, epochs)
     warmup = 0 if config.name == "cyclic" or config.warmup_ratio == 0 else max(1, round(config.warmup_ratio * total))
     if step < warmup:
         return (step + 1) / warmup
@@ -31,11 +31,11 @@ def lr_ratio(config: ScheduleConfig, step: int, total_steps: int, epochs: int) -
 
 def momentum(config: ScheduleConfig, step: int, total_steps: int, epochs: int) -> float | None:
     """Adam's beta1, or the momentum of others, at step number `step`; None where the schedule leaves it alone."""
-    step, total, _ = _place(config, step, total_steps, epochs)
+    step, total, _ = _within(config, step, total_steps, epochs)
     return _cyclic_beta1(step, total) if config.name == "cyclic" else None
 
 
-def _place(config: ScheduleConfig, step: int, total_steps: int, epochs: int) -> tuple[int, int, int]:
+def _within(config: ScheduleConfig, step: int, total_steps: int, epochs: int) -> tuple[int, int, int]:
     """Where a run is: the step, of how many, and the epoch; with `per_epoch` the epoch is the step."""
     epoch = min(step * epochs // max(1, total_steps), epochs - 1)
     return (epoch, epochs, epoch) if config.per_epoch else (step, total_steps, epoch)
@@ -52,8 +52,8 @@ def _cosine(config: ScheduleConfig, step: int, total: int, epoch: int) -> float:
 
 def _one_cycle(config: ScheduleConfig, step: int, total: int, epoch: int) -> float:
     """The same behind a warm-up, down to 1e-3 at the least (after Smith 2018)."""
-    floor = max(config.min_lr_ratio, LEAST)
-    return floor + (1 - floor) * 0.5 * (1 + math.cos(math.pi * (step / total)))
+    min_ratio = max(config.min_lr_ratio, LEAST)
+    return min_ratio + (1 - min_ratio) * 0.5 * (1 + math.cos(math.pi * (step / total)))
 
 
 def _step(config: ScheduleConfig, step: int, total: int, epoch: int) -> float:

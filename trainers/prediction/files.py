@@ -88,8 +88,8 @@ def stamp_of(info: os.stat_result | pafs.FileInfo | dict[str, Any]) -> str:
     return f"{info.get('size')}-" + next((str(info[key]) for key in _STATES if info.get(key)), "")
 
 
-def read_file(filesystem: pafs.FileSystem, path: bytes, most: int | None = None) -> bytes:
-    """The bytes of a file, the first `most` of them or all.
+def read_file(filesystem: pafs.FileSystem, path: bytes, max_bytes: int | None = None) -> bytes:
+    """The bytes of a file, the first `max_bytes` of them or all.
 
     Raises:
         StorageError: it cannot be read.
@@ -98,9 +98,9 @@ def read_file(filesystem: pafs.FileSystem, path: bytes, most: int | None = None)
     with storage_errors(Storage(text, filesystem, text)):
         if is_local(filesystem):
             with open(path, "rb") as file:
-                return file.read(-1 if most is None else most)
+                return file.read(-1 if max_bytes is None else max_bytes)
         with filesystem.open_input_stream(text) as stream:
-            return bytes(stream.read() if most is None else stream.read(most))
+            return bytes(stream.read() if max_bytes is None else stream.read(max_bytes))
 
 
 def read_or_problem(filesystem: pafs.FileSystem, path: bytes) -> tuple[bytes, str]:

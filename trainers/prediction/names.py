@@ -42,6 +42,6 @@ def page_id(name: str, page: int) -> str:
     return name if page == 1 else f"{name}#page={page}"
 
 
-def some(names: list[str], most: int = 5) -> str:
+def some(names: list[str], max_shown: int = 5) -> str:
     """The first few of `names`, as a message shows them."""
-    return ", ".join(map(printable, names[:most])) + (", ..." if len(names) > most else "")
+    return ", ".join(map(printable, names[:max_shown])) + (", ..." if len(names) > max_shown else "")

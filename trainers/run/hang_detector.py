@@ -31,14 +31,14 @@ class HangDetector:
 
     def hanging(self, heartbeats: dict[int, Heartbeat]) -> list[Heartbeat]:
         """The ranks that hang now; none while any rank makes progress. The clock then restarts, to leave time to react."""
-        seen = {rank: (beat.pid, beat.phases, beat.beats) for rank, beat in heartbeats.items()}
+        seen = {rank: (heartbeat.pid, heartbeat.phases, heartbeat.beats) for rank, heartbeat in heartbeats.items()}
         if seen != self._seen:
             self._seen, self._moved = seen, self._clock()
         if not heartbeats or not self._timeout_s or self._clock() - self._moved <= self._timeout_s:
             return []
         self._moved = self._clock()
-        fewest = min(beat.phases for beat in heartbeats.values())
-        return [beat for beat in heartbeats.values() if beat.phases == fewest]
+        fewest = min(heartbeat.phases for heartbeat in heartbeats.values())
+        return [heartbeat for heartbeat in heartbeats.values() if heartbeat.phases == fewest]
 
 
 def kill_worker(heartbeat: Heartbeat) -> bool:

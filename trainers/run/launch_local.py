@@ -117,7 +117,7 @@ class LocalReporter:
                 if isinstance(event, CheckpointWritten | EpochEnded):
                     self._log.save_rejected()
             elif self._events is not None:
-                self._events.push(event)
+                self._events.emit(event)
 
     def enter_phase(self, phase: str) -> None:
         """Nothing to do: no other process watches."""

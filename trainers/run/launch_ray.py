@@ -210,18 +210,18 @@ class _Watch:
             if isinstance(event, Started):
                 self._hangs.restart()
                 self._monitor.started.remote(event.world_size)
-                heartbeats = {rank: beat for rank, beat in heartbeats.items() if rank < event.world_size}
+                heartbeats = {rank: heartbeat for rank, heartbeat in heartbeats.items() if rank < event.world_size}
             self._log.handle(event)
         self._log.save_rejected()
         return heartbeats
 
     def _kill_hanging(self, heartbeats: dict[int, Heartbeat]) -> None:
-        for beat in self._hangs.hanging(heartbeats):
-            if kill_worker(beat):
+        for heartbeat in self._hangs.hanging(heartbeats):
+            if kill_worker(heartbeat):
                 self._log.warn(
-                    f"rank {beat.rank} (process {beat.pid} on {beat.host}) hangs: {beat.phase}, no progress for "
-                    f"{self._hang_timeout_s:g} s (failure.hang_timeout_s). It is killed; the workers restart from the last "
-                    "checkpoint."
+                    f"rank {heartbeat.rank} (process {heartbeat.pid} on {heartbeat.host}) hangs: {heartbeat.phase}, no "
+                    f"progress for {self._hang_timeout_s:g} s (failure.hang_timeout_s). It is killed; the workers restart from "
+                    "the last checkpoint."
                 )
 
     def _look_for_draining(self, heartbeats: dict[int, Heartbeat]) -> None:
@@ -231,7 +231,7 @@ class _Watch:
         self._looked = time.monotonic()
         draining = draining_nodes()
         for node_id in draining - self._draining:
-            hosts = {beat.host for beat in heartbeats.values() if beat.node_id == node_id}
+            hosts = {heartbeat.host for heartbeat in heartbeats.values() if heartbeat.node_id == node_id}
             if hosts:
                 self._log.warn(f"machine {hosts.pop()} is about to be taken away: a checkpoint is written now.")
                 self._monitor.checkpoint.remote()

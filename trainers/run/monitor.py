@@ -47,7 +47,7 @@ class Monitor:
 
     def started(self, world_size: int) -> None:
         """A group of so many workers begins: heartbeats of ranks that it does not have are forgotten."""
-        self._heartbeats = {rank: beat for rank, beat in self._heartbeats.items() if rank < world_size}
+        self._heartbeats = {rank: heartbeat for rank, heartbeat in self._heartbeats.items() if rank < world_size}
 
     def drain(self) -> tuple[list[Event], dict[int, Heartbeat]]:
         """Return the events since the last call, and the last heartbeat of each rank."""

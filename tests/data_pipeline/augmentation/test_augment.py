@@ -52,14 +52,14 @@ def test_none_is_the_image_itself(written: np.ndarray) -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "least", "most", "untouched"), [("light", 0.98, 1.02, (0.1, 0.4)), ("strong", 0.9, 1.1, (0, 0.15))]
+    ("name", "minimum", "maximum", "untouched"), [("light", 0.98, 1.02, (0.1, 0.4)), ("strong", 0.9, 1.1, (0, 0.15))]
 )
 def test_ink_stays_ink_where_it_was(
-    written: np.ndarray, name: Augmentation, least: float, most: float, untouched: tuple[float, float]
+    written: np.ndarray, name: Augmentation, minimum: float, maximum: float, untouched: tuple[float, float]
 ) -> None:
     """Paper keeps its mean over many draws, ink moves by a share of the size, and some images stay as they are."""
     results = drawn(written, name, 400)
-    assert least < np.mean([result.mean() for result in results]) / written.mean() < most
+    assert minimum < np.mean([result.mean() for result in results]) / written.mean() < maximum
     same = np.mean([np.array_equal(result, written) for result in results])
     assert untouched[0] <= same <= untouched[1]
     x = [np.argwhere(result < result.mean() - 40)[:, 1].mean() for result in results]

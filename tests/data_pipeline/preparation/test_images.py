@@ -72,9 +72,9 @@ def test_what_is_no_image_says_so(data: bytes, reason: str) -> None:
 
 
 @given(st.binary(max_size=300), st.integers(0, 3000))
-def test_damage_raises_nothing_else(junk: bytes, place: int) -> None:
+def test_damage_raises_nothing_else(junk: bytes, index: int) -> None:
     data = bytearray(encoded(".png"))
-    data[place : place + len(junk)] = junk
+    data[index : index + len(junk)] = junk
     with contextlib.suppress(BadImage):
         assert decode(bytes(data), "gray").dtype == np.uint8
 
@@ -131,8 +131,8 @@ def test_an_image_on_nothing_lies_on_white_by_default() -> None:
 
 
 @given(st.binary(max_size=300), st.integers(0, 200))
-def test_damage_of_a_transparent_image_raises_nothing_else(junk: bytes, place: int) -> None:
+def test_damage_of_a_transparent_image_raises_nothing_else(junk: bytes, index: int) -> None:
     data = bytearray(layered("PNG", "P"))
-    data[place : place + len(junk)] = junk
+    data[index : index + len(junk)] = junk
     with contextlib.suppress(BadImage):
         assert decode(bytes(data), "gray").dtype == np.uint8

@@ -125,9 +125,9 @@ def test_ink_of_another_resolution_is_brought_to_the_size_of_the_dataset(times: 
     policy = ImagePolicy(400, 4000, fixed_height=False, scale="ink", ink_size=24)
     for pixels in (FORMULAS[0], FORMULAS[3]):
         scaled = cv2.resize(pixels, None, fx=times, fy=times, interpolation=cv2.INTER_AREA if times < 1 else cv2.INTER_CUBIC)
-        here, there = fit(pixels, policy), fit(scaled, policy)
-        assert abs(there.shape[0] / here.shape[0] - 1) < 0.25
-        assert abs(ink_size(there) / 24 - 1) < 0.3
+        original, enlarged = fit(pixels, policy), fit(scaled, policy)
+        assert abs(enlarged.shape[0] / original.shape[0] - 1) < 0.25
+        assert abs(ink_size(enlarged) / 24 - 1) < 0.3
 
 
 def test_images_are_enlarged_only_where_the_policy_says_so() -> None:

@@ -56,26 +56,27 @@ def as_user(name: str, act: Callable[[], None]) -> None:
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root becomes other users")
 @pytest.mark.parametrize("named_before", [False, True], ids=["made by Inkray", "made by hand"])
 def test_two_users_share_a_cache(folder: Path, named_before: bool) -> None:
-    place = folder / "cache"
+    cache_folder = folder / "cache"
     folder.chmod(0o777)
     if named_before:
-        place.mkdir()
-        place.chmod(0o777)
+        cache_folder.mkdir()
+        cache_folder.chmod(0o777)
     umask = os.umask(0o077)
     try:
-        cache = Cache(place, 10_000)
+        cache = Cache(cache_folder, 10_000)
         assert not cache.get(key(1), lambda: table(1))[1]
 
         def other() -> None:
-            theirs = Cache(place, 10_000)
+            theirs = Cache(cache_folder, 10_000)
             assert theirs.get(key(1), lambda: pytest.fail("it is there")) == (table(1), True)
             for number in range(2, 14):  # more than fits: entries of the other user have to go
                 assert theirs.get(key(number), lambda number=number: table(number)) == (table(number), False)  # type: ignore[misc]
 
         as_user("nobody", other)
         assert cache.get(key(13), lambda: pytest.fail("it is there")) == (table(13), True)
-        held = list(place.glob("??/*.arrow"))
-        assert sum(file.stat().st_size for file in held) <= 10_000 and not (place / key(1)[:2] / f"{key(1)}.arrow").exists()
+        held = list(cache_folder.glob("??/*.arrow"))
+        assert sum(file.stat().st_size for file in held) <= 10_000
+        assert not (cache_folder / key(1)[:2] / f"{key(1)}.arrow").exists()
     finally:
         os.umask(umask)
 

@@ -51,8 +51,8 @@ runs = st.builds(Run, shards, st.integers(0, 2**31), st.integers(1, 12), rules)
 def epoch_order(plan: Plan, epoch: int) -> list[Sample]:
     order = []
     for window in plan.windows(epoch):
-        for place, row in plan.order(window).tolist():
-            group = window.groups[place]
+        for index, row in plan.order(window).tolist():
+            group = window.groups[index]
             order.append((int(plan.groups.shard[group]), int(plan.groups.index[group]), row))
     return order
 

@@ -142,11 +142,11 @@ def test_a_stream_that_is_closed_stops_asking(s3_server: S3Server, bucket: str, 
             time.sleep(0.1)
 
 
-@pytest.mark.parametrize("place", ["disk", "memory"])
-def test_later_epochs_come_from_the_cache(local: Dataset, tmp_path: Path, place: str) -> None:
-    if place == "memory" and not SHARED_MEMORY.is_dir():
+@pytest.mark.parametrize("location", ["disk", "memory"])
+def test_later_epochs_come_from_the_cache(local: Dataset, tmp_path: Path, location: str) -> None:
+    if location == "memory" and not SHARED_MEMORY.is_dir():
         pytest.skip(f"needs {SHARED_MEMORY}")
-    cache = CacheConfig(place, str(tmp_path / "cache"))  # type: ignore[arg-type]
+    cache = CacheConfig(location, str(tmp_path / "cache"))  # type: ignore[arg-type]
     batches = read(local, replace(CONFIG, cache=cache), epochs=3)
     assert contents(batches) == contents(read(local, CONFIG, epochs=3))
     spent = costs(batches)

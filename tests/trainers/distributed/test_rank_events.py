@@ -1,4 +1,4 @@
-"""Events of all ranks reach the log of rank 0 without Ray: whatever a rank pushes, to the last one."""
+"""Events of all ranks reach the log of rank 0 without Ray: whatever a rank emits, to the last one."""
 
 from __future__ import annotations
 
@@ -28,19 +28,19 @@ def test_events_come_in_the_order_of_each_rank_and_once(store: dist.Store) -> No
     first, second, third = (RankEvents(store, rank, 3) for rank in range(3))
     pushed: list[Event] = [Warned(f"{number}") for number in range(6)]
     for number, event in enumerate(pushed):
-        (second, third)[number % 2].push(event)
+        (second, third)[number % 2].emit(event)
     taken = first.take(at_once=True)
     assert taken == pushed[0::2] + pushed[1::2] and first.take(at_once=True) == []
-    second.push(pushed[0])
+    second.emit(pushed[0])
     second.done()
-    third.push(pushed[1])
+    third.emit(pushed[1])
     third.done()
     assert first.rest(20) == pushed[:2] and first.rest(20) == []
 
 
 def test_a_rank_that_is_never_done_is_not_waited_for_and_its_events_are_not_lost(store: dist.Store) -> None:
     first, second, third = (RankEvents(store, rank, 3) for rank in range(3))
-    second.push(Note("before the crash"))
+    second.emit(Note("before the crash"))
     third.done()
     assert first.rest(0.1) == [Note("before the crash")]
 
@@ -51,7 +51,7 @@ def test_a_store_that_is_gone_is_no_error() -> None:
     events = RankEvents(client, 1, 2)
     del server
     for _ in range(3):
-        events.push(Note("unheard"))
+        events.emit(Note("unheard"))
     events.done()
 
 

@@ -44,7 +44,7 @@ def rows(out: Path) -> dict[str, str]:
 
 
 @pytest.fixture
-def place(tmp_path: Path) -> Path:
+def root(tmp_path: Path) -> Path:
     """A folder with a checkpoint and images, a broken one among them."""
     write_checkpoint(tmp_path / "checkpoint")
     (tmp_path / "images").mkdir()
@@ -55,9 +55,9 @@ def place(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def test_images_that_are_replaced_or_repaired_are_read_again(place: Path) -> None:
-    images, out = place / "images", place / "out"
-    args = (str(place / "checkpoint"), str(images), str(out))
+def test_images_that_are_replaced_or_repaired_are_read_again(root: Path) -> None:
+    images, out = root / "images", root / "out"
+    args = (str(root / "checkpoint"), str(images), str(out))
     result = predict_here(*args, new_predictor=Sees)
     assert result.returncode == 0, result.stderr
     assert (
@@ -118,11 +118,11 @@ class Meanwhile:
 
 
 @pytest.fixture
-def run(place: Path) -> Path:
+def run(root: Path) -> Path:
     """A run with one checkpoint."""
     torch.manual_seed(0)
-    write_checkpoint(place / "run" / FIRST, 0.5)
-    return place / "run"
+    write_checkpoint(root / "run" / FIRST, 0.5)
+    return root / "run"
 
 
 def better(folder: Path) -> None:
@@ -130,32 +130,32 @@ def better(folder: Path) -> None:
     write_checkpoint(folder, 0.9, *OTHERWISE)
 
 
-def test_a_checkpoint_that_is_written_meanwhile_changes_no_job(place: Path, run: Path) -> None:
+def test_a_checkpoint_that_is_written_meanwhile_changes_no_job(root: Path, run: Path) -> None:
     """Weights and decoding are of the one checkpoint that was the best when the command began."""
     meanwhile = Meanwhile(lambda: better(run / SECOND))
-    args = (str(run), str(place / "images"))
-    result = predict_here(*args, str(place / "out"), new_predictor=meanwhile)
+    args = (str(run), str(root / "images"))
+    result = predict_here(*args, str(root / "out"), new_predictor=meanwhile)
     assert result.returncode == 0 and (run / SECOND).exists(), result.stderr
     assert open_checkpoint(str(run)).storage.name == SECOND, "it is the best now"
-    job = json.loads((place / "out" / JOB).read_bytes())
+    job = json.loads((root / "out" / JOB).read_bytes())
     assert job["checkpoint"] == {"digest": open_checkpoint(str(run / FIRST)).digest, "uri": str(run / FIRST)}
     assert job["decoding"]["method"] == "greedy"
-    assert predict_here(str(run / FIRST), *args[1:], str(place / "first")).returncode == 0
-    assert rows(place / "out") == rows(place / "first")
-    assert "of another checkpoint" in only_message(predict_here(*args, str(place / "out")))
+    assert predict_here(str(run / FIRST), *args[1:], str(root / "first")).returncode == 0
+    assert rows(root / "out") == rows(root / "first")
+    assert "of another checkpoint" in only_message(predict_here(*args, str(root / "out")))
 
 
 @pytest.mark.parametrize("removed", [False, True])
-def test_a_checkpoint_that_goes_meanwhile_is_one_message(place: Path, run: Path, removed: bool) -> None:
+def test_a_checkpoint_that_goes_meanwhile_is_one_message(root: Path, run: Path, removed: bool) -> None:
     """Another in its place, or none, as a run that trains keeps its best and its last alone: nothing is mixed."""
 
     def replace() -> None:
         shutil.rmtree(run / FIRST)
         better(run / (SECOND if removed else FIRST))
 
-    result = predict_here(str(run), str(place / "images"), str(place / "out"), new_predictor=Meanwhile(replace))
+    result = predict_here(str(run), str(root / "images"), str(root / "out"), new_predictor=Meanwhile(replace))
     change = "was removed" if removed else "was replaced by another"
     message = result.stderr.splitlines()[-1]  # below the progress
     assert result.returncode == 2 and f"error: Checkpoint '{run / FIRST}' {change} while it was in use" in message
     assert "Traceback" not in result.stderr
-    assert not list((place / "out").glob("predictions-*"))
+    assert not list((root / "out").glob("predictions-*"))

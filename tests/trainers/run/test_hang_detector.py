@@ -26,10 +26,10 @@ def test_ranks_that_wait_for_another_are_not_blamed() -> None:
     clock.now = 59
     assert watch.hanging(beats(7, 7, 6)) == []
     clock.now = 61
-    assert [beat.rank for beat in watch.hanging(beats(7, 7, 6))] == [2]
+    assert [heartbeat.rank for heartbeat in watch.hanging(beats(7, 7, 6))] == [2]
     assert watch.hanging(beats(7, 7, 6)) == [], "it has just been dealt with"
     clock.now = 122
-    assert [beat.rank for beat in watch.hanging(beats(7, 7, 6))] == [2], "it was not ended, or its successor hangs, too"
+    assert [heartbeat.rank for heartbeat in watch.hanging(beats(7, 7, 6))] == [2], "it was not ended, or its successor hangs"
 
 
 def test_nobody_hangs_while_any_rank_makes_progress() -> None:
@@ -56,12 +56,12 @@ def test_workers_that_restart_have_their_time() -> None:
 
 def test_a_rank_that_the_group_no_longer_has_is_not_blamed() -> None:
     monitor, clock = Monitor(), Clock()
-    for beat in beats(9, 9, 5).values():
-        monitor.report([], beat)
+    for heartbeat in beats(9, 9, 5).values():
+        monitor.report([], heartbeat)
     monitor.started(2)
-    for beat in beats(20, 19).values():
-        monitor.report([], beat)
+    for heartbeat in beats(20, 19).values():
+        monitor.report([], heartbeat)
     watch = HangDetector(60, clock)
     watch.hanging(monitor.drain()[1])
     clock.now = 61
-    assert [beat.rank for beat in watch.hanging(monitor.drain()[1])] == [1]
+    assert [heartbeat.rank for heartbeat in watch.hanging(monitor.drain()[1])] == [1]

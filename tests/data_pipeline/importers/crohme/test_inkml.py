@@ -161,8 +161,8 @@ def test_a_trace_means_the_same_in_every_encoding(points: list[tuple[int, int]],
     coded = [values[0], *np.diff(values, axis=0)] if order else values
     coded = [*coded[:2], *np.diff(coded[1:], axis=0)] if order == 2 else coded
     rows = []
-    for place, (x, y) in enumerate(coded):
-        sign = "!" if place == 0 else "'" if order == 2 and place == 1 else prefix
+    for index, (x, y) in enumerate(coded):
+        sign = "!" if index == 0 else "'" if order == 2 and index == 1 else prefix
         rows.append(f"{sign}{x}{sign}{y}")
     assert strokes(f"<trace>{','.join(rows)}</trace>")[0] == values.tolist()
 

@@ -130,7 +130,7 @@ def test_any_ink_fits_and_shows(points: list[list[tuple[float, float]]], max_hei
 
 def test_with_a_stroke_size_symbols_are_of_one_size_and_formulas_of_many_heights() -> None:
     box = np.array([[0, 0], [10, 0], [10, 10], [0, 10], [0, 0]], float)
-    line = [box + np.array([15, 0]) * place for place in range(3)]
+    line = [box + np.array([15, 0]) * index for index in range(3)]
     fraction = [*line, *[stroke + np.array([0, 30]) for stroke in line]]
     one, two = (render_ink(strokes, 256, 512, stroke_size=20) for strokes in (line, fraction))
     assert one.shape == (20 + 2 * MARGIN, 80 + 2 * MARGIN) and two.shape == (80 + 2 * MARGIN, 80 + 2 * MARGIN)

@@ -11,7 +11,7 @@ from tests.support.ink_document import inkml
 
 # Each symbol is known by how many points it is drawn with, wherever it is put.
 SYMBOLS = ["x", "a", "2", "7", "+", r"\times", "-", r"\alpha"]
-POINTS = {symbol: 3 + place for place, symbol in enumerate(SYMBOLS)}
+POINTS = {symbol: 3 + index for index, symbol in enumerate(SYMBOLS)}
 BAR = 40  # points of a fraction's
 
 

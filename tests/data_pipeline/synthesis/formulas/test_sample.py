@@ -30,8 +30,8 @@ def test_another_process_makes_the_same_bytes_in_another_order() -> None:
     here = digest(make_sample(5, index, FormulaConfig()) for index in range(24))
     command = [sys.executable, "-c", _ELSEWHERE]
     environment = {"PYTHONHASHSEED": "123", "PYTHONPATH": ":".join(sys.path)}
-    there = subprocess.run(command, env=environment, capture_output=True, text=True, check=True).stdout
-    assert there.strip() == here
+    elsewhere = subprocess.run(command, env=environment, capture_output=True, text=True, check=True).stdout
+    assert elsewhere.strip() == here
 
 
 def test_settings_of_matplotlib_do_not_change_a_sample() -> None:
