@@ -37,6 +37,8 @@ from trainers.config.load import ConfigError, config_from_dict, merge_overrides
 from trainers.config.train import TrainConfig
 from trainers.tasks import TASKS, Task
 
+_WAY_OUT = "Copy it again from where it is whole; or remove it: of its run, the best of the others is then taken."
+
 
 @dataclass(frozen=True)
 class Checkpoint:
@@ -195,7 +197,7 @@ def _checked(storage: Storage, name: str, content: bytes, sums: dict[str, str]) 
 
 def _damaged(storage: Storage, name: str) -> CheckpointError:
     return CheckpointError(
-        f"Checkpoint '{storage.uri}' is damaged: the SHA-256 of its {name} is not the one it was written with."
+        f"Checkpoint '{storage.uri}' is damaged: the SHA-256 of its {name} is not the one it was written with. {_WAY_OUT}"
     )
 
 
@@ -211,7 +213,8 @@ def _readable(storage: Storage) -> Iterator[None]:
         raise
     except Exception as error:
         reason = str(error).splitlines()[0][:300] if str(error) else type(error).__name__
-        raise CheckpointError(f"Checkpoint '{storage.uri}' is damaged: {reason}") from error
+        reason = f"its {COMPLETE} lacks {reason}" if isinstance(error, KeyError) else reason
+        raise CheckpointError(f"Checkpoint '{storage.uri}' is damaged: {reason.rstrip('.')}. {_WAY_OUT}") from error
 
 
 def read_config(content: bytes, missing_variables: bool = False) -> TrainConfig:

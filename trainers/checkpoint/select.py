@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import math
+from collections.abc import Iterator
 from typing import Any
 
 from omegaconf import OmegaConf
@@ -68,14 +70,35 @@ def _criterion_in(run: Storage, task: Any) -> Criterion | None:
 
 def completion_marks(run: Storage) -> dict[str, dict[str, Any]]:
     """What the last files of complete checkpoints say, oldest first: `metrics`, `best_by`, and `patience` of early stopping."""
-    found = {}
+    return {name: mark for name, mark in _marks(run) if mark is not None}
+
+
+def damaged_marks(run: Storage) -> list[str]:
+    """The checkpoints, oldest first, whose last file is there but is none: they count as not complete."""
+    return [name for name, mark in _marks(run) if mark is None]
+
+
+def _marks(run: Storage) -> Iterator[tuple[str, dict[str, Any] | None]]:
     for name in sorted(run.names(), key=age_order):
         if name.startswith(PREFIX) and run.child(name, COMPLETE).exists():
-            try:
-                mark = json.loads(run.child(name, COMPLETE).read_bytes())
-                kinds = (("files", dict), ("metrics", dict), ("best_by", list))
-                if all(isinstance(mark.get(key), kind) for key, kind in kinds) and len(mark["best_by"]) == 2:
-                    found[name] = mark
-            except (ValueError, AttributeError):
-                continue  # cut short: as good as not there
-    return found
+            yield name, _mark(run.child(name, COMPLETE).read_bytes())
+
+
+def _mark(content: bytes) -> dict[str, Any] | None:
+    """What the last file of a checkpoint says; None if it is cut short, or a value in it is of another kind."""
+    try:
+        mark: dict[str, Any] = json.loads(content)
+        metrics, patience = mark["metrics"], mark.get("patience") if "patience" in mark else {}
+        fine = (
+            isinstance(mark["files"], dict)
+            and isinstance(mark.get("task", ""), str)
+            and all(isinstance(value, int | float) for value in metrics.values())
+            and math.isfinite(metrics.get("epoch", 0))
+            and len(mark["best_by"]) == 2
+            and all(isinstance(part, str) for part in mark["best_by"])
+            and isinstance(patience, dict)
+            and (not patience or (isinstance(patience["best"], int | float) and isinstance(patience["epochs_since"], int)))
+        )
+        return mark if fine else None
+    except (ValueError, TypeError, KeyError, AttributeError):
+        return None

@@ -16,7 +16,7 @@ from data_pipeline.storage.claim import InUse, claim
 from tests.support.overrides import SMALL
 from tests.support.runs import train
 from trainers import train as command_line
-from trainers.checkpoint.format import CONFIG, CheckpointError
+from trainers.checkpoint.format import COMPLETE, CONFIG, PREFIX, CheckpointError
 from trainers.checkpoint.select import complete_checkpoints, completion_marks, find_checkpoint
 from trainers.config.load import ConfigError
 from trainers.run.directory import open_run
@@ -156,3 +156,31 @@ def test_a_checkpoint_whose_description_is_damaged_is_named(ended: Storage, tmp_
         (tmp_path / "run" / name / file).write_bytes(b"{")
     with pytest.raises(CheckpointError, match=r"is damaged: its data\.json or vocab\.json"):
         preflight(config, folder)
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("task", ["a"]),
+        ("metrics", {"val/score": "x"}),
+        ("metrics", {"epoch": None}),
+        ("metrics", {"epoch": float("nan")}),
+        ("best_by", [1, 2]),
+        ("patience", "3"),
+        ("patience", {"metric": "val/score"}),
+    ],
+)
+def test_a_checkpoint_whose_mark_is_damaged_is_left_out_and_named(
+    ended: Storage, tmp_path: Path, key: str, value: object
+) -> None:
+    run = copy_of(ended, tmp_path)
+    (newer,), older = completion_marks(run), f"{PREFIX}0000001-a"
+    shutil.copytree(f"{run.path}/{newer}", f"{run.path}/{older}")
+    for name in (newer, older):
+        file = run.child(name, COMPLETE)
+        file.write_bytes(json.dumps(json.loads(file.read_bytes()) | {key: value}).encode())
+        if name == newer:
+            assert list(completion_marks(run)) == [older] and find_checkpoint(run.uri).name == older
+            assert notes_of(run)[0] == f"Checkpoint '{newer}' is damaged (its {COMPLETE}): it is left out."
+    with pytest.raises(CheckpointError, match=f"All 2 checkpoints of .* are damaged .*{COMPLETE}"):
+        notes_of(run)  # to train from the beginning would remove them
