@@ -56,14 +56,19 @@ def require_same_data(run: Storage, dataset: Dataset, task: Task, config: TrainC
     """Check that `dataset` is the one that the checkpoints of `run` were trained on, if it has any.
 
     Raises:
-        UserError: its outputs (the tokens of its vocabulary) are others, with the difference; or its shards are; or what the
-            checkpoints say of it is damaged.
+        UserError: it is of another task; its outputs (the tokens of its vocabulary) are others, with the difference; or its
+            shards are; or what the checkpoints say of it is damaged.
     """
     damaged: CheckpointError | None = None
-    for name in completion_marks(run):
+    for name, mark in completion_marks(run).items():
         checkpoint = run.child(name)
+        if mark.get("task", task.name) != task.name:
+            raise DatasetError(
+                f"'{run.uri}' was trained for task '{mark['task']}', dataset '{dataset.storage.uri}' is of task '{task.name}': "
+                "it would not be the same run. Start a new one."
+            )
         if not {task.file, DATA} <= set(checkpoint.names()):
-            continue  # another task's, or put together by hand
+            continue  # put together by hand
         content = [checkpoint.child(part).read_bytes() for part in (DATA, task.file)]
         try:
             data = DataInfo.from_json(content[0])

@@ -15,6 +15,7 @@ from data_pipeline.storage.base import Storage, open_storage
 from data_pipeline.storage.claim import InUse, claim
 from tests.support.overrides import SMALL
 from tests.support.runs import train
+from tests.support.stroke_count import StrokeCountTask, write_stroke_dataset
 from trainers import train as command_line
 from trainers.checkpoint.format import COMPLETE, CONFIG, PREFIX, CheckpointError
 from trainers.checkpoint.select import complete_checkpoints, completion_marks, find_checkpoint
@@ -22,6 +23,7 @@ from trainers.config.load import ConfigError
 from trainers.run.directory import open_run
 from trainers.run.preflight import preflight
 from trainers.run.resume import change_config
+from trainers.tasks import TASKS
 
 Command = Callable[..., tuple[int, str]]
 
@@ -184,3 +186,16 @@ def test_a_checkpoint_whose_mark_is_damaged_is_left_out_and_named(
             assert notes_of(run)[0] == f"Checkpoint '{newer}' is damaged (its {COMPLETE}): it is left out."
     with pytest.raises(CheckpointError, match=f"All 2 checkpoints of .* are damaged .*{COMPLETE}"):
         notes_of(run)  # to train from the beginning would remove them
+
+
+def test_a_run_is_not_resumed_with_data_of_another_task(
+    ended: Storage, tmp_path: Path, command: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(TASKS, "stroke_count", StrokeCountTask)
+    write_stroke_dataset(tmp_path / "strokes", train=40, val=4, test=4)
+    run = copy_of(ended, tmp_path)
+    before = run.child(CONFIG).read_bytes()
+    words = (f"data.dataset={tmp_path}/strokes", "checkpoint.metric=auto", "early_stopping.patience=0", "epochs=9")
+    with pytest.raises(UserError, match=r"was trained for task 'sequence', dataset .* is of task 'stroke_count'"):
+        command("--resume", run.uri, *words)
+    assert run.child(CONFIG).read_bytes() == before
