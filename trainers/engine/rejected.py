@@ -12,6 +12,8 @@ from data_pipeline.dataset.manifest import REJECTED
 from data_pipeline.dataset.shards import Rejected, write_rejected
 from data_pipeline.storage.base import Storage
 
+SHOWN = 5  # images that are named when they are rejected
+
 
 class RejectedImages:
     """Collects what was rejected, each image of a split once; a resumed run adds to the list that exists."""

@@ -17,6 +17,7 @@ from trainers.checkpoint.format import CARD
 from trainers.checkpoint.load import Checkpoint, open_checkpoint
 from trainers.config.environment_values import stored_value
 from trainers.config.load import to_yaml
+from trainers.engine.rejected import SHOWN, RejectedImages, require_few
 from trainers.engine.run_spec import RunSpec
 from trainers.prediction.evaluation import (
     BATCH_SIZE,
@@ -35,21 +36,40 @@ REPORT, EVALUATION = "report", "evaluation.json"  # of the run's folder
 
 
 def finalize(spec: RunSpec, run: Storage, result: RunResult, predict_split: PredictSplit) -> str:
-    """Evaluate the best checkpoint of `run` on the test split, and write its report; returns what there is to print."""
+    """Evaluate the best checkpoint of `run` on the test split, and write its report; returns what there is to print.
+
+    Raises:
+        UserError: more images of the split cannot be used than `stream.max_rejected` allows; the run lists them.
+    """
     data = spec.config.data
     checkpoint = open_checkpoint(run.uri).with_options_of(spec.config)  # a resume may have changed them
     split = data.test_split or data.val_split or data.train_split
     evaluation = evaluate_checkpoint(checkpoint, spec.dataset, split, predict_split, BATCH_SIZE)
+    left_out = _left_out(spec, run, split, evaluation)
     metrics = split_metrics(split, evaluation.metrics)
     answer, baseline = majority_baseline(checkpoint.task, spec.dataset, data.train_split, split)
     metrics[f"{split}, always answering '{answer}'"] = baseline.whole()
     record = {"checkpoint": checkpoint.uri, "metrics": metrics}
     run.child(EVALUATION).write_bytes(redact(json.dumps(record, indent=1)).encode())
-    lines = [metrics_table(metrics, checkpoint.task.headlines)]
+    lines = [*left_out, metrics_table(metrics, checkpoint.task.headlines)]
     if spec.config.report.enabled:
         _write_report(spec, run, result, checkpoint, evaluation, split, metrics)
         lines.append(f"Report {run.uri}/{REPORT}/index.html")
     return "\n".join(lines)
+
+
+def _left_out(spec: RunSpec, run: Storage, split: str, evaluation: EvaluationResult) -> list[str]:
+    """Add the images of the split that cannot be used to the run's list, and name some of them."""
+    errors = {row["id"]: row["error"] for row in evaluation.rows if row["error"]}
+    if not errors:
+        return []
+    rejected = RejectedImages(run, stored_value(spec.config, "data.dataset"))
+    rejected.add(split, errors)
+    rejected.save()
+    require_few(len(errors), len(evaluation.rows), spec.config.stream.max_rejected, split)
+    lines = [f"warning: image '{name}' of split '{split}' is left out: {errors[name]}" for name in list(errors)[:SHOWN]]
+    more = len(errors) - SHOWN
+    return [redact(line) for line in lines] + ([f"warning: {more} more images are left out"] if more > 0 else [])
 
 
 def _write_report(

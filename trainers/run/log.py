@@ -13,14 +13,13 @@ from trainers.config.criterion import Criterion
 from trainers.config.environment_values import stored_value, stored_values
 from trainers.engine import bad_steps, events
 from trainers.engine.events import Event
-from trainers.engine.rejected import RejectedImages
+from trainers.engine.rejected import SHOWN, RejectedImages
 from trainers.engine.run_spec import RunSpec
 from trainers.tasks.criterion import criterion_of
 from trainers.tracking import Console, History, Tracker
 from trainers.tracking.sinks import add_sinks
 
 _DECODED_BY = {"threads": "threads of the workers", "ray": "tasks of the cluster"}
-_SHOWN = 5  # images that are named when they are rejected
 
 
 def seconds_of(row: dict[str, float]) -> float:
@@ -134,10 +133,10 @@ class RunLog:
     def _reject(self, split: str, errors: dict[str, str]) -> None:
         """Name images that are new among those that cannot be used, and list all of them in a file of the run."""
         new = self._rejected.add(split, errors)
-        for sample_id, reason in list(new.items())[:_SHOWN]:
+        for sample_id, reason in list(new.items())[:SHOWN]:
             self.warn(f"image '{sample_id}' is left out: {reason}")
-        if len(new) > _SHOWN:
-            self.warn(f"{len(new) - _SHOWN} more images are left out")
+        if len(new) > SHOWN:
+            self.warn(f"{len(new) - SHOWN} more images are left out")
 
     def _keep_bad_step(self, event: events.BadStep) -> None:
         """Add a step to the run's list of bad ones: a few at most, so the whole file is written."""

@@ -8,11 +8,14 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
+import pyarrow.parquet as pq
 import pytest
 
 from cluster.errors import UserError
+from data_pipeline.dataset.manifest import MANIFEST, REJECTED, open_dataset
 from data_pipeline.storage.base import Storage, open_storage
 from data_pipeline.storage.claim import InUse, claim
+from tests.support.broken_images import copy_with_broken_images
 from tests.support.overrides import SMALL
 from tests.support.runs import train
 from tests.support.stroke_count import StrokeCountTask, write_stroke_dataset
@@ -199,3 +202,20 @@ def test_a_run_is_not_resumed_with_data_of_another_task(
     with pytest.raises(UserError, match=r"was trained for task 'sequence', dataset .* is of task 'stroke_count'"):
         command("--resume", run.uri, *words)
     assert run.child(CONFIG).read_bytes() == before
+
+
+def test_images_of_the_test_split_that_cannot_be_used_are_named_listed_and_limited(
+    formulas_dataset: str, ended: Storage, tmp_path: Path, command: Command
+) -> None:
+    run = copy_of(ended, tmp_path)
+    copy_with_broken_images(formulas_dataset, tmp_path / "data", {"test": [3]})
+    manifest = json.loads((tmp_path / "data" / MANIFEST).read_bytes())
+    manifest["digest"] = open_dataset(formulas_dataset).manifest.digest  # a resumed run keeps its dataset
+    (tmp_path / "data" / MANIFEST).write_text(json.dumps(manifest))
+    words = ("--resume", run.uri, f"data.dataset={tmp_path}/data", "data.test_split=test")
+    _, text = command(*words)
+    assert "of split 'test' is left out: not an image" in text
+    (row,) = pq.read_table(f"{run.path}/{REJECTED}").to_pylist()
+    assert row["split"] == "test"
+    with pytest.raises(UserError, match=r"1 of 40 images of split 'test' cannot be used.*stream\.max_rejected"):
+        command(*words, "stream.max_rejected=0")
