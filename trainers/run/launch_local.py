@@ -189,6 +189,8 @@ def launch_local(
             while not _train(spec, run, context, reporter):
                 gc.collect()  # the network and the optimizer's state hold each other, and the memory that is wanted now
                 torch.cuda.empty_cache()
+            if signals and log is not None:  # also where the last step was taken before: what would follow is not wanted now
+                log.stopped = True
     finally:
         if reporter is not None:
             reporter.close()

@@ -186,6 +186,7 @@ class _Watch:
                     self._request_stop()
                 if len(signals) > 1:
                     raise KeyboardInterrupt
+            self._log.stopped |= bool(signals)  # also where the last step was taken before
         if self._failure is not None:
             raise user_error_in(self._failure) or self._failure
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import signal
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -11,7 +12,7 @@ from pathlib import Path
 import pyarrow.parquet as pq
 import pytest
 
-from cluster.errors import UserError
+from cluster.errors import INTERRUPTED, UserError
 from data_pipeline.dataset.manifest import MANIFEST, REJECTED, open_dataset
 from data_pipeline.storage.base import Storage, open_storage
 from data_pipeline.storage.claim import InUse, claim
@@ -23,6 +24,7 @@ from trainers import train as command_line
 from trainers.checkpoint.format import COMPLETE, CONFIG, PREFIX, CheckpointError
 from trainers.checkpoint.select import complete_checkpoints, completion_marks, find_checkpoint
 from trainers.config.load import ConfigError
+from trainers.engine.checkpointer import Checkpointer
 from trainers.run.directory import open_run
 from trainers.run.preflight import preflight
 from trainers.run.resume import change_config
@@ -219,3 +221,18 @@ def test_images_of_the_test_split_that_cannot_be_used_are_named_listed_and_limit
     assert row["split"] == "test"
     with pytest.raises(UserError, match=r"1 of 40 images of split 'test' cannot be used.*stream\.max_rejected"):
         command(*words, "stream.max_rejected=0")
+
+
+def test_ctrl_c_after_the_last_step_ends_the_run_before_its_evaluation(
+    ended: Storage, tmp_path: Path, command: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run, finish = copy_of(ended, tmp_path), Checkpointer.finish
+
+    def interrupted(self: Checkpointer) -> None:
+        signal.raise_signal(signal.SIGINT)
+        finish(self)
+
+    monkeypatch.setattr(Checkpointer, "finish", interrupted)
+    status, text = command("--resume", run.uri, "early_stopping.patience=0", "epochs=3")
+    assert status == INTERRUPTED and f"Stopped. Resume with: python -m trainers.train --local --resume {run.uri}" in text
+    assert "always answering" not in text
