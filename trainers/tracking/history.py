@@ -15,8 +15,8 @@ class History(Sink):
     """All rows of a run, kept in `metrics.jsonl` of its folder; a resumed run continues in the same file.
 
     On a disk each row is appended as it comes, in one write, so that saving costs what is new and a run that is killed
-    has all of its rows; a line that was cut off nevertheless is left out when the file is read. Elsewhere, and whenever rows
-    are taken back, the whole file is written and appears whole.
+    has all of its rows; a line that was cut off nevertheless, or damaged, is left out when the file is read. Elsewhere, and
+    whenever rows are taken back, the whole file is written and appears whole.
     """
 
     def __init__(self, run: Storage) -> None:
@@ -24,9 +24,10 @@ class History(Sink):
         self.rows: list[dict[str, float]] = []
         self._saved = 0  # rows that stand in the file, behind which others can be appended
         if self._file.exists():
-            *lines, rest = self._file.read_bytes().decode().split("\n")
-            self.rows = [json.loads(line) for line in lines]
-            self._saved = 0 if rest else len(self.rows)
+            lines = self._file.read_bytes().split(b"\n")
+            self.rows = [row for line in lines[:-1] if (row := _row_of(line)) is not None]
+            whole = not lines[-1] and len(self.rows) == len(lines) - 1
+            self._saved = len(self.rows) if whole else 0
 
     def rewind(self, step: int) -> None:
         """Forget rows after `step`: they will come again from a run that resumed there."""
@@ -59,3 +60,13 @@ class History(Sink):
     def close(self) -> None:
         """Bring the file up to date a last time."""
         self.save()
+
+
+def _row_of(line: bytes) -> dict[str, float] | None:
+    """The row that a line holds; None if it holds none."""
+    try:
+        row = json.loads(line)
+    except ValueError:
+        return None
+    fine = isinstance(row, dict) and "step" in row and all(isinstance(value, int | float) for value in row.values())
+    return row if fine else None

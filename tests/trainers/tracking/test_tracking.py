@@ -115,6 +115,16 @@ def test_a_resumed_history_continues_where_the_checkpoint_stood(tmp_path: Path) 
     assert [row["step"] for row in History(open_storage(str(tmp_path))).rows] == [10, 20, 30]
 
 
+@pytest.mark.parametrize("line", [b"{gar", b"null", b"[1]", b'{"epoch": 1}', b'{"step": "a"}', b"\xff\xfe", b"", b"\0\0"])
+def test_a_damaged_line_is_left_out_and_goes_with_the_next_row(tmp_path: Path, line: bytes) -> None:
+    file = tmp_path / "metrics.jsonl"
+    file.write_bytes(b'{"step": 10}\n' + line + b'\n{"step": 20}\n')
+    history = History(open_storage(str(tmp_path)))
+    assert [row["step"] for row in history.rows] == [10, 20]
+    history.metrics({"step": 30})
+    assert file.read_bytes() == b'{"step": 10}\n{"step": 20}\n{"step": 30}\n'
+
+
 def test_a_history_on_a_disk_costs_what_is_new(tmp_path: Path) -> None:
     file, history = tmp_path / "metrics.jsonl", History(open_storage(str(tmp_path)))
     history.metrics({"step": 1})
