@@ -57,8 +57,10 @@ def describe(dataset: Dataset) -> str:
             f"  width in pixels: 5 % {low:.0f}, median {middle:.0f}, 95 % {high:.0f}",
         ]
     file = dataset.storage.child(REJECTED)
-    with storage_errors(file), dataset.storage.filesystem.open_input_file(file.path) as source:
-        rejected = pq.read_table(source).to_pylist()
+    rejected: list[dict[str, Any]] = []
+    if file.exists() or manifest.rejected:  # a dataset that was put together without `build_dataset` may have none
+        with storage_errors(file), dataset.storage.filesystem.open_input_file(file.path) as source:
+            rejected = pq.read_table(source).to_pylist()
     lines += [f"rejected: {len(rejected)}", *(f"  {row['path']}: {row['reason']}" for row in rejected[:20])]
     return "\n".join(map(printable, lines))  # all of it may be anybody's input
 

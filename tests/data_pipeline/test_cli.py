@@ -13,9 +13,11 @@ import pytest
 
 from cluster.errors import UserError
 from data_pipeline import bench, explore, prepare, synthesize
+from data_pipeline.explore import describe
 from data_pipeline.preparation.images import decode
 from tests.support.ink_document import inkml
 from tests.support.places import ROOT
+from tests.support.stroke_count import write_stroke_dataset
 
 
 def command(*arguments: str) -> subprocess.CompletedProcess[str]:
@@ -35,6 +37,10 @@ def test_exploring_prints_and_draws(
         assert said in printed
     drawn = decode(grid.read_bytes(), "rgb")
     assert drawn.shape[1] > 1000 and np.unique(drawn).size > 20
+
+
+def test_a_dataset_without_a_list_of_rejected_inputs_is_described(tmp_path: Path) -> None:
+    assert describe(write_stroke_dataset(tmp_path, train=5)).endswith("rejected: 0")
 
 
 def test_a_missing_dataset_is_one_line_and_status_2(tmp_path: Path) -> None:
