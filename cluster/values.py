@@ -25,6 +25,7 @@ _INT = re.compile(r"[+-]?[0-9]+(_[0-9]+)*")
 _NUMBER = re.compile(r"[+-]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][+-]?[0-9]+)?")
 
 
+_UNSET = re.compile(r"Environment variable '([^']+)' not found")  # as OmegaConf says it
 _LEFT_OUT = object()
 
 
@@ -114,6 +115,8 @@ class Typing:
             # What stands behind `${...}` may come from the environment: it is not repeated.
             raw = _at(OmegaConf.to_container(merged), str(error.full_key))
             reason = f"what {raw} stands for does not fit" if isinstance(raw, str) and "${" in raw else one_line(error)
+            if unset := _UNSET.search(str(error)):
+                reason = f"the environment variable '{shown(unset[1])}' is not set. Set it, or write a value in its place"
             self.problems.append(f"Bad value for '{error.full_key}' in {self.where}: {reason}.")
             return None
 

@@ -76,6 +76,13 @@ def test_a_run_holds_no_secret(environment: dict[str, str], tmp_path: Path) -> N
     assert status == 0, printed
     require_none(printed, runs)
     (folder,) = runs.iterdir()
+    warm = [*words, "tracking.wandb=false", "report.enabled=false", "epochs=1", f"runs_dir={tmp_path}/warm"]
+    start = {"INKRAY_START": str(shutil.copytree(folder, tmp_path / MARK / "run"))}
+    status, printed = run(
+        environment | start, *warm, "data.dataset=${oc.env:INKRAY_DATA}", "init.checkpoint=${oc.env:INKRAY_START}"
+    )
+    assert status == 0 and "Warm start from '${oc.env:INKRAY_START}/checkpoint-" in printed, printed
+    require_none(printed, tmp_path / "warm")
     assert {"tensorboard", "wandb", "metrics.jsonl", "report"} <= {file.name for file in folder.iterdir()}
     assert "dataset: ${oc.env:INKRAY_DATA}" in (folder / "config.yaml").read_text()
     # It is looked up again: elsewhere now. And the error of a failing run shows where it looked, not what a key is.
@@ -83,6 +90,9 @@ def test_a_run_holds_no_secret(environment: dict[str, str], tmp_path: Path) -> N
     status, printed = run(environment | {"INKRAY_DATA": "/nowhere"}, *resumed)
     assert status == 2 and "No dataset at '/nowhere'" in printed
     require_none(printed, runs)
+    without = {name: value for name, value in environment.items() if name != "INKRAY_DATA"}
+    status, printed = run(without, *resumed)
+    assert status == 2 and "'data.dataset'" in printed and "the environment variable 'INKRAY_DATA' is not set" in printed
 
 
 def test_an_unexpected_error_shows_no_secret(environment: dict[str, str], tmp_path: Path) -> None:

@@ -14,6 +14,7 @@ from data_pipeline.storage.base import Storage
 from data_pipeline.stream import StreamPosition, TrainStream
 from trainers.checkpoint.trainer_state import TrainerState, latest_complete, load_trainer_state
 from trainers.checkpoint.warm_start import REPORT, warm_start
+from trainers.config.environment_values import stored_value
 from trainers.config.train import TrainConfig
 from trainers.distributed.collectives import broadcast_from_rank0
 from trainers.distributed.context import WorkerContext
@@ -112,6 +113,7 @@ def _build_network(
         network.load_state_dict(saved.weights)
     elif spec.warm_start is not None:
         report = warm_start(network, spec.task, config.init, spec.warm_start)
+        report.checkpoint = _stored_uri(config, report.checkpoint)
         if context.rank == 0:
             for text in report.lines():
                 reporter.emit(Note(text))
@@ -120,6 +122,12 @@ def _build_network(
     if config.compute.gradient_checkpointing:
         enable_gradient_checkpointing(network)
     return network
+
+
+def _stored_uri(config: TrainConfig, uri: str) -> str:
+    """Where `init.checkpoint` was found, as a run may store it: a place that the environment names as its expression."""
+    place, stored = config.init.checkpoint, str(stored_value(config, "init.checkpoint"))
+    return uri if stored == place else stored + uri.removeprefix(place.rstrip("/"))
 
 
 def _restore(state: TrainState, saved: TrainerState, config: TrainConfig, reporter: Reporter, context: WorkerContext) -> None:
