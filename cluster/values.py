@@ -214,7 +214,7 @@ class Typing:
     def _unknown(self, path: str, above: str, kind: Any, key: str = "") -> None:
         """Report `path`, of the whole `key`, which `kind` at the key `above` does not have."""
         if new := self.renames.new_key(key or path):
-            self.problems.append(f"'{shown(key or path)}' was renamed to '{shown(new)}'.")
+            self.problems.append(f"'{shown(key or path)}' in {self.where} was renamed to '{shown(new)}'.")
             self.left_out += [path, new]
             return
         valid = ", ".join(_kinds(kind))

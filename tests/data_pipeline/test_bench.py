@@ -34,7 +34,7 @@ def test_it_tells_what_each_part_can_feed(
     [
         (["windows=3"], "Unknown key 'windows' in the command line"),
         (["threads=many"], "Bad value for 'threads' in the command line: 'many' is no whole number"),
-        (["cache.place=disk"], "'cache.place' was renamed to 'cache.location'"),
+        (["cache.place=disk"], "'cache.place' in the command line was renamed to 'cache.location'"),
         (["--split", "dev"], "has no split 'dev'"),
     ],
 )

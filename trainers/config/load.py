@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import is_dataclass
 from pathlib import Path
 from typing import Any, get_type_hints
@@ -39,10 +39,16 @@ def load_config(file: str | Path | None, overrides: Sequence[str] = ()) -> Train
     Raises:
         ConfigError: a missing file; or unknown keys, ill-typed and impossible values, all of them with what is allowed.
     """
+    return load_layers(file, {"the command line": overrides})
+
+
+def load_layers(file: str | Path | None, overrides: Mapping[str, Sequence[str]]) -> TrainConfig:
+    """As `load_config`; `overrides` stand by where they are written, which messages name, and later ones win."""
     merging = _Merging({})
     if file is not None:
         merging.add_file(Path(file))
-    merging.add_overrides(overrides, "the command line")
+    for where, lines in overrides.items():
+        merging.add_overrides(lines, where)
     return merging.config()
 
 

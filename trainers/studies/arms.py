@@ -12,10 +12,10 @@ from omegaconf import OmegaConf
 
 from cluster.errors import UserError
 from cluster.values import Typing
-from cluster.yaml_text import read_mapping
+from cluster.yaml_text import read_mapping, shown
 from trainers.config.criterion import Mode
 from trainers.config.environment_values import with_lookups
-from trainers.config.load import load_config
+from trainers.config.load import load_layers
 from trainers.config.train import TrainConfig
 
 
@@ -69,6 +69,8 @@ def load_study(file: Path) -> StudyConfig:
         study.config = str(file.parent / study.config)
     if not study.arms and not study.grid:
         raise UserError(f"'{file}' names neither arms nor a grid: there is nothing to compare.")
+    if empty := [key for key, values in study.grid.items() if not values]:
+        raise UserError(f"'{file}': grid.{empty[0]} has no values. Write one at least, as in grid: {{{empty[0]}: [0.1, 0.2]}}.")
     if not study.seeds or study.max_concurrent < 1:
         raise UserError(f"'{file}': seeds needs one number at least, max_concurrent is at least 1.")
     return study
@@ -94,6 +96,11 @@ def arms_of(study: StudyConfig) -> list[Arm]:
 
 
 def arm_config(study: StudyConfig, arm: Arm, runs_dir: str) -> TrainConfig:
-    """The configuration of one run; its overrides are checked like those of a command line."""
+    """The configuration of one run; its overrides are checked like those of a command line.
+
+    Raises:
+        ConfigError: with all mistakes in the file, the study's overrides and the arm's.
+    """
     own = [f"seed={arm.seed}", f"name={arm.key}", f"runs_dir={runs_dir}", "tracking.wandb=false", "report.enabled=false"]
-    return load_config(study.config or None, [*study.overrides, *arm.overrides, *own])
+    layers = {"the study's overrides": study.overrides, f"arm '{shown(arm.name)}'": arm.overrides, "the study": own}
+    return load_layers(study.config or None, layers)

@@ -17,7 +17,7 @@ from data_pipeline.storage.claim import claim
 from data_pipeline.storage.lease import DEAD_AFTER_S, RENEW_S
 from trainers.checkpoint.format import CONFIG, PREFIX
 from trainers.config.criterion import Criterion
-from trainers.config.load import to_yaml
+from trainers.config.load import ConfigError, to_yaml
 from trainers.config.train import TrainConfig
 from trainers.engine.run_spec import RunSpec
 from trainers.run.launch_ray import launch_ray
@@ -38,7 +38,8 @@ def run_study(study: StudyConfig, folder: Storage) -> tuple[str, dict[str, str]]
             study.
     """
     arms = arms_of(study)
-    specs = {arm.key: _checked(arm_config(study, arm, folder.uri), folder.child(arm.key)) for arm in arms}
+    configs = _configs(study, arms, folder)
+    specs = {arm.key: _checked(configs[arm.key], folder.child(arm.key)) for arm in arms}
     criteria = [criterion_for(spec, study.metric, study.mode) for spec in specs.values()]
     criterion = criteria[0]
     task = next(iter(specs.values())).task
@@ -56,6 +57,19 @@ def run_study(study: StudyConfig, folder: Storage) -> tuple[str, dict[str, str]]
         table = result_table(criterion, task.headlines, arms, outcomes)
         folder.child(TABLE).write_bytes(redact(table).encode())
     return table, {key: outcome.reason for key, outcome in outcomes.items() if outcome.reason}
+
+
+def _configs(study: StudyConfig, arms: list[Arm], folder: Storage) -> dict[str, TrainConfig]:
+    """The configuration of each arm; the mistakes in all of them are one error."""
+    configs, problems = {}, []
+    for arm in arms:
+        try:
+            configs[arm.key] = arm_config(study, arm, folder.uri)
+        except ConfigError as error:
+            problems.append(str(error))
+    if problems:
+        raise ConfigError(" ".join(dict.fromkeys(problems)))
+    return configs
 
 
 def _checked(config: TrainConfig, run: Storage) -> RunSpec:

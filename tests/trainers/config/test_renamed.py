@@ -63,7 +63,7 @@ def test_every_old_key_says_its_new_name_which_is_a_key(old: str) -> None:
     assert is_key(TrainConfig, new)
     with pytest.raises(ConfigError) as caught:
         load_config(None, [f"{old}=1", "epochs=0"])
-    assert str(caught.value) == f"'{old}' was renamed to '{new}'. Bad value: epochs=0: at least 1."
+    assert str(caught.value) == f"'{old}' in the command line was renamed to '{new}'. Bad value: epochs=0: at least 1."
 
 
 def test_an_old_key_is_named_with_what_lies_below_it_in_files_and_studies(tmp_path: Path) -> None:
@@ -72,17 +72,18 @@ def test_an_old_key_is_named_with_what_lies_below_it_in_files_and_studies(tmp_pa
     with pytest.raises(ConfigError) as caught:
         load_config(file, ["guard.max_skipped=3", "scaling.ddp.compression=fp16", "optim={schedule: {floor: .1}}"])
     for sentence in (
-        "'forcing' was renamed to 'scheduled_sampling'.",
-        "'guard.max_skipped' was renamed to 'loss_guard.max_skipped'.",
-        "'scaling.ddp.compression' was renamed to 'compute.ddp.compression'.",
-        "'optim.schedule.floor' was renamed to 'optim.schedule.min_lr_ratio'.",
+        f"'forcing' in '{file}' was renamed to 'scheduled_sampling'.",
+        "'guard.max_skipped' in the command line was renamed to 'loss_guard.max_skipped'.",
+        "'scaling.ddp.compression' in the command line was renamed to 'compute.ddp.compression'.",
+        "'optim.schedule.floor' in the command line was renamed to 'optim.schedule.min_lr_ratio'.",
         "'circular' was renamed to 'cyclic'.",
     ):
         assert sentence in str(caught.value), sentence
     with pytest.raises(ConfigError, match=r"'loss.ignore_padding' in the command line: 'counted' was renamed to 'false'"):
         load_config(None, ["loss.ignore_padding=counted"])
     study.write_text("arms: {a: []}\ngrid: {optim.schedule.warmup: [0.1]}\n")
-    with pytest.raises(UserError, match=r"^'optim\.schedule\.warmup' was renamed to 'optim\.schedule\.warmup_ratio'\.$"):
+    message = r"^'optim\.schedule\.warmup' in arm 'warmup=0\.1' was renamed to 'optim\.schedule\.warmup_ratio'\.$"
+    with pytest.raises(UserError, match=message):
         arm_config(load_study(study), arms_of(load_study(study))[1], str(tmp_path))
 
 
@@ -97,5 +98,5 @@ def test_what_an_older_run_stored_is_read(tmp_path: Path) -> None:
 
 
 def test_an_old_name_beside_the_new_one_is_refused() -> None:
-    with pytest.raises(ConfigError, match=r"'tracking.pictures' was renamed to 'tracking.images'"):
+    with pytest.raises(ConfigError, match=r"'tracking.pictures' in a test was renamed to 'tracking.images'"):
         config_from_dict({"tracking": {"pictures": 3, "images": 4}}, "a test")

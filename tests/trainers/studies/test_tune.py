@@ -17,7 +17,7 @@ from tests.support.overrides import SMALL
 from tests.support.places import ROOT
 from tests.support.processes import running
 from trainers.config.criterion import Criterion
-from trainers.config.load import load_config, to_yaml
+from trainers.config.load import ConfigError, load_config, to_yaml
 from trainers.studies.arms import StudyConfig, arms_of, load_study
 from trainers.studies.runner import TABLE, _require_same_arm, run_study
 from trainers.studies.table import RESULT, Outcome, result_table
@@ -138,3 +138,23 @@ def test_a_study_file_names_what_is_wrong(tmp_path: Path) -> None:
 @pytest.mark.parametrize("file", sorted((ROOT / "configs" / "tune").glob("*.yaml")), ids=lambda path: path.stem)
 def test_shipped_studies_load(file: Path) -> None:
     assert arms_of(load_study(file))
+
+
+def test_a_grid_without_values_is_refused(tmp_path: Path) -> None:
+    file = tmp_path / "study.yaml"
+    file.write_text("grid: {optim.lr: [], seed: [1]}")
+    with pytest.raises(UserError, match=r"grid\.optim\.lr has no values"):
+        load_study(file)
+
+
+def test_the_mistakes_of_all_arms_are_one_error_that_names_them(tmp_path: Path) -> None:
+    arms = {"one": ["optim.lr=fast"], "two": ["foo=1"], "three": []}
+    study = StudyConfig(name="s", overrides=["guard.on_bad_step=skip"], arms=arms, seeds=[0, 1])
+    with pytest.raises(ConfigError) as caught:
+        run_study(study, open_storage(str(tmp_path)))
+    for sentence in (
+        "'guard.on_bad_step' in the study's overrides was renamed",
+        "Bad value for 'optim.lr' in arm 'one'",
+        "Unknown key 'foo' in arm 'two'",
+    ):
+        assert str(caught.value).count(sentence) >= 1, sentence
