@@ -44,15 +44,11 @@ def training_arguments(program: str, description: str | None) -> TrainingArgumen
 MAX_BATCH_SIZE = 65_536
 
 
-def add_option_arguments(parser: argparse.ArgumentParser) -> None:
+def add_option_arguments(
+    parser: argparse.ArgumentParser, form: str = "decoding.key=value", purpose: str = "another way to predict"
+) -> None:
     """Add positional `key=value` arguments, after all others: other ways to prepare images and to predict."""
-    parser.add_argument(
-        "options",
-        nargs="*",
-        default=[],
-        metavar="decoding.key=value",
-        help="another way to decode, as in decoding.method=beam",
-    )
+    parser.add_argument("options", nargs="*", default=[], metavar=form, help=f"{purpose}, as in decoding.method=beam")
 
 
 def batch_size_of(value: int) -> int:

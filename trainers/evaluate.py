@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import argparse
-import json
 
 from cluster.errors import run_command
-from cluster.redaction import redacted
 from cluster.session import ray_session
 from data_pipeline.dataset.manifest import open_dataset
 from data_pipeline.storage.base import open_storage
 from trainers.checkpoint.load import open_checkpoint
 from trainers.cli import add_option_arguments, batch_size_of
-from trainers.prediction.evaluation import BATCH_SIZE, evaluate_checkpoint, require_covers
+from trainers.engine.rejected import rejected_lines
+from trainers.prediction.evaluation import BATCH_SIZE, evaluate_checkpoint, require_covers, to_json
 from trainers.prediction.output import require_writable
 from trainers.prediction.pool import predict_split_on_ray
 from trainers.report.metrics_table import metrics_table, split_metrics
@@ -24,7 +23,7 @@ def main() -> int:
     parser.add_argument("checkpoint", help="folder or URI of a checkpoint, or of a run")
     parser.add_argument("dataset", help="folder or URI of a dataset")
     parser.add_argument("--split", default="test", help="default %(default)s")
-    parser.add_argument("--batch-size", type=int, default=BATCH_SIZE)
+    parser.add_argument("--batch-size", type=int, default=BATCH_SIZE, help="images read at once (default %(default)s)")
     parser.add_argument("--json", metavar="FILE", help="write the metrics to this file or URI, too")
     parser.add_argument(
         "--allow-unknown-tokens", action="store_true", help="count tokens that the checkpoint was never taught as errors"
@@ -45,12 +44,14 @@ def main() -> int:
         )
     metrics = split_metrics(args.split, result.metrics)
     rejected = result.metrics.total.rejected
+    for line in rejected_lines(args.split, result.errors()):
+        print(line)
     print(f"{checkpoint.uri} on {args.dataset}: {len(result.rows)} rows, {rejected} of them rejected")
     print(metrics_table(metrics, checkpoint.task.headlines))
     if file:
         record = {"checkpoint": checkpoint.uri, "dataset": args.dataset, "digest": dataset.manifest.digest}
         record |= {"decoding": checkpoint.options, "metrics": metrics}
-        file.write_bytes(json.dumps(redacted(record), indent=1).encode())
+        file.write_bytes(to_json(record))
     return 0
 
 

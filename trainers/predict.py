@@ -27,6 +27,7 @@ from cluster.session import ray_session
 from data_pipeline.storage.base import open_storage
 from trainers.checkpoint.load import open_checkpoint
 from trainers.cli import add_option_arguments, batch_size_of
+from trainers.prediction.evaluation import BATCH_SIZE
 from trainers.prediction.image_options import PREFIX, image_policy_of
 from trainers.prediction.inputs import open_inputs
 from trainers.prediction.job import JOB
@@ -43,8 +44,8 @@ def main() -> int:
     parser.add_argument("images", help="folder, dataset, image or list of images; any URI")
     parser.add_argument("out", help="folder or URI for the predictions")
     parser.add_argument("--split", default="", help="of a dataset (default test)")
-    parser.add_argument("--batch-size", type=int, default=64)
-    add_option_arguments(parser)
+    parser.add_argument("--batch-size", type=int, default=BATCH_SIZE, help="images read at once (default %(default)s)")
+    add_option_arguments(parser, "image.key=value, decoding.key=value", "another way to prepare images, or to predict")
     args = parser.parse_intermixed_args()
     batch_size = batch_size_of(args.batch_size)
     image = [value for value in args.options if value.startswith(PREFIX)]

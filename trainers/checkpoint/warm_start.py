@@ -86,7 +86,8 @@ def warm_start(network: nn.Module, task: Task, config: InitConfig, source: Check
             carry_rows(tensor, target, axis, ids, sizes)
             result.by_name.append(name)
     if not result.loaded and not result.by_name:
-        raise UserError(f"Nothing of '{source.uri}' fits this network. {_nothing(result)}")
+        other = f", of task '{source.task.name}'," if source.task.name != task.name else ""
+        raise UserError(f"Nothing of '{source.uri}'{other} fits this network. {_nothing(result)}")
     if result.by_name:
         result.carried = len(ids)
         result.new = [name for name in new if name not in set(old)]

@@ -60,6 +60,19 @@ def config_from_dict(values: dict[str, Any], where: str) -> TrainConfig:
     return merging.config()
 
 
+def require_unset(overrides: Sequence[str], fixed: Sequence[str], who: str) -> None:
+    """Check that no override gives another value to a key that `who` sets, by the overrides `fixed`.
+
+    Raises:
+        ConfigError: with the override, and what the key is set to.
+    """
+    values = dict(line.split("=", 1) for line in fixed)
+    for line in overrides:
+        key, _, value = line.partition("=")
+        if values.get(key.strip(), value) != value:
+            raise ConfigError(f"'{shown(line)}': {who} sets {key.strip()}={values[key.strip()]}. Leave it out.")
+
+
 def merge_overrides(config: TrainConfig, overrides: Sequence[str], where: str) -> TrainConfig:
     """`config` with dotted overrides applied."""
     merging = _Merging(_plain(with_expressions(config)))

@@ -8,6 +8,7 @@ import math
 import pyarrow.parquet as pq
 
 from cluster.errors import UserError
+from cluster.redaction import redact
 from data_pipeline.dataset.manifest import REJECTED
 from data_pipeline.dataset.shards import Rejected, write_rejected
 from data_pipeline.storage.base import Storage
@@ -42,6 +43,13 @@ class RejectedImages:
         if len(self._rows) > self._saved:
             write_rejected(self._file, list(self._rows.values()))
             self._saved = len(self._rows)
+
+
+def rejected_lines(split: str, errors: dict[str, str]) -> list[str]:
+    """Lines that name images (id -> reason) of a split that are left out, some of them if they are many."""
+    lines = [f"warning: image '{name}' of split '{split}' is left out: {errors[name]}" for name in list(errors)[:SHOWN]]
+    more = len(errors) - SHOWN
+    return [redact(line) for line in lines] + ([f"warning: {more:,} more images are left out"] if more > 0 else [])
 
 
 def require_few(rejected: int, rows: int, share: float, split: str) -> None:

@@ -126,8 +126,8 @@ def _build_network(
 
 def _stored_uri(config: TrainConfig, uri: str) -> str:
     """Where `init.checkpoint` was found, as a run may store it: a place that the environment names as its expression."""
-    place, stored = config.init.checkpoint, str(stored_value(config, "init.checkpoint"))
-    return uri if stored == place else stored + uri.removeprefix(place.rstrip("/"))
+    configured, stored = config.init.checkpoint, str(stored_value(config, "init.checkpoint"))
+    return uri if stored == configured else stored + uri.removeprefix(configured.rstrip("/"))
 
 
 def _restore(state: TrainState, saved: TrainerState, config: TrainConfig, reporter: Reporter, context: WorkerContext) -> None:

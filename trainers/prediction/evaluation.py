@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import math
 from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -9,6 +11,7 @@ from typing import Any
 
 from cluster.errors import UserError
 from cluster.progress import progress
+from cluster.redaction import redacted
 from data_pipeline.dataset.manifest import Dataset
 from data_pipeline.dataset.shards import read_split
 from trainers.checkpoint.load import Checkpoint
@@ -26,6 +29,10 @@ class EvaluationResult:
 
     metrics: GroupedMetrics
     rows: list[dict[str, Any]]
+
+    def errors(self) -> dict[str, str]:
+        """Why each image that could not be used could not: id -> reason."""
+        return {row["id"]: row["error"] for row in self.rows if row["error"]}
 
 
 def evaluate_checkpoint(
@@ -78,6 +85,15 @@ def require_covers(checkpoint: Checkpoint, dataset: Dataset, allow_unknown: bool
     if not allow_unknown:
         other = type(task).from_dataset(manifest, checkpoint.config)
         task.require_covers(other, "the checkpoint", f"dataset '{dataset.storage.uri}'")
+
+
+def to_json(record: dict[str, Any]) -> bytes:
+    """A record with metrics as JSON, without secrets; a metric of nothing is null, for JSON has no NaN."""
+    metrics = {
+        row: {name: value if math.isfinite(value) else None for name, value in values.items()}
+        for row, values in record["metrics"].items()
+    }
+    return json.dumps(redacted(record | {"metrics": metrics}), indent=1, allow_nan=False).encode()
 
 
 def majority_baseline(task: Task, dataset: Dataset, train: str, test: str) -> tuple[str, GroupedMetrics]:

@@ -13,6 +13,7 @@ import torch
 from data_pipeline.dataset.manifest import Dataset
 from data_pipeline.dataset.row_groups import iter_row_groups
 from trainers.checkpoint.load import Checkpoint
+from trainers.prediction.image_options import image_policy_of
 from trainers.prediction.predictor import Predictor
 
 
@@ -20,7 +21,7 @@ def predict_split_here(
     checkpoint: Checkpoint, dataset: Dataset, split: str, batch_size: int, device: torch.device | None = None
 ) -> Iterator[dict[str, Any]]:
     """Rows of a split (id, source, the task's columns) with their predictions, in the order of the files."""
-    predictor = Predictor(checkpoint, device=device)
+    predictor = Predictor(checkpoint, device=device, image=image_policy_of(checkpoint, [], prepared=True))
     columns = ["id", "image", "source", *checkpoint.task.columns]
     batches = _batches(dataset, split, columns, batch_size)
     with ThreadPoolExecutor(1, "inkray-decode") as decoding:

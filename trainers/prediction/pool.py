@@ -14,6 +14,7 @@ from data_pipeline.dataset.image_policy import ImagePolicy
 from data_pipeline.dataset.manifest import Dataset, Split
 from data_pipeline.dataset.row_groups import iter_row_groups
 from trainers.checkpoint.load import Checkpoint
+from trainers.prediction.image_options import image_policy_of
 from trainers.prediction.predictor import Predictor
 
 # Of an actor. Something else than reading asks for: Ray Data fuses steps that ask for the same, and then counts a batch in what
@@ -31,7 +32,7 @@ def predict_with_pool(
 ) -> ray.data.Dataset:
     """Rows with `image` (encoded bytes) become rows with what `Predictor` gives; order is not kept, so carry an id.
 
-    Images are those of a dataset unless `image` says how they are to be prepared. One actor for each GPU; on CPUs two, which
+    Images are files as they come unless `image` says how they are to be prepared. One actor for each GPU; on CPUs two, which
     share the cores, or one where there are only two cores. `actors` says otherwise.
     """
     available = ray.cluster_resources()
@@ -52,7 +53,8 @@ def predict_split_on_ray(checkpoint: Checkpoint, dataset: Dataset, split: str, b
     """Rows of a split (id, source, the task's columns) with their predictions, in any order, through a pool."""
     columns = ["id", "image", "source", *checkpoint.task.columns]
     images = read_rows(dataset, dataset.manifest.split(split), columns)
-    yield from predict_with_pool(images, checkpoint, batch_size).iter_rows()
+    policy = image_policy_of(checkpoint, [], prepared=True)
+    yield from predict_with_pool(images, checkpoint, batch_size, image=policy).iter_rows()
 
 
 def read_rows(dataset: Dataset, split: Split, columns: list[str]) -> ray.data.Dataset:

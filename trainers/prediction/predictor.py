@@ -15,6 +15,7 @@ from data_pipeline.stream.batch import pad_images
 from trainers.checkpoint.load import Checkpoint, load_model
 from trainers.prediction.columns import empty_prediction
 from trainers.prediction.frames import frames_of
+from trainers.prediction.image_options import image_policy_of
 from trainers.tasks.base import Row
 
 _MIN_BATCH = 16  # pages may be more than the files of a batch: they are read in batches of as many as files came
@@ -37,8 +38,9 @@ class PageImage:
 class Predictor:
     """Loads a checkpoint's weights once and reads batches of encoded images. An actor of Ray Data, or used as it is.
 
-    It predicts as the checkpoint's task is configured. Images are those of a dataset, prepared already, unless `image` says how
-    they are to be. Whatever is wrong with one image becomes the `error` of its row: bytes that cannot be decoded, or an
+    It predicts as the checkpoint's task is configured. Images are files as they come, which are prepared as the checkpoint's
+    dataset was, unless `image` says otherwise (`image_options.image_policy_of` has the policies, that of a dataset's images
+    too). Whatever is wrong with one image becomes the `error` of its row: bytes that cannot be decoded, or an
     exception of the network that comes back with this image alone. What is wrong with the checkpoint, the device or its memory
     is raised.
     """
@@ -60,7 +62,7 @@ class Predictor:
         self.device = device or torch.device("cuda" if torch.cuda.is_available() else "cpu")
         self.checkpoint, self.task = checkpoint, checkpoint.task
         self.model = load_model(checkpoint, self.device)
-        self.image = image or dataclasses.replace(checkpoint.data.image, invert="never", scale="none")
+        self.image = image or image_policy_of(checkpoint, [], prepared=False)
         self._empty = empty_prediction(self.task.prediction_schema)
 
     def __call__(self, batch: dict[str, np.ndarray]) -> dict[str, Any]:
@@ -154,7 +156,10 @@ class Predictor:
 
         Raises:
             BadImage: it cannot be decoded.
+            TypeError: `data` is not the bytes of an image file, but a path, say.
         """
+        if not isinstance(data, bytes | bytearray | memoryview):
+            raise TypeError(f"prepare takes the bytes of an image file, not a {type(data).__name__}: read the file first.")
         return prepare(data, self.image, page)
 
     def predict(self, images: list[np.ndarray]) -> list[Row]:

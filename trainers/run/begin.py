@@ -14,7 +14,7 @@ from data_pipeline.storage.base import Storage
 from data_pipeline.storage.claim import Claim, claim
 from trainers.checkpoint.load import Checkpoint
 from trainers.cli import TrainingArguments
-from trainers.config.load import load_config, merge_overrides
+from trainers.config.load import load_config, merge_overrides, require_unset
 from trainers.config.train import TrainConfig
 from trainers.engine.run_spec import RunSpec
 from trainers.run.directory import new_run, open_run
@@ -75,6 +75,7 @@ def begin_run(args: TrainingArguments, launcher: Launcher) -> Iterator[Begun]:
     Raises:
         UserError: a mistake in the command line, the configuration or the data, or the run is in use.
     """
+    require_unset(args.overrides, launcher.overrides, f"'{launcher.command}'")
     run: Storage | None = None
     if args.resume is not None:
         run, before = open_run(args.resume)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import platform
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
@@ -17,7 +16,7 @@ from trainers.checkpoint.format import CARD
 from trainers.checkpoint.load import Checkpoint, open_checkpoint
 from trainers.config.environment_values import stored_value
 from trainers.config.load import to_yaml
-from trainers.engine.rejected import SHOWN, RejectedImages, require_few
+from trainers.engine.rejected import RejectedImages, rejected_lines, require_few
 from trainers.engine.run_spec import RunSpec
 from trainers.prediction.evaluation import (
     BATCH_SIZE,
@@ -25,7 +24,9 @@ from trainers.prediction.evaluation import (
     PredictSplit,
     evaluate_checkpoint,
     majority_baseline,
+    to_json,
 )
+from trainers.prediction.image_options import image_policy_of
 from trainers.prediction.predictor import Predictor
 from trainers.report.metrics_table import metrics_table, split_metrics
 from trainers.report.record import RunReport
@@ -50,7 +51,7 @@ def finalize(spec: RunSpec, run: Storage, result: RunResult, predict_split: Pred
     answer, baseline = majority_baseline(checkpoint.task, spec.dataset, data.train_split, split)
     metrics[f"{split}, always answering '{answer}'"] = baseline.whole()
     record = {"checkpoint": checkpoint.uri, "metrics": metrics}
-    run.child(EVALUATION).write_bytes(redact(json.dumps(record, indent=1)).encode())
+    run.child(EVALUATION).write_bytes(to_json(record))
     lines = [*left_out, metrics_table(metrics, checkpoint.task.headlines)]
     if spec.config.report.enabled:
         _write_report(spec, run, result, checkpoint, evaluation, split, metrics)
@@ -60,16 +61,14 @@ def finalize(spec: RunSpec, run: Storage, result: RunResult, predict_split: Pred
 
 def _left_out(spec: RunSpec, run: Storage, split: str, evaluation: EvaluationResult) -> list[str]:
     """Add the images of the split that cannot be used to the run's list, and name some of them."""
-    errors = {row["id"]: row["error"] for row in evaluation.rows if row["error"]}
+    errors = evaluation.errors()
     if not errors:
         return []
     rejected = RejectedImages(run, stored_value(spec.config, "data.dataset"))
     rejected.add(split, errors)
     rejected.save()
     require_few(len(errors), len(evaluation.rows), spec.config.stream.max_rejected, split)
-    lines = [f"warning: image '{name}' of split '{split}' is left out: {errors[name]}" for name in list(errors)[:SHOWN]]
-    more = len(errors) - SHOWN
-    return [redact(line) for line in lines] + ([f"warning: {more} more images are left out"] if more > 0 else [])
+    return rejected_lines(split, errors)
 
 
 def _write_report(
@@ -144,7 +143,7 @@ def _examples(
     step = max(1, len(rows) // max(count, 1))
     # An odd stride: sources that alternate would else show one half only.
     chosen = {row["id"]: row for row in rows[:: step | 1][:count] if not row["error"]}
-    predictor = Predictor(checkpoint)
+    predictor = Predictor(checkpoint, image=image_policy_of(checkpoint, [], prepared=True))
     images = {name: predictor.prepare(data).pixels for name, data in _encoded(spec, split, set(chosen)).items()}
     examples = [
         Example(name, images[name], task.text_of(task.perfect_prediction(row)), task.text_of(row), row["source"])

@@ -127,7 +127,9 @@ def resume_notes(run: Storage, before: TrainConfig, after: TrainConfig, task: Ta
             raise ConfigError(f"epochs={after.epochs} would train nothing. {reason}. {way_out}")
         notes.append(f"nothing is trained. {reason}. {way_out}")
     elif epochs_done >= after.epochs:
-        notes.append(f"nothing is trained: all {after.epochs} epochs are done. Set epochs above {epochs_done} to train on.")
+        notes.append(
+            f"all {after.epochs} epochs are done: what is left is the evaluation. Set epochs above {epochs_done} to train on."
+        )
     return notes
 
 

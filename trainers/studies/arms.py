@@ -15,7 +15,7 @@ from cluster.values import Typing
 from cluster.yaml_text import read_mapping, shown
 from trainers.config.criterion import Mode
 from trainers.config.environment_values import with_lookups
-from trainers.config.load import load_layers
+from trainers.config.load import load_layers, require_unset
 from trainers.config.train import TrainConfig
 
 
@@ -99,8 +99,9 @@ def arm_config(study: StudyConfig, arm: Arm, runs_dir: str) -> TrainConfig:
     """The configuration of one run; its overrides are checked like those of a command line.
 
     Raises:
-        ConfigError: with all mistakes in the file, the study's overrides and the arm's.
+        ConfigError: with all mistakes in the file, the study's overrides and the arm's, or a key that the study sets itself.
     """
     own = [f"seed={arm.seed}", f"name={arm.key}", f"runs_dir={runs_dir}", "tracking.wandb=false", "report.enabled=false"]
+    require_unset([*study.overrides, *arm.overrides], own, "a study")
     layers = {"the study's overrides": study.overrides, f"arm '{shown(arm.name)}'": arm.overrides, "the study": own}
     return load_layers(study.config or None, layers)

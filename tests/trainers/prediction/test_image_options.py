@@ -44,7 +44,11 @@ def test_light_ink_on_dark_paper_is_read_as_its_negative(tmp_path: Path) -> None
     for one in FORMULAS:
         pair = [predictor.prepare(encode_png(image)).pixels.astype(int) for image in (one, 255 - one)]
         assert np.abs(pair[0] - pair[1]).max() <= 1  # gray of a color is rounded down
-    assert Predictor(checkpoint)(batch([255 - FORMULAS[0]]))["inverted"] == [False], "images of a dataset are prepared"
+    assert Predictor(checkpoint)(batch([255 - FORMULAS[0]]))["inverted"] == [True], "files, unless it is told otherwise"
+    of_dataset = Predictor(checkpoint, image=image_policy_of(checkpoint, [], prepared=True))
+    assert of_dataset(batch([255 - FORMULAS[0]]))["inverted"] == [False], "images of a dataset are prepared"
+    with pytest.raises(TypeError, match="takes the bytes of an image file, not a str"):
+        predictor.prepare("formula.png")  # type: ignore[arg-type]
 
 
 def test_an_image_of_another_resolution_is_brought_to_the_size_of_the_training_data(tmp_path: Path) -> None:

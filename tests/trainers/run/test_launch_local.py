@@ -86,6 +86,11 @@ def test_a_mistake_is_one_message_and_leaves_no_run_behind(tmp_path: Path) -> No
     assert not list(tmp_path.iterdir())
 
 
+def test_a_number_of_workers_that_this_way_of_running_fixes_is_refused(tmp_path: Path) -> None:
+    result = command_here(*TRAIN, "data.dataset=/nowhere", f"runs_dir={tmp_path}", "scaling.num_train_workers=3")
+    assert "--local' sets scaling.num_train_workers=1. Leave it out" in only_message(result)
+
+
 def test_validation_comes_every_so_many_epochs_and_after_the_last(calm: Storage) -> None:
     rows = [json.loads(line) for line in calm.child("metrics.jsonl").read_bytes().splitlines()]
     assert {row["epoch"]: "val/score" in row for row in rows if "time/train_s" in row} == {0: False, 1: True, 2: True}

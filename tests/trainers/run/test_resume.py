@@ -113,7 +113,7 @@ def test_training_on_says_that_the_rate_moves(ended: Storage, tmp_path: Path, co
     assert status == 0 and "the run has 45 steps now, not 75 as planned before: at step 30 the learning rate goes from" in text
     assert "one_cycle" in text and list(complete_checkpoints(run))[-1].startswith("checkpoint-0000045")
     assert open_run(run.uri)[1].epochs == 3
-    assert "all 3 epochs are done. Set epochs above 3" in notes_of(run)[0]
+    assert "all 3 epochs are done: what is left is the evaluation. Set epochs above 3" in notes_of(run)[0]
 
 
 def test_a_run_that_still_trains_is_not_trained_again(ended: Storage, tmp_path: Path, command: Command) -> None:

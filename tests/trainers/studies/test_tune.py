@@ -147,6 +147,12 @@ def test_a_grid_without_values_is_refused(tmp_path: Path) -> None:
         load_study(file)
 
 
+@pytest.mark.parametrize("override", ["seed=3", "report.enabled=true", "name=mine"])
+def test_a_key_that_a_study_sets_itself_is_refused(override: str, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=f"'{override}': a study sets {override.partition('=')[0]}=.*Leave it out"):
+        run_study(StudyConfig(name="s", arms={"one": [override]}), open_storage(str(tmp_path)))
+
+
 def test_the_mistakes_of_all_arms_are_one_error_that_names_them(tmp_path: Path) -> None:
     arms = {"one": ["optim.lr=fast"], "two": ["foo=1"], "three": []}
     study = StudyConfig(name="s", overrides=["guard.on_bad_step=skip"], arms=arms, seeds=[0, 1])
