@@ -160,7 +160,8 @@ def test_a_value_from_the_environment_is_stored_as_its_expression(tmp_path: Path
 def test_the_runs_of_a_study_look_up_the_environment_themselves(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PLACE", f"/{MARK}")
     file = tmp_path / "study.yaml"
-    file.write_text("name: x\noverrides: ['data.dataset=${oc.env:PLACE}', 'tracking.project=${name}']\narms: {a: ['epochs=2']}\n")
+    text = "name: x\noverrides: ['data.dataset=${oc.env:PLACE}', 'tracking.project=${name}']\narms: {a: ['epochs=2']}\n"
+    file.write_text(text)
     study = load_study(file)
     assert study.overrides == ["data.dataset=${oc.env:PLACE}", "tracking.project=x"] and study.arms == {"a": ["epochs=2"]}
     config = arm_config(study, arms_of(study)[0], str(tmp_path))
