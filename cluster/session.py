@@ -17,6 +17,7 @@ from cluster.address import no_cluster, require_cluster
 from cluster.environment import DEFAULTS, set_environment_defaults
 from cluster.errors import UserError
 from cluster.ray_internals import is_submitted_job, loopback
+from cluster.signals import let_sigterm_interrupt
 
 logger = logging.getLogger(__name__)
 
@@ -93,10 +94,12 @@ def ray_session(min_cpus: int = 1) -> Iterator[None]:
         except (ConnectionError, TimeoutError, ValueError, RuntimeError) as error:
             raise no_cluster(address, str(error)) from None
     try:
+        let_sigterm_interrupt()  # Ray has a handler of its own while it runs
         quiet_ray()
         yield
     finally:
         ray.shutdown()
+        let_sigterm_interrupt()
 
 
 def _make_token() -> None:

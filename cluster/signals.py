@@ -23,6 +23,7 @@ SAME_S = 0.2  # timeout(1) sends one signal to a process and one to its group: t
 _words = "Interrupted."
 _last_acts: list[Callable[[], None]] = []
 _watched = False
+_terminations: list[float] = []  # when SIGTERM came
 _max_ignored = 1  # signals that do not end the process yet
 
 
@@ -68,16 +69,29 @@ def watch_signals() -> None:
     os.set_blocking(writing, False)
     signal.set_wakeup_fd(writing, warn_on_full_buffer=False)
     os.register_at_fork(after_in_child=_forget_wakeup)  # else a signal to a forked child would count here
+    let_sigterm_interrupt()
     # A copy of standard error: while Ray starts, it is redirected.
     threading.Thread(target=_watch, args=(reading, os.dup(2)), name="inkray-signals", daemon=True).start()
 
 
+def let_sigterm_interrupt() -> None:
+    """Let SIGTERM end a command as the first Ctrl-C does, if it is watched; once more after `ray.init`, which takes it away."""
+    if _watched and threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGTERM, _interrupt)
+
+
+def _interrupt(signum: int, frame: FrameType | None) -> None:
+    if _count(_terminations):
+        raise KeyboardInterrupt
+
+
 def end_at_the_next_signal() -> None:
-    """Have the next Ctrl-C end the process at once: its command is done, it waits for threads that are not."""
+    """Have the next Ctrl-C or SIGTERM end the process at once: its command is done, it waits for threads that are not."""
     global _max_ignored
     if _watched:
         _max_ignored = 0
-        signal.signal(signal.SIGINT, lambda signum, frame: None)  # no KeyboardInterrupt in what runs at the end
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, lambda signum, frame: None)  # no KeyboardInterrupt in what runs at the end
 
 
 def _forget_wakeup() -> None:
@@ -86,12 +100,14 @@ def _forget_wakeup() -> None:
 
 
 def _watch(reading: int, stderr: int) -> None:
-    times: list[float] = []
+    times: dict[int, list[float]] = {signal.SIGINT: [], signal.SIGTERM: []}
     while True:
         for number in os.read(reading, 64):
-            counts = number == signal.SIGINT  # a launcher may send SIGTERM twice: to a process, and to its group
-            if counts and _count(times) and len(times) > _max_ignored:
-                _end(stderr)
+            if number in times and _count(times[number]):
+                # A launcher may send SIGTERM more than once: what it has begun to end takes the time that it takes.
+                done = _max_ignored == 0
+                if done or (number == signal.SIGINT and len(times[number]) > _max_ignored):
+                    _end(stderr)
 
 
 def _end(stderr: int) -> None:

@@ -15,7 +15,7 @@ never for images of a dataset). `image.scale=none|ink|fit`
 makes the writing as large as that of the training data (ink), or images as large as the network takes them (fit).
 
 Exit status: 0 when all inputs have their rows, those with an error included; 2 for a mistake of yours, said in one line; 130
-when interrupted (Ctrl-C); anything else is a fault of Inkray.
+when interrupted (Ctrl-C or SIGTERM); anything else is a fault of Inkray.
 """
 
 from __future__ import annotations

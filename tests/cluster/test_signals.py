@@ -70,6 +70,25 @@ def test_the_second_ctrl_c_ends_a_command_wherever_it_is(where: str) -> None:
     assert process.returncode == 130 and set(said.splitlines()) == {RESUME}, said
 
 
+@pytest.mark.parametrize("context", ["contextlib.nullcontext", pytest.param("ray_session", marks=pytest.mark.services)])
+def test_sigterm_ends_a_command_as_ctrl_c_does(context: str) -> None:
+    program = f"""
+import contextlib, time
+from cluster.session import ray_session
+def main():
+    say_when_interrupted("Interrupted. Resume with: X")
+    with {context}():
+        print("ready", flush=True)
+        time.sleep(60)
+run_command(main)"""
+    with started("-c", HEAD + program) as process:
+        read_until(process.stdout, "ready")
+        process.send_signal(signal.SIGTERM)
+        process.send_signal(signal.SIGTERM)  # as timeout(1) sends it
+        printed, said = process.communicate(timeout=60)
+    assert (process.returncode, printed, said.strip()) == (130, "", RESUME)
+
+
 def test_one_ctrl_c_that_comes_twice_is_one() -> None:
     """As timeout(1) sends it: to the process, and to its group."""
     program = """
