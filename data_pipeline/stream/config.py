@@ -30,7 +30,7 @@ class StreamConfig:
 
     window_row_groups: int = 32  # rows are shuffled inside a window of this many row groups
     batch_pixels: int = 0  # padded pixels of a global batch, at most; 0: batches are counted in samples alone
-    augmentation: Augmentation = "light"
+    augmentation: Augmentation = "light"  # of training images: warps, blur, tone and noise, a little or a lot
     execution: Execution = "auto"  # threads of the training worker, or Ray tasks anywhere; auto: tasks if machines are spare
     threads: int = 0  # decoding threads of each training worker; 0: its part of the machine's cores
     task_cpus: float = 0.5  # CPU slots of a decoding task

@@ -13,7 +13,7 @@ MAX_LENGTH_PENALTY = 10  # beyond, log-probability / length ** length_penalty un
 class Decoding:
     """Settings of decoding. A recognizer with a decoder uses it; one without uses its CTC head."""
 
-    method: DecodingMethod = "greedy"
+    method: DecodingMethod = "greedy"  # greedy: the likeliest token at each step; beam: the likeliest of several texts
     max_length: int | None = None  # None: the output spec's; fewer tokens, EOS included, where it is given
     beam_size: int = 5  # hypotheses an image, of method beam
     num_best: int = 1  # candidates that are returned, at most beam_size
@@ -22,7 +22,7 @@ class Decoding:
     two_way: bool = False  # candidates of both directions, each scored by both (needs decoder.direction both)
     ctc_weight: float = 0.0  # weight of the CTC head's log-probability in the ranking of candidates (needs both heads)
     balanced: bool = False  # only texts whose groups, OutputSpec.open_ids[i] to close_ids[i], are closed when it ends
-    return_attention: bool = False
+    return_attention: bool = False  # where the decoder looked comes back with each token
 
 
 def check_settings(decoding: Decoding) -> None:
