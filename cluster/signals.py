@@ -8,6 +8,7 @@ thread that the C level wakes (`signal.set_wakeup_fd`).
 from __future__ import annotations
 
 import contextlib
+import math
 import os
 import signal
 import sys
@@ -24,7 +25,7 @@ _words = "Interrupted."
 _last_acts: list[Callable[[], None]] = []
 _watched = False
 _terminations: list[float] = []  # when SIGTERM came
-_max_ignored = 1  # signals that do not end the process yet
+_done_at = math.inf  # when the command was done: a signal that is seen right then may be what ended it
 
 
 def end_quietly_while_importing() -> None:
@@ -87,9 +88,9 @@ def _interrupt(signum: int, frame: FrameType | None) -> None:
 
 def end_at_the_next_signal() -> None:
     """Have the next Ctrl-C or SIGTERM end the process at once: its command is done, it waits for threads that are not."""
-    global _max_ignored
+    global _done_at
     if _watched:
-        _max_ignored = 0
+        _done_at = time.monotonic()
         for number in (signal.SIGINT, signal.SIGTERM):
             signal.signal(number, lambda signum, frame: None)  # no KeyboardInterrupt in what runs at the end
 
@@ -105,8 +106,8 @@ def _watch(reading: int, stderr: int) -> None:
         for number in os.read(reading, 64):
             if number in times and _count(times[number]):
                 # A launcher may send SIGTERM more than once: what it has begun to end takes the time that it takes.
-                done = _max_ignored == 0
-                if done or (number == signal.SIGINT and len(times[number]) > _max_ignored):
+                done = time.monotonic() - _done_at >= SAME_S
+                if done or (number == signal.SIGINT and len(times[number]) > 1):
                     _end(stderr)
 
 
