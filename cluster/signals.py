@@ -7,6 +7,7 @@ thread that the C level wakes (`signal.set_wakeup_fd`).
 
 from __future__ import annotations
 
+import atexit
 import contextlib
 import math
 import os
@@ -71,6 +72,8 @@ def watch_signals() -> None:
     signal.set_wakeup_fd(writing, warn_on_full_buffer=False)
     os.register_at_fork(after_in_child=_forget_wakeup)  # else a signal to a forked child would count here
     let_sigterm_interrupt()
+    # First registered, last called: from there on Python takes its handlers away, and a signal that comes twice would kill.
+    atexit.register(lambda: [signal.signal(number, signal.SIG_IGN) for number in (signal.SIGINT, signal.SIGTERM)])
     # A copy of standard error: while Ray starts, it is redirected.
     threading.Thread(target=_watch, args=(reading, os.dup(2)), name="inkray-signals", daemon=True).start()
 
