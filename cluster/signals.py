@@ -73,7 +73,7 @@ def watch_signals() -> None:
     os.register_at_fork(after_in_child=_forget_wakeup)  # else a signal to a forked child would count here
     let_sigterm_interrupt()
     # First registered, last called: from there on Python takes its handlers away, and a signal that comes twice would kill.
-    atexit.register(lambda: [signal.signal(number, signal.SIG_IGN) for number in (signal.SIGINT, signal.SIGTERM)])
+    atexit.register(_ignore_signals)
     # A copy of standard error: while Ray starts, it is redirected.
     threading.Thread(target=_watch, args=(reading, os.dup(2)), name="inkray-signals", daemon=True).start()
 
@@ -96,6 +96,11 @@ def end_at_the_next_signal() -> None:
         _done_at = time.monotonic()
         for number in (signal.SIGINT, signal.SIGTERM):
             signal.signal(number, lambda signum, frame: None)  # no KeyboardInterrupt in what runs at the end
+
+
+def _ignore_signals() -> None:
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.SIG_IGN)
 
 
 def _forget_wakeup() -> None:

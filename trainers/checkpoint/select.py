@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterator
 from typing import Any
 
 from omegaconf import OmegaConf
@@ -70,18 +69,13 @@ def _criterion_in(run: Storage, task: Any) -> Criterion | None:
 
 def completion_marks(run: Storage) -> dict[str, dict[str, Any]]:
     """What the last files of complete checkpoints say, oldest first: `metrics`, `best_by`, and `patience` of early stopping."""
-    return {name: mark for name, mark in _marks(run) if mark is not None}
+    return {name: mark for name, mark in marks_of(run).items() if mark is not None}
 
 
-def damaged_marks(run: Storage) -> list[str]:
-    """The checkpoints, oldest first, whose last file is there but is none: they count as not complete."""
-    return [name for name, mark in _marks(run) if mark is None]
-
-
-def _marks(run: Storage) -> Iterator[tuple[str, dict[str, Any] | None]]:
-    for name in sorted(run.names(), key=age_order):
-        if name.startswith(PREFIX) and run.child(name, COMPLETE).exists():
-            yield name, _mark(run.child(name, COMPLETE).read_bytes())
+def marks_of(run: Storage) -> dict[str, dict[str, Any] | None]:
+    """As `completion_marks`, with None for a checkpoint whose last file is damaged: it counts as not complete."""
+    files = {name: run.child(name, COMPLETE) for name in sorted(run.names(), key=age_order) if name.startswith(PREFIX)}
+    return {name: _mark(file.read_bytes()) for name, file in files.items() if file.exists()}
 
 
 def _mark(content: bytes) -> dict[str, Any] | None:

@@ -45,11 +45,16 @@ class RejectedImages:
             self._saved = len(self._rows)
 
 
-def rejected_lines(split: str, errors: dict[str, str]) -> list[str]:
-    """Lines that name images (id -> reason) of a split that are left out, some of them if they are many."""
-    lines = [f"warning: image '{name}' of split '{split}' is left out: {errors[name]}" for name in list(errors)[:SHOWN]]
+def named_images(errors: dict[str, str], where: str = "") -> list[str]:
+    """Sentences that name images (id -> reason) that are left out, some of them if they are many; `where` follows the id."""
+    lines = [f"image '{name}'{where} is left out: {errors[name]}" for name in list(errors)[:SHOWN]]
     more = len(errors) - SHOWN
-    return [redact(line) for line in lines] + ([f"warning: {more:,} more images are left out"] if more > 0 else [])
+    return lines + ([f"{more:,} more images are left out"] if more > 0 else [])
+
+
+def rejected_lines(split: str, errors: dict[str, str]) -> list[str]:
+    """Warnings to print that name images (id -> reason) of a split."""
+    return [redact(f"warning: {line}") for line in named_images(errors, f" of split '{split}'")]
 
 
 def require_few(rejected: int, rows: int, share: float, split: str) -> None:

@@ -13,7 +13,7 @@ from trainers.config.criterion import Criterion
 from trainers.config.environment_values import stored_value, stored_values
 from trainers.engine import bad_steps, events
 from trainers.engine.events import Event
-from trainers.engine.rejected import SHOWN, RejectedImages
+from trainers.engine.rejected import RejectedImages, named_images
 from trainers.engine.run_spec import RunSpec
 from trainers.tasks.criterion import criterion_of
 from trainers.tracking import Console, History, Tracker
@@ -133,10 +133,8 @@ class RunLog:
     def _reject(self, split: str, errors: dict[str, str]) -> None:
         """Name images that are new among those that cannot be used, and list all of them in a file of the run."""
         new = self._rejected.add(split, errors)
-        for sample_id, reason in list(new.items())[:SHOWN]:
-            self.warn(f"image '{sample_id}' is left out: {reason}")
-        if len(new) > SHOWN:
-            self.warn(f"{len(new) - SHOWN} more images are left out")
+        for line in named_images(new):
+            self.warn(line)
 
     def _keep_bad_step(self, event: events.BadStep) -> None:
         """Add a step to the run's list of bad ones: a few at most, so the whole file is written."""

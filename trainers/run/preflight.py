@@ -14,7 +14,7 @@ from data_pipeline.storage.base import Storage
 from data_pipeline.stream.cache import open_cache
 from trainers.checkpoint.format import COMPLETE, CheckpointError
 from trainers.checkpoint.load import open_checkpoint
-from trainers.checkpoint.select import completion_marks, damaged_marks
+from trainers.checkpoint.select import marks_of
 from trainers.checkpoint.warm_start import warm_start
 from trainers.config.criterion import AUTO, Criterion, Directions, Mode, require_metric
 from trainers.config.train import TrainConfig
@@ -42,8 +42,12 @@ def preflight(config: TrainConfig, run: Storage | None = None) -> RunSpec:
     dataset = open_dataset(config.data.dataset)
     _require_splits(config, dataset)
     task = _task_of(dataset, config)
-    fresh = run is None or not completion_marks(run)
-    notes: list[str] = _damage(run, fresh) if run is not None else []
+    marks = {} if run is None else marks_of(run)
+    damaged = [name for name, mark in marks.items() if mark is None]
+    fresh = len(damaged) == len(marks)
+    notes = [f"Checkpoint '{name}' is damaged (its {COMPLETE}): it is left out." for name in damaged]
+    if run is not None and fresh and damaged:  # to train from the beginning would remove them
+        raise CheckpointError(f"All {len(damaged)} checkpoints of '{run.uri}' are damaged (their {COMPLETE}). Start a new run.")
     if run is not None and not fresh:
         require_same_data(run, dataset, task, config)
         notes += resume_notes(run, open_run(run.uri, missing_variables=True)[1], config, task)
@@ -83,18 +87,6 @@ def _task_of(dataset: Dataset, config: TrainConfig) -> Task:
     kind = TASKS[manifest.task]
     require_own_columns(kind)
     return kind.from_dataset(manifest, config)
-
-
-def _damage(run: Storage, fresh: bool) -> list[str]:
-    """What is said of checkpoints that are left out because the file that marks them as complete is damaged.
-
-    Raises:
-        CheckpointError: there are no others; to train from the beginning would remove them.
-    """
-    damaged = damaged_marks(run)
-    if damaged and fresh:
-        raise CheckpointError(f"All {len(damaged)} checkpoints of '{run.uri}' are damaged (their {COMPLETE}). Start a new run.")
-    return [f"Checkpoint '{name}' is damaged (its {COMPLETE}): it is left out." for name in damaged]
 
 
 def _groups(dataset: Dataset, config: TrainConfig) -> tuple[str, ...]:
