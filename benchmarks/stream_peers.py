@@ -92,10 +92,10 @@ class _RowGroups(IterableDataset[Any]):
             yield torch.from_numpy(np.stack(decoder(*group)))[:, None]
 
 
-def torch_loader(files: list[str], epochs: int, augmentation: Augmentation) -> float:
-    """torch's DataLoader with two workers over the same Parquet files; its row groups are of 64 rows, its batches too."""
+def torch_loader(files: list[str], epochs: int, augmentation: Augmentation, workers: int = WORKERS) -> float:
+    """torch's DataLoader over the same Parquet files; its row groups are of 64 rows, its batches too."""
     dataset = _RowGroups(row_groups(files, epochs), augmentation)
-    loader = DataLoader(dataset, batch_size=None, num_workers=WORKERS, prefetch_factor=4)
+    loader = DataLoader(dataset, batch_size=None, num_workers=workers, prefetch_factor=4)
     return steady_rate(len(batch) for batch in loader)
 
 

@@ -1,0 +1,179 @@
+"""DDP: over nccl with one rank and all its options, and two ranks that share the device."""
+
+from __future__ import annotations
+
+import contextlib
+import socket
+import traceback
+from dataclasses import dataclass
+from typing import Any
+from unittest.mock import patch
+
+import torch
+import torch.distributed as dist
+import torch.multiprocessing as mp
+
+from benchmarks.gpu_parts.compare import difference, furthest, losses, tf32, weights_of, without_dropout
+from benchmarks.gpu_parts.outcome import Failed, require
+from benchmarks.gpu_parts.scene import Scene, Training
+from data_pipeline.storage.base import open_storage
+from trainers.run.directory import new_run
+from trainers.tasks.device_batch import DeviceBatch
+
+ASKING = ("distributed.ddp", "distributed.collectives", "engine.step", "engine.loss_guard", "engine.meters")
+TIMEOUT_S = 150
+
+
+@dataclass(frozen=True)
+class Case:
+    """A network, and how far two ranks may be from one: losses of a few steps of plain gradient descent, and weights."""
+
+    overrides: tuple[str, ...]
+    tolerance: float
+    synchronized: bool = False
+    only_gpu: bool = False
+
+
+CASES = {
+    "group norms": Case(("model.backbone.name=resnetv2", "model.backbone.resnetv2.depths=[1]"), 1e-4),
+    "SyncBatchNorm": Case(
+        ("model.backbone.name=timm", "model.backbone.timm.name=resnet10t", "model.backbone.timm.pretrained=false"),
+        1e-3,
+        synchronized=True,
+        only_gpu=True,
+    ),
+    "norms of each rank": Case((), 0.2),  # see other statistics
+}
+
+
+def free_port() -> int:
+    """A port that nobody listens at."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def ddp(scene: Scene) -> str:
+    """DDP over nccl, a group of one rank: with and without compression, in parts, with recomputed activations."""
+    batches = scene.batches(scene.config(), 4)
+
+    def run(*overrides: str) -> list[float]:
+        config = scene.config("compute.precision=fp32", "optim.lr=1e-3", "epochs=100", *overrides)
+        step = scene.training(config).step
+        if dist.is_initialized():
+            require(isinstance(step.model, torch.nn.parallel.DistributedDataParallel), "not wrapped")
+        return losses(step, batches, scene.many(8, tiny=2))
+
+    half = f"compute.micro_batch_size={4 if scene.tiny else 16}"
+    plain, again, in_parts = run(), run(), run(half)
+    noise = furthest(plain, again)
+    readings, wrong = [f"without DDP, twice: {noise:.1e}"], []
+    recomputed = "compute.gradient_checkpointing=true"
+    port = free_port()
+    dist.init_process_group("nccl" if scene.gpu else "gloo", init_method=f"tcp://127.0.0.1:{port}", rank=0, world_size=1)
+    try:
+        with contextlib.ExitStack() as patches:
+            for module in ASKING:
+                patches.enter_context(patch(f"trainers.{module}.is_distributed", lambda: True))
+            for name, overrides, expected, tolerance in (
+                ("plain", (), plain, 1e-3),
+                ("static graph", ("compute.ddp.static_graph=true",), plain, 1e-3),
+                ("fp16 gradients", ("compute.ddp.compression=fp16",), plain, 2e-2),
+                ("bf16 gradients", ("compute.ddp.compression=bf16",), plain, 5e-2),
+                ("in parts", (half,), in_parts, 1e-3),
+                ("recomputed", (recomputed,), plain, 1e-3),
+                ("recomputed, in parts", (recomputed, half), in_parts, 1e-3),
+            ):
+                try:
+                    far = furthest(expected, run(*overrides))
+                except Failed:
+                    raise
+                except Exception as error:
+                    wrong.append(f"{name}: {type(error).__name__} {str(error)[:200]}")
+                    continue
+                readings.append(f"{name} {far:.1e}")
+                if far > max(tolerance, 5 * noise):
+                    wrong.append(f"{name} is {far:.1e} off")
+    finally:
+        dist.destroy_process_group()
+    require(not wrong, "; ".join([*wrong, *readings]))
+    return f"{'nccl' if scene.gpu else 'gloo'}; losses differ by: " + ", ".join(readings)
+
+
+def two_ranks(scene: Scene) -> str:
+    """Two processes that share the device learn what one does, nothing being dropped. nccl wants a GPU a rank: this is gloo."""
+    context = mp.get_context("spawn")
+    results, port = context.Queue(), free_port()
+    ranks = [context.Process(target=_rank, args=(rank, scene, port, results)) for rank in range(2)]
+    for process in ranks:
+        process.start()
+    try:
+        found = results.get(timeout=TIMEOUT_S)
+    finally:
+        for process in ranks:
+            process.join(10)
+            if process.is_alive():
+                process.kill()
+    require(isinstance(found, dict), str(found))
+    readings, good = [], True
+    for name, (far, weights, synced) in found.items():
+        case = CASES[name]
+        readings.append(f"{name}: losses differ by {far:.1e}, weights by {weights:.1e}")
+        readings[-1] += f", {synced} SyncBatchNorms" if case.synchronized else ""
+        good = good and far < case.tolerance and (synced > 0) == case.synchronized
+    require(good, "; ".join(readings))
+    return "; ".join(readings)
+
+
+def _rank(rank: int, scene: Scene, port: int, results: Any) -> None:
+    """One rank of two; rank 0 puts what it found."""
+    torch.set_num_threads(1)
+    found: dict[str, Any] = {}
+    try:
+        with tf32(False):
+            for name, case in CASES.items():
+                if scene.gpu or not case.only_gpu:
+                    found[name] = _compared(scene, case, rank, port + len(found))
+        if rank == 0:
+            results.put(found)
+    except Exception as error:
+        traceback.print_exc()
+        if rank == 0:
+            results.put(f"{type(error).__name__}: {str(error)[:300]}")
+        raise
+
+
+def _compared(scene: Scene, case: Case, rank: int, port: int) -> tuple[float, float, int]:
+    """How far two ranks are from one, in losses and weights; how many norms are synchronized."""
+    plain = ("compute.precision=fp32", "optim.name=sgd", "optim.lr=0.02", "epochs=100", *case.overrides)
+    config = scene.config(*plain)
+    batches, steps = scene.batches(config, 2), scene.many(4, tiny=2)
+    alone: list[float] = []
+    if rank == 0:
+        training = _still(scene.training(config))
+        alone, weights = losses(training.step, batches, steps), weights_of(training.network)
+    dist.init_process_group("gloo", init_method=f"tcp://127.0.0.1:{port}", rank=rank, world_size=2)
+    together = scene.config(*plain, f"compute.sync_batch_norm={str(case.synchronized).lower()}")
+    together.scaling.num_train_workers = 2
+    uri = [new_run(together).uri if rank == 0 else ""]
+    dist.broadcast_object_list(uri, 0)
+    training = _still(scene.training(together, rank, 2, run=open_storage(uri[0])))
+    size = len(batches[0][1].images) // 2
+    mine = [_rows(tensors, slice(rank * size, rank * size + size)) for _, tensors in batches]
+    taken = [training.step(mine[number % len(mine)]) for number in range(steps)]
+    sums = torch.stack([result.loss_sum for result in taken])
+    dist.all_reduce(sums)
+    curve = (sums / torch.stack([result.target_count for result in taken])).tolist()
+    dist.barrier()
+    dist.destroy_process_group()
+    synced = sum(isinstance(module, torch.nn.SyncBatchNorm) for module in training.network.modules())
+    return (furthest(alone, curve), difference(weights_of(training.network), weights), synced) if rank == 0 else (0.0, 0.0, 0)
+
+
+def _still(training: Training) -> Training:
+    without_dropout(training.network)
+    return training
+
+
+def _rows(batch: DeviceBatch, part: slice) -> DeviceBatch:
+    return batch.map(lambda tensor: tensor[part], batch.has_weight and batch.has_weight[part])
