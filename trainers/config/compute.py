@@ -7,7 +7,7 @@ from typing import Literal
 
 from trainers.config.rules import broken, minimums
 
-Precision = Literal["auto", "fp32", "bf16", "fp16"]
+Precision = Literal["auto", "fp32", "tf32", "bf16", "fp16"]
 Compression = Literal["none", "fp16", "bf16"]
 
 MAX_THREADS = 1024
@@ -26,7 +26,9 @@ class DdpConfig:
 class ComputeConfig:
     """How a worker computes a step, and with how much memory."""
 
-    precision: Precision = "auto"  # fp16 on GPUs without bf16, bf16 on later ones, fp32 on CPUs
+    # auto: fp16 on GPUs without bf16 (V100, T4), bf16 on later ones, fp32 on CPUs. fp32 is full single precision; tf32 rounds
+    # the factors of its products to 10 bits on GPUs that are faster so (A100 and later).
+    precision: Precision = "auto"
     micro_batch_size: int = 0  # images that a worker takes at once, gradients being added up; 0: its whole part of the batch
     find_micro_batch: bool = False  # before the first step, on a GPU: the largest micro-batch that its memory holds
     # Activations are computed again in the backward pass: less memory, a third more time. BatchNorm sees each batch twice.

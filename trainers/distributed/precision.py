@@ -19,7 +19,16 @@ def resolve_precision(precision: Precision, device: torch.device) -> torch.dtype
         if device.type != "cuda":
             return torch.float32
         return torch.bfloat16 if torch.cuda.get_device_capability(device) >= (8, 0) else torch.float16
-    return {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}[precision]
+    types = {"fp32": torch.float32, "tf32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
+    return types[precision]
+
+
+def set_float32_products(precision: Precision) -> None:
+    """Have products and convolutions of float32 in this process computed in full precision, or in TF32 with `tf32`.
+
+    torch alone would take TF32 for convolutions and not for products, whatever `fp32` promises.
+    """
+    torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = precision == "tf32"
 
 
 def enable_gradient_checkpointing(network: nn.Module) -> int:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections import deque
 from typing import Any, NamedTuple
 
+import torch
+
 from cluster.errors import UserError
 from trainers.config.loss_guard import LossGuardConfig
 from trainers.distributed.collectives import all_gather_objects
@@ -41,9 +43,12 @@ class BadSteps:
         Raises:
             UserError: a step was bad and the run is to stop, or too many in a row were.
         """
-        while self._pending:
+        if not self._pending:
+            return
+        flags = torch.stack([step.result.bad for step in self._pending]).tolist()  # one wait for the device, not one a step
+        for bad in flags:
             step = self._pending.popleft()
-            if bool(step.result.bad):
+            if bad:
                 self._in_a_row += 1
                 self._report(step)
             else:

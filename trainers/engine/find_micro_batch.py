@@ -25,7 +25,7 @@ def find_micro_batch(step: TrainStep, plan: Plan, dataset: Dataset, split: str, 
         step.scaler.scale(loss).backward()
         del room
 
-    step.network.train()
+    step.enter_training()
     with unchanged(step.network):
         size = largest_that_fits(micro.size, attempt, step.device)
     return min(all_gather_objects(size))

@@ -20,7 +20,7 @@ from trainers.distributed.collectives import broadcast_from_rank0
 from trainers.distributed.context import WorkerContext
 from trainers.distributed.ddp import with_synchronized_norms, wrap_ddp
 from trainers.distributed.micro_batch import MicroBatch
-from trainers.distributed.precision import enable_gradient_checkpointing, try_compile
+from trainers.distributed.precision import enable_gradient_checkpointing, set_float32_products, try_compile
 from trainers.engine.early_stopping import EarlyStopping
 from trainers.engine.events import Note, Resumed, Warned
 from trainers.engine.find_micro_batch import find_micro_batch
@@ -65,6 +65,8 @@ def setup(
     config = spec.config
     if context.device.type == "cpu":
         torch.set_num_threads(config.compute.threads_per_worker or cores_each(context.local_world_size))
+    else:
+        set_float32_products(config.compute.precision)
     saved = _latest_checkpoint(reporter, run, context)
     network = _build_network(spec, reporter, run, context, saved)
     total_steps = stream.total_steps(config.epochs)
@@ -168,8 +170,8 @@ def lr_change(config: TrainConfig, step: TrainStep, saved: dict[str, Any]) -> st
     """
     planned = saved.get("planned", {"steps": step.total_steps, "epochs": config.epochs})
     schedule, peak = config.optim.schedule, step.schedule.peak
-    was = peak * lr_ratio(schedule, step.steps, planned["steps"], planned["epochs"])
-    now = peak * lr_ratio(schedule, step.steps, step.total_steps, config.epochs)
+    was = peak * lr_ratio(schedule, step.schedule_step, planned["steps"], planned["epochs"])
+    now = peak * lr_ratio(schedule, step.schedule_step, step.total_steps, config.epochs)
     if abs(now - was) <= MIN_LR_CHANGE * max(was, now):
         return ""
     return (

@@ -96,9 +96,12 @@ class TrainStep:
         self.max_grad_norm = optim.max_grad_norm or float("inf")
         self.micro_batch_size = config.micro_batch_size
         self.steps = 0
+        self.overflows = 0  # steps that the scaler left out, as far as they have been read from the device
+        self._overflows = torch.zeros((), device=device)
         self._seed, self._rank, self._wrap = seed, rank, wrap
         self.freezing.begin_epoch(0)
         self.model = wrap(self.network) if wrap else model
+        self.enter_training()
         # What a forward pass changes even if no step follows: the running statistics of norms.
         names = ("running_mean", "running_var")
         self._statistics = [buffer for name, buffer in self.network.named_buffers() if name.endswith(names)]
@@ -110,10 +113,26 @@ class TrainStep:
         """The learning rate of the last step."""
         return self.schedule.lr
 
+    @property
+    def schedule_step(self) -> int:
+        """The number of the next step in the schedule, which does not count those that the scaler left out."""
+        return self.steps - self.overflows
+
+    def read_overflows(self) -> None:
+        """Read from the device how many steps the scaler left out; waits for the last one."""
+        if self.scaler.is_enabled():
+            self.overflows = int(self._overflows)
+
     def begin_epoch(self, epoch: int) -> None:
         """Train the parameters that are trained in `epoch`."""
         if self.freezing.begin_epoch(epoch) and self._wrap:
             self.model = self._wrap(self.network)  # DDP exchanges the gradients of those that it was built with
+        self.enter_training()
+
+    def enter_training(self) -> None:
+        """Have all modules train but those that are frozen. Not in every step: that asks each of hundreds of modules."""
+        self.network.train()
+        self.freezing.keep_still()
 
     def autocast(self) -> contextlib.AbstractContextManager[Any]:
         """The precision of the forward pass."""
@@ -123,8 +142,8 @@ class TrainStep:
         """Take one step on this rank's part of a global batch. All ranks learn of the `requests` of one."""
         # Dropout is a function of (seed, step, rank), so a resumed run draws what the uninterrupted one would have drawn.
         torch.manual_seed((self._seed * 1_000_003 + self.steps) * 4099 + self._rank)
-        self.network.train()
-        self.freezing.keep_still()
+        if not self.network.training:
+            self.enter_training()
         self._enter_phase("agreeing on the batch")
         # torch.full fills on the device: a copy from the host would wait for the step before.
         requested = [torch.full((), float(request), device=self.device) for request in requests]
@@ -141,7 +160,9 @@ class TrainStep:
         self.scaler.unscale_(self.optimizer)
         grad_norm = nn.utils.clip_grad_norm_(self.network.parameters(), self.max_grad_norm)
         bad = self.guard.is_bad(loss_sum, target_count, grad_norm, scaled=self.scaler.is_enabled())
-        self.schedule.set(self.steps, self.averaging.lr_override(self.steps))
+        if self.scaler.is_enabled():
+            self._overflows += ~torch.isfinite(grad_norm)
+        self.schedule.set(self.schedule_step, self.averaging.lr_override(self.steps))
         if self._looks and bool(bad):
             for buffer, kept in zip(self._statistics, before, strict=True):
                 buffer.copy_(kept)
@@ -178,6 +199,7 @@ class TrainStep:
         """All that the next step depends on, besides the weights that a checkpoint exports, and the batch."""
         state = {
             "steps": self.steps,
+            "overflows": [self.overflows, int(self._overflows)],
             "optimizer": self.optimizer.state_dict(),
             "scaler": self.scaler.state_dict(),
             "averaging": self.averaging.state_dict(),
@@ -190,6 +212,8 @@ class TrainStep:
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Resume from a `state_dict`; the network has the exported weights."""
         self.steps = state["steps"]
+        self.overflows, overflows = state.get("overflows", (0, 0))  # checkpoints of older runs have none
+        self._overflows.fill_(overflows)
         if "weights" in state:
             self.network.load_state_dict(state["weights"])
         load_optimizer(self.optimizer, state["optimizer"])

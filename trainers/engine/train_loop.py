@@ -139,6 +139,7 @@ class TrainLoop:
         if unread and self.config.loss_guard.on_bad_step == "stop":
             return ControlRequests()
         self.bad_steps.check()
+        self.state.step.read_overflows()
         return ControlRequests(bool(result.stop > 0), bool(result.checkpoint > 0))
 
     def _report_start(self) -> None:

@@ -9,11 +9,35 @@ import torch
 
 from tests.support.batches import text_batch
 from tests.support.sequence_tasks import CPU, kind_of, tiny_model, tiny_task, without_dropout
+from trainers.config.compute import Precision
 from trainers.config.weight_averaging import WeightAveragingConfig
-from trainers.distributed.precision import enable_gradient_checkpointing, try_compile
+from trainers.distributed.precision import enable_gradient_checkpointing, resolve_precision, set_float32_products, try_compile
 from trainers.engine.step import StepConfig, TrainStep
 from trainers.optim import OptimConfig
 from trainers.tasks.device_batch import DeviceBatch, to_device
+
+
+@pytest.mark.parametrize(
+    ("capability", "dtype"),
+    [((7, 0), torch.float16), ((7, 5), torch.float16), ((8, 0), torch.bfloat16), ((9, 0), torch.bfloat16)],
+)
+def test_auto_is_what_a_gpu_is_good_at(
+    monkeypatch: pytest.MonkeyPatch, capability: tuple[int, int], dtype: torch.dtype
+) -> None:
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device=None: capability)
+    assert resolve_precision("auto", torch.device("cuda", 0)) == dtype
+    assert resolve_precision("fp32", torch.device("cuda", 0)) == resolve_precision("auto", CPU) == torch.float32
+
+
+def test_fp32_is_full_precision_and_tf32_is_not(monkeypatch: pytest.MonkeyPatch) -> None:
+    places = [(torch.backends.cuda.matmul, "allow_tf32"), (torch.backends.cudnn, "allow_tf32")]
+    for place, name in places:
+        monkeypatch.setattr(place, name, getattr(place, name))  # as it was, in the end
+    choices: list[tuple[Precision, bool]] = [("tf32", True), ("fp32", False), ("tf32", True), ("auto", False)]
+    for precision, allowed in choices:
+        set_float32_products(precision)
+        assert [getattr(place, name) for place, name in places] == [allowed, allowed]
+    assert resolve_precision("tf32", CPU) == torch.float32
 
 
 @pytest.mark.parametrize("kind", ["small", "both_directions", "comer", "rnn", "vit"])

@@ -153,17 +153,36 @@ def test_validation_is_greedy_and_its_loss_neither_smoothed_nor_repelled() -> No
 
 
 @pytest.mark.parametrize("precision", ["fp32", "fp16"])
-def test_a_step_is_taken_at_the_rate_of_its_number_even_after_an_overflow(precision: Any) -> None:
+def test_the_schedule_does_not_count_steps_that_overflow(precision: Any) -> None:
     config = OptimConfig(lr=0.5, schedule=ScheduleConfig("cosine", warmup_ratio=0), max_grad_norm=0)
-    step = TrainStep(tiny_model(), tiny_task(), config, 4, CPU, StepConfig(precision))
-    step.scaler = torch.amp.GradScaler("cpu", init_scale=2.0**120, enabled=precision == "fp16")  # overflows in fp16
-    batch = to_device(text_batch(["a b", "c d a"]), CPU)
+
+    def new_step() -> TrainStep:
+        step = TrainStep(tiny_model(), tiny_task(), config, 8, CPU, StepConfig(precision))
+        step.scaler = torch.amp.GradScaler("cpu", init_scale=2.0**120, enabled=precision == "fp16")  # overflows in fp16
+        return step
+
+    def rates(step: TrainStep, count: int) -> list[float]:
+        found = []
+        for _ in range(count):
+            step(batch)
+            assert step.lr == step.optimizer.param_groups[0]["lr"]
+            found.append(step.lr)
+        return found
+
+    step, batch = new_step(), to_device(text_batch(["a b", "c d a"]), CPU)
+    plan = [0.5 * lr_ratio(config.schedule, number, 8, 1) for number in range(8)]
     before = [parameter.detach().clone() for parameter in step.model.parameters()]
-    for number in range(2):
-        step(batch)
-        assert step.lr == step.optimizer.param_groups[0]["lr"] == 0.5 * lr_ratio(config.schedule, number, 4, 1)
+    assert rates(step, 2) == plan[:2], "what has not been read from the device is not known"
     same = [torch.equal(a, b) for a, b in zip(before, step.model.parameters(), strict=True)]
     assert all(same) if precision == "fp16" else not any(same)
+    step.read_overflows()
+    assert rates(step, 1) == ([plan[0]] if precision == "fp16" else [plan[2]])
+    resumed = new_step()
+    resumed.load_state_dict(copy.deepcopy(step.state_dict()))
+    assert rates(resumed, 1) == rates(step, 1) == ([plan[1]] if precision == "fp16" else [plan[3]])
+    step.read_overflows()
+    resumed.read_overflows()
+    assert step.overflows == resumed.overflows == (4 if precision == "fp16" else 0)
 
 
 def test_gradients_are_clipped_to_the_norm_or_not_at_all() -> None:
