@@ -10,7 +10,7 @@ FORMULAS := data/formulas
 # No display is searched for.
 export MPLBACKEND = agg
 
-.PHONY: help setup train test test-services test-all lint format bench clean
+.PHONY: help setup train test test-services test-all lint format bench gpu-kit clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 16
@@ -57,6 +57,13 @@ bench: $(READY)  ## run the benchmarks: tables; nothing fails on a time
 	@$(BIN)/python -m benchmarks.train_overhead $(ARGS)
 	@$(BIN)/python -m benchmarks.models
 	@$(BIN)/python -m benchmarks.stream
+
+# What training without Ray needs beside torch, timm, torchvision, pyarrow, OpenCV and the like, for Python 3.12 on Linux.
+gpu-kit: $(READY)  ## pack what a bare GPU machine needs into data/gpu, 25 MB: sh benchmarks/gpu.sh check --out DIR
+	@mkdir -p data/gpu/wheels
+	@$(BIN)/python -m pip download --quiet --disable-pip-version-check --no-deps --only-binary=:all: --python-version 3.12 \
+		--platform manylinux_2_28_x86_64 --platform manylinux_2_27_x86_64 --dest data/gpu/wheels $$(grep -iE "^(omegaconf|rapidfuzz)==" requirements.lock)
+	@$(BIN)/python -m benchmarks.gpu_parts.datasets data/gpu
 
 clean:  ## remove the environment and caches; runs and data stay
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

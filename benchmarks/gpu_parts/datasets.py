@@ -1,8 +1,9 @@
-"""Datasets of the checks: formulas of two sizes, synthesized in this process, without Ray."""
+"""Datasets of the checks: formulas of two sizes, synthesized without Ray. `python -m benchmarks.gpu_parts.datasets OUT`."""
 
 from __future__ import annotations
 
 import os
+import sys
 from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import get_context
 from pathlib import Path
@@ -53,3 +54,7 @@ def _rows(numbers: range, policy: ImagePolicy) -> list[Row]:
         target = {TEXT: sample.text}
         rows.append(Row(f"{number:08d}", encode_png(pixels), pixels.shape[1], pixels.shape[0], target, sample.source))
     return rows
+
+
+if __name__ == "__main__":
+    synthesize(Path(sys.argv[1]), tiny=False)

@@ -43,9 +43,10 @@ def choices(scene: Scene) -> str:
 def precisions(scene: Scene) -> str:
     """fp32, bf16 and fp16 with its scaler learn alike."""
     steps, curves, speeds = scene.many(100), {}, []
-    batches = scene.batches(scene.config(), scene.many(16))
+    size = scene.many(64, tiny=2)
+    batches = scene.batches(scene.config(batch=size), scene.many(16))
     for precision in ("fp32", "bf16", "fp16"):
-        step = planned(scene.training(scene.config(f"compute.precision={precision}", "epochs=100")).step, steps)
+        step = planned(scene.training(scene.config(f"compute.precision={precision}", "epochs=100", batch=size)).step, steps)
         started = time.perf_counter()
         curves[precision] = losses(step, batches, steps)
         speeds.append(f"{precision} {steps / (time.perf_counter() - started):.0f}")
@@ -63,10 +64,11 @@ def overflow(scene: Scene) -> str:
     """A step whose gradients overflow under the loss scale changes no weight, the optimizer does not count it, the scale is
     halved.
     """
-    step = planned(scene.training(scene.config("compute.precision=fp16", "epochs=100")).step, 100)
+    size = scene.many(64, tiny=2)
+    step = planned(scene.training(scene.config("compute.precision=fp16", "epochs=100", batch=size)).step, 100)
     first = 2.0 ** scene.many(40, tiny=18)
     step.scaler = torch.amp.GradScaler(scene.device.type, init_scale=first)
-    batches = scene.batches(scene.config(), 4)
+    batches = scene.batches(scene.config(batch=size), 4)
     before = weights_of(step.network)
     result = step(batches[0][1])
     same = all(torch.equal(value.detach(), before[name]) for name, value in step.network.named_parameters())

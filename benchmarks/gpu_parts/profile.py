@@ -21,7 +21,7 @@ def profiled(scene: Scene, loop: TrainLoop, title: str) -> list[str]:
     scene.synchronize()
     started = time.perf_counter()
     activities = [ProfilerActivity.CPU, *([ProfilerActivity.CUDA] if scene.gpu else [])]
-    with profile(activities=activities) as seen:
+    with profile(activities=activities, acc_events=True) as seen:
         for batch in batches[:STEPS]:
             loop.state.step(batch)
         scene.synchronize()

@@ -49,7 +49,7 @@ def waits(scene: Scene) -> str:
     """Nothing in a step waits for the device; requests are read now and then, one wait each."""
     readings, wrong = [], []
     for name in RECOGNIZERS[:1] if scene.tiny else RECOGNIZERS:
-        for precision in ("auto", "fp16") if name == "satrn_small" else ("auto",):
+        for precision in ("auto", "fp16") if name == "satrn_small" and scene.gpu else ("auto",):
             images = SMALL_IMAGES if name == "satrn_small" else LARGE_IMAGES
             config = scene.config(f"compute.precision={precision}", model=name, images=images, batch=8)
             step = scene.training(config).step

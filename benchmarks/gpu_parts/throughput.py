@@ -181,7 +181,7 @@ def measure(scene: Scene, cell: Cell) -> str:
     with contextlib.suppress(Enough):
         loop.run()
     row: dict[str, Any] = {"title": cell.title, "sizes": sizes, "parameters": sum(p.numel() for p in bare.network.parameters())}
-    row |= _summary(scene, cell, reporter.turns)
+    row |= _summary(scene, config.global_batch_size, reporter.turns)
     with (scene.out / FILE).open("a") as file:
         file.write(json.dumps({**row, "turns": asdict(reporter.turns), "kernels": kernels}) + "\n")
     print("\n".join(kernels), flush=True)
@@ -206,7 +206,7 @@ def _again(batches: list[Batch]) -> Generator[Batch, None, None]:
     yield from itertools.cycle(batches)
 
 
-def _summary(scene: Scene, cell: Cell, turns: Turns) -> dict[str, Any]:
+def _summary(scene: Scene, batch: int, turns: Turns) -> dict[str, Any]:
     """The metrics of a row of the table."""
     name = torch.cuda.get_device_name() if scene.gpu else ""
     peak = next((flops for card, flops in PEAK_FLOPS.items() if card in name), 0.0)
@@ -227,8 +227,8 @@ def _summary(scene: Scene, cell: Cell, turns: Turns) -> dict[str, Any]:
         "peak_mb": turns.peak_mb,
         "mfu_bare": turns.flops / turns.bare[-1] / peak if peak else 0.0,
         "mfu_inkray": turns.flops / turns.inkray[-1] / peak if peak else 0.0,
-        "ms_a_step": 1e3 * turns.inkray[-1] * cell.batch / turns.images[-1],
-        "batch": cell.batch,
+        "ms_a_step": 1e3 * turns.inkray[-1] * batch / turns.images[-1],
+        "batch": batch,
     }
 
 
