@@ -28,8 +28,8 @@ RECOMPUTED = ("satrn_small", "satrn_baseline", "vit", "comer")
 @contextlib.contextmanager
 def full_but_for(scene: Scene, leave: float) -> Iterator[None]:
     """Inside, the GPU has `leave` GiB of memory left; a tensor takes the rest."""
-    if not scene.gpu:
-        raise Skipped("needs a GPU")
+    if not scene.gpu or scene.tiny:
+        raise Skipped("needs a GPU, and not --tiny")
     scene.free()
     free, _ = torch.cuda.mem_get_info()
     ballast = torch.empty(max(0, free - int(leave * GIB)), dtype=torch.uint8, device=scene.device)
