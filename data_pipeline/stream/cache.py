@@ -180,6 +180,7 @@ def entry_key(content: str, columns: list[str]) -> str:
 
 
 _opened: dict[tuple[str, str, int], Cache | None] = {}
+_leaving: list[Callable[[], None]] = []
 
 
 def open_cache(config: CacheConfig) -> Cache | None:
@@ -200,6 +201,12 @@ def open_cache(config: CacheConfig) -> Cache | None:
             case "memory":
                 _opened[key] = _memory_cache(limit)
     return _opened[key]
+
+
+def leave_caches() -> None:
+    """Do what is done with caches at this process's end, for a process that is to end without an exit."""
+    for leave in _leaving:
+        leave()
 
 
 def _memory_cache(limit: int) -> Cache:
@@ -232,4 +239,5 @@ def _memory_cache(limit: int) -> Cache:
     fcntl.flock(users, fcntl.LOCK_SH)
 
     atexit.register(clear)
+    _leaving.append(clear)
     return Cache(folder, min(limit, shutil.disk_usage(SHARED_MEMORY).free // 2))
