@@ -203,8 +203,9 @@ def open_cache(config: CacheConfig) -> Cache | None:
     return _opened[key]
 
 
+@atexit.register
 def leave_caches() -> None:
-    """Do what is done with caches at this process's end, for a process that is to end without an exit."""
+    """Empty caches in memory that no other process uses. A process that ends without an exit calls it itself."""
     for leave in _leaving:
         leave()
 
@@ -238,6 +239,5 @@ def _memory_cache(limit: int) -> Cache:
     clear()
     fcntl.flock(users, fcntl.LOCK_SH)
 
-    atexit.register(clear)
     _leaving.append(clear)
     return Cache(folder, min(limit, shutil.disk_usage(SHARED_MEMORY).free // 2))

@@ -154,12 +154,15 @@ class _Child:
             return self._process.wait(END_S)
         except subprocess.TimeoutExpired:
             self._process.kill()
-            return self._process.wait()
+        with contextlib.suppress(subprocess.TimeoutExpired):  # it may wait in the kernel, for a disk
+            return self._process.wait(END_S)
+        return -signal.SIGKILL
 
 
 def _send_order(sock: socket.socket, order: Order) -> None:
     # Where Ray is loaded its pickler sends classes of `__main__` along, as it does to tasks.
-    pickler = sys.modules["ray"].cloudpickle if "ray" in sys.modules else pickle
+    ray: Any = sys.modules.get("ray")
+    pickler = ray.cloudpickle if ray is not None else pickle
     try:
         send_object(sock, order, pickler)
     except (pickle.PicklingError, AttributeError, TypeError) as error:
