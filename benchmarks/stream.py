@@ -88,7 +88,7 @@ def in_turns(ways: dict[str, Callable[[], float]], rounds: int) -> dict[str, flo
 
 
 def against_loader(scratch: Path, rounds: int, epochs: int, augmentation: Augmentation) -> Metrics:
-    """Both ways of the stream, two training workers, DataLoader and bare processes over the same files."""
+    """All ways of the stream, two training workers, DataLoader and bare processes over the same files."""
     dataset = lines_dataset(str(scratch / "lines"))
     uri, files = dataset.storage.uri, local_files(dataset)
     threads = StreamConfig(augmentation=augmentation, execution="threads")
@@ -96,6 +96,7 @@ def against_loader(scratch: Path, rounds: int, epochs: int, augmentation: Augmen
         "bare": lambda: bare_processes(files, epochs, augmentation),
         "DataLoader": lambda: torch_loader(files, epochs, augmentation),
         "threads": lambda: rate(uri, threads, epochs),
+        "process": lambda: rate(uri, replace(threads, execution="process"), epochs),
         "tasks": lambda: rate(uri, replace(threads, execution="ray"), epochs),
         "two workers": lambda: two_workers(uri, threads, epochs),
     }

@@ -1,7 +1,7 @@
 """`python -m data_pipeline.bench DATASET [key=value ...]`: what this storage and these CPUs can feed, part by part.
 
 Keys are those of the stream's configuration: `augmentation=strong cache.location=disk window_row_groups=64`. Reading, decoding
-and augmenting are timed apart, then the stream as a whole, by threads of one process and by Ray tasks.
+and augmenting are timed apart, then the stream as a whole, by threads of one process, by a process beside it and by Ray tasks.
 """
 
 from __future__ import annotations
@@ -28,6 +28,7 @@ from data_pipeline.stream.collator import Collator
 from data_pipeline.stream.config import RENAMED, Execution
 from data_pipeline.stream.reader import RowGroupReader
 from data_pipeline.stream.rows import Rows
+from data_pipeline.stream.shared_memory import can_share_memory
 from data_pipeline.stream.stream import decoding_threads
 from data_pipeline.stream.threads import LOCAL_READS, REMOTE_READS
 
@@ -120,6 +121,8 @@ def report(bench: Bench, config: StreamConfig, with_ray: bool) -> Iterator[str]:
     decoding = bench.decoding(config.augmentation, bench.threads)
     yield f"{f'decoding, {bench.threads} threads':18}{decoding.rate:11,.0f} images/s  augmentation {config.augmentation}"
     executions: dict[Execution, Callable[[], Speed]] = {"threads": lambda: bench.streaming("threads")}
+    if can_share_memory():
+        executions["process"] = lambda: bench.streaming("process")
     if with_ray:
         executions["ray"] = lambda: bench.streaming("ray")
     speeds: dict[Execution, Speed] = {}

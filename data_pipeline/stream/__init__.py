@@ -1,6 +1,7 @@
 """Streaming of a dataset: from shards to batches.
 
-`plan` decides the order, `reader` fetches row groups, `collator` makes arrays of rows; `threads` or `ray_tasks` carry it out.
+`plan` decides the order, `reader` fetches row groups, `collator` makes arrays of rows; `threads`, `process` or `ray_tasks`
+carry it out.
 """
 
 from data_pipeline.stream.batch import Batch

@@ -180,6 +180,7 @@ def entry_key(content: str, columns: list[str]) -> str:
 
 
 _opened: dict[tuple[str, str, int], Cache | None] = {}
+_leaving: list[Callable[[], None]] = []
 
 
 def open_cache(config: CacheConfig) -> Cache | None:
@@ -200,6 +201,13 @@ def open_cache(config: CacheConfig) -> Cache | None:
             case "memory":
                 _opened[key] = _memory_cache(limit)
     return _opened[key]
+
+
+@atexit.register
+def leave_caches() -> None:
+    """Empty caches in memory that no other process uses. A process that ends without an exit calls it itself."""
+    for leave in _leaving:
+        leave()
 
 
 def _memory_cache(limit: int) -> Cache:
@@ -231,5 +239,5 @@ def _memory_cache(limit: int) -> Cache:
     clear()
     fcntl.flock(users, fcntl.LOCK_SH)
 
-    atexit.register(clear)
+    _leaving.append(clear)
     return Cache(folder, min(limit, shutil.disk_usage(SHARED_MEMORY).free // 2))

@@ -7,7 +7,7 @@ from cluster.values import Renames
 from data_pipeline.augmentation.config import Augmentation
 from data_pipeline.dataset.token_targets import MAX_TOKENS
 
-Execution = Literal["auto", "threads", "ray"]
+Execution = Literal["auto", "threads", "process", "ray"]
 CacheLocation = Literal["off", "disk", "memory"]
 
 MAX_THREADS = 1024
@@ -31,7 +31,9 @@ class StreamConfig:
     window_row_groups: int = 32  # rows are shuffled inside a window of this many row groups
     batch_pixels: int = 0  # padded pixels of a global batch, at most; 0: batches are counted in samples alone
     augmentation: Augmentation = "light"  # of training images: warps, blur, tone and noise, a little or a lot
-    execution: Execution = "auto"  # threads of the training worker, or Ray tasks anywhere; auto: tasks if machines are spare
+    # Decoding in threads of the training worker, in a process beside it, or in Ray tasks anywhere.
+    # auto: tasks if machines are spare, else a process where a GPU trains, else threads.
+    execution: Execution = "auto"
     threads: int = 0  # decoding threads of each training worker; 0: its part of the machine's cores
     task_cpus: float = 0.5  # CPU slots of a decoding task
     prefetch_batches: int = 4  # batches prepared ahead of the step

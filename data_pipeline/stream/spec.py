@@ -1,4 +1,4 @@
-"""Specification of a stream: what it takes to carry out a plan, by threads or by Ray tasks."""
+"""Specification of a stream: what it takes to carry out a plan, by threads, a process or Ray tasks."""
 
 from __future__ import annotations
 
@@ -37,3 +37,8 @@ class StreamSpec:
         """The global batches of all ranks, in order."""
         for epoch in range(self.start.epoch, self.epochs):
             yield from self.plan.global_batches(self.start if epoch == self.start.epoch else StreamPosition(epoch))
+
+    def after(self, batch: GlobalBatch) -> StreamPosition:
+        """Where the stream stands once this batch is done."""
+        done = batch.first + batch.size
+        return StreamPosition(batch.epoch, done) if done < self.plan.rows else StreamPosition(batch.epoch + 1, 0)

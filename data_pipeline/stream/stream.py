@@ -1,8 +1,8 @@
-"""Batches of a split, for training and for evaluation: a plan, carried out by threads of this process or by Ray tasks."""
+"""Batches of a split, for training and for evaluation: a plan, carried out by threads, a process of its own or Ray tasks."""
 
 from __future__ import annotations
 
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from typing import TYPE_CHECKING
 
 from cluster.cores import cores_each
@@ -13,8 +13,10 @@ from data_pipeline.dataset.targets import TargetEncoder
 from data_pipeline.stream.batch import Batch
 from data_pipeline.stream.collator import Collator
 from data_pipeline.stream.config import StreamConfig
-from data_pipeline.stream.plan import BatchRule, GlobalBatch, Plan, StreamPosition, evaluation_plan, train_plan
+from data_pipeline.stream.plan import BatchRule, Plan, StreamPosition, evaluation_plan, train_plan
+from data_pipeline.stream.process import DecodingProcess
 from data_pipeline.stream.reader import RowGroupReader
+from data_pipeline.stream.shared_memory import require_shared_memory
 from data_pipeline.stream.spec import StreamSpec
 from data_pipeline.stream.threads import BATCHES_SHARE, WINDOWS_SHARE, iter_threads
 
@@ -34,7 +36,8 @@ class _Stream:
 
     Raises:
         DatasetError: the dataset lacks a column that the target encoder reads.
-        UserError: a window or a batch of this dataset may be larger than the memory that is allowed.
+        UserError: a window or a batch of this dataset may be larger than the memory that is allowed; or this system cannot
+            execute the stream as configured.
     """
 
     def __init__(
@@ -51,7 +54,9 @@ class _Stream:
         self._dataset, self._split, self._targets, self._config = dataset, split, targets, config
         self._rank, self._world_size = ranks
         self._threads = decoding_threads(config, local_world_size)
-        self._reader: RowGroupReader | None = None
+        self._stop: Callable[[], None] = lambda: None
+        if config.execution == "process":
+            require_shared_memory()
         _require_columns(dataset, targets)
         _require_memory(plan, dataset, config, self._world_size)
 
@@ -59,29 +64,28 @@ class _Stream:
         self, start: StreamPosition, epochs: int, augmentation: Augmentation, seed: int, share: Share | None = None
     ) -> Batches:
         plan, config = self.plan, self._config
-        reader = self._reader = RowGroupReader(self._dataset, self._split, plan.groups, config, self._targets.columns)
+        reader = RowGroupReader(self._dataset, self._split, plan.groups, config, self._targets.columns)
         collator = Collator(self._dataset.manifest.image, self._targets, augmentation, seed)
         spec = StreamSpec(plan, reader, collator, config, start, epochs, self._rank, self._world_size)
+        self._stop = reader.close
         if config.execution == "ray":
             from data_pipeline.stream.ray_tasks import iter_ray  # threads need no Ray
 
             batches = iter_ray(spec, share)
+        elif config.execution == "process":
+            decoding = DecodingProcess(spec, self._threads)
+            self._stop, batches = decoding.stop, decoding.batches()
         else:
             batches = iter_threads(spec, self._threads)
         try:
             for batch, rows in batches:
-                yield Batch(**vars(rows), position=self._after(batch), global_size=batch.size)
+                yield Batch(**vars(rows), position=spec.after(batch), global_size=batch.size)
         finally:
             batches.close()
 
     def stop(self) -> None:
         """Abandon the batches that are being read: a storage that fails is not retried. May be called from any thread."""
-        if self._reader is not None:
-            self._reader.close()
-
-    def _after(self, batch: GlobalBatch) -> StreamPosition:
-        done = batch.first + batch.size
-        return StreamPosition(batch.epoch, done) if done < self.plan.rows else StreamPosition(batch.epoch + 1, 0)
+        self._stop()
 
 
 class TrainStream(_Stream):

@@ -1,7 +1,8 @@
-"""The stream in threads of the training process: windows are read ahead, batches collated ahead, in order.
+"""The stream in threads: windows are read ahead, batches collated ahead, in order.
 
-OpenCV and pyarrow release the interpreter's lock, so a few threads read and decode in parallel; no pixel is ever copied to
-another process. What is held is bounded in bytes: half of `stream.memory_mb` for encoded windows, the rest for batches.
+OpenCV and pyarrow release the interpreter's lock, so a few threads of a process read and decode in parallel: of the training
+process, or of one beside it (`data_pipeline.stream.process`). What is held is bounded in bytes: half of `stream.memory_mb` for
+encoded windows, the rest for batches.
 """
 
 from __future__ import annotations
@@ -110,11 +111,11 @@ class WindowLoader:
         self._pool.shutdown(wait=False, cancel_futures=True)
 
 
-def iter_threads(spec: StreamSpec, threads: int) -> Generator[tuple[GlobalBatch, CollatedRows], None, None]:
-    """A rank's batches, collated by `threads` threads."""
+def iter_threads(spec: StreamSpec, threads: int, in_flight: int = 0) -> Generator[tuple[GlobalBatch, CollatedRows], None, None]:
+    """A rank's batches, collated by `threads` threads. `in_flight` bytes of batches that were yielded count as held, too."""
     loader = WindowLoader(spec)
     pool = ThreadPoolExecutor(threads, "inkray-decode")
-    limit = int(spec.config.memory_mb * 2**20 * BATCHES_SHARE)
+    limit = int(spec.config.memory_mb * 2**20 * BATCHES_SHARE) - in_flight
     max_pending = spec.config.prefetch_batches + threads
     pending: deque[tuple[GlobalBatch, int, Future[CollatedRows]]] = deque()
     held = 0  # bytes of the images of the pending batches

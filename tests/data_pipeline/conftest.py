@@ -10,7 +10,7 @@ from data_pipeline.stream import StreamConfig
 from tests.support.streams import CONFIG
 
 
-@pytest.fixture(params=["threads", "ray"])
+@pytest.fixture(params=["threads", "process", "ray"])
 def config(request: pytest.FixtureRequest) -> StreamConfig:
-    """Both ways of carrying out a plan; what they give is the same."""
+    """All ways of carrying out a plan; what they give is the same."""
     return replace(CONFIG, execution=request.param)

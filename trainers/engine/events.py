@@ -23,7 +23,7 @@ class Started(Event):
     rows: int
     step: int
     total_steps: int
-    execution: str  # how the stream runs: threads or ray
+    execution: str  # how the stream runs: threads, process or ray
     outputs: str  # in words: `92 tokens`
     notes: list[str] = field(default_factory=list)
 

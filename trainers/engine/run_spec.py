@@ -40,14 +40,20 @@ class DataSources:
         """As configured, executed as this worker does."""
         return replace(self.spec.config.stream, execution=self.context.execution)  # type: ignore[arg-type]
 
-    def training(self) -> TrainStream:
-        """A stream over the train split."""
+    @property
+    def brief_config(self) -> StreamConfig:
+        """The same for a stream that is read for some seconds: a process of its own would start for half a second of them."""
+        config = self.stream_config
+        return replace(config, execution="threads") if config.execution == "process" else config
+
+    def training(self, brief: bool = False) -> TrainStream:
+        """A stream over the train split; a `brief` one is read for some batches alone."""
         config = self.spec.config
         return TrainStream(
             self.spec.dataset,
             config.data.train_split,
             self.spec.task.target_encoder(),
-            self.stream_config,
+            self.brief_config if brief else self.stream_config,
             seed=config.seed,
             global_batch_size=config.global_batch_size,
             rank=self.context.rank,
@@ -63,7 +69,7 @@ class DataSources:
             self.spec.dataset,
             split,
             self.spec.task.target_encoder(),
-            self.stream_config,
+            self.brief_config,
             batch_size=self.spec.config.batch_size_per_worker,
             rank=self.context.rank,
             world_size=self.context.world_size,

@@ -34,7 +34,7 @@ class Validator:
         averaging = state.step.averaging
         if not averaging.needs_statistics:
             return
-        stream = self._sources.training()
+        stream = self._sources.training(brief=True)
         batches = prefetch_to_device(
             stream.batches(StreamPosition(epoch), epoch + 1, broadcast_from_rank0), self._context.device, stream.stop
         )

@@ -17,6 +17,7 @@ from cluster.signals import counted_signals
 from data_pipeline.dataset.manifest import Dataset
 from data_pipeline.storage.base import Storage
 from data_pipeline.storage.claim import Claim
+from data_pipeline.stream.config import Execution
 from models import ModelConfigError
 from trainers.checkpoint.load import Checkpoint
 from trainers.config.train import TrainConfig
@@ -31,6 +32,7 @@ from trainers.engine.train_loop import TrainLoop
 from trainers.prediction.local import predict_split_here
 from trainers.run.begin import Begun, is_torchrun
 from trainers.run.directory import keep_config
+from trainers.run.execution import choose_execution
 from trainers.run.log import RunLog, RunResult
 from trainers.tracking import Console
 
@@ -51,7 +53,7 @@ class LocalLauncher:
     @contextlib.contextmanager
     def connected(self, config: TrainConfig) -> Iterator[None]:
         """The process group, if torchrun started other processes: ranks agree on all that follows."""
-        self._context = local_context(config.scaling.use_gpu)
+        self._context = local_context(config.scaling.use_gpu, config.stream.execution)
         try:
             yield
         finally:
@@ -81,12 +83,16 @@ class LocalLauncher:
         return launch_local(begun.spec, begun.run, self._context, claim=begun.claim, kept=begun.kept)
 
 
-def local_context(use_gpu: bool | None) -> WorkerContext:
+def local_context(use_gpu: bool | None, execution: Execution) -> WorkerContext:
     """Where this process trains: alone, or as one of those that `torchrun` started; on a GPU if there is one.
 
     Raises:
-        UserError: a GPU is wanted, and there is none.
+        UserError: a GPU is wanted, and there is none; or images are to be decoded by Ray's tasks.
     """
+    if execution == "ray":
+        raise UserError(
+            "stream.execution=ray decodes in tasks of Ray, and this is training without it. Set stream.execution=auto."
+        )
     rank, local_rank = int(os.environ.get("RANK", 0)), int(os.environ.get("LOCAL_RANK", 0))
     gpu = torch.cuda.is_available() if use_gpu is None else use_gpu
     if gpu and not torch.cuda.is_available():
@@ -97,7 +103,13 @@ def local_context(use_gpu: bool | None) -> WorkerContext:
     world_size = int(os.environ.get("WORLD_SIZE", 1))
     if world_size > 1:
         dist.init_process_group("nccl" if gpu else "gloo")
-    return WorkerContext(rank, world_size, device, local_world_size=int(os.environ.get("LOCAL_WORLD_SIZE", 1)))
+    return WorkerContext(
+        rank,
+        world_size,
+        device,
+        local_world_size=int(os.environ.get("LOCAL_WORLD_SIZE", 1)),
+        execution=choose_execution(execution, device, machines_are_spare=lambda: False),
+    )
 
 
 class LocalReporter:

@@ -19,7 +19,11 @@ from trainers.tasks.criterion import criterion_of
 from trainers.tracking import Console, History, Tracker
 from trainers.tracking.sinks import add_sinks
 
-_DECODED_BY = {"threads": "threads of the workers", "ray": "tasks of the cluster"}
+_DECODED_BY = {
+    "threads": "threads of the workers",
+    "process": "a process beside each worker",
+    "ray": "tasks of the cluster",
+}
 
 
 def seconds_of(row: dict[str, float]) -> float:

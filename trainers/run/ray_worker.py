@@ -19,6 +19,7 @@ from trainers.distributed.context import WorkerContext
 from trainers.engine.events import Failed
 from trainers.engine.run_spec import RunSpec
 from trainers.engine.train_loop import TrainLoop
+from trainers.run.execution import choose_execution
 from trainers.run.gauges import Gauges
 from trainers.run.monitor import ActorReporter
 
@@ -53,17 +54,18 @@ def train_loop_per_worker(config: dict[str, WorkerSettings]) -> None:
 
 
 def context_of(rank: int, concurrent_runs: int, stream: StreamConfig) -> WorkerContext:
-    """Where Ray has placed this worker. `stream.execution=auto`: tasks, if machines are left that do not train."""
-    context = ray.train.get_context()
-    execution = stream.execution
-    if execution == "auto":
+    """Where Ray has placed this worker. `stream.execution=auto` uses tasks if machines are left that do not train."""
+    context, device = ray.train.get_context(), ray.train.torch.get_device()
+
+    def machines_are_spare() -> bool:
         nodes = all_gather_objects(ray.get_runtime_context().get_node_id())
         # Rank 0 decides: a machine may come or go between two ranks' looks.
-        execution = "ray" if broadcast_from_rank0(rank == 0 and spare_machines(nodes)) else "threads"
+        return bool(broadcast_from_rank0(rank == 0 and spare_machines(nodes)))
+
     return WorkerContext(
         rank=rank,
         world_size=context.get_world_size(),
-        device=ray.train.torch.get_device(),
+        device=device,
         local_world_size=context.get_local_world_size() * concurrent_runs,
-        execution=execution,
+        execution=choose_execution(stream.execution, device, machines_are_spare),
     )

@@ -70,10 +70,12 @@ def calm(formulas_dataset: str, tmp_path_factory: pytest.TempPathFactory) -> Sto
 def test_it_trains_where_ray_is_not_installed(formulas_dataset: str, tmp_path: Path) -> None:
     """By its name of before, which says that it is one."""
     without = "import sys, runpy; sys.modules['ray'] = None; runpy.run_module('trainers.solo', run_name='__main__')"
-    with running("-c", without, *words(formulas_dataset, tmp_path, "epochs=1", "report.enabled=true")) as command:
+    overrides = ["epochs=1", "report.enabled=true", "stream.execution=process"]
+    with running("-c", without, *words(formulas_dataset, tmp_path, *overrides)) as command:
         assert command.end() == 0, command.text
     assert command.lines[0] == "trainers.solo is now: python -m trainers.train --local\n"
     assert "45 steps" not in command.text and "15 steps" in command.text and "1 workers on cpu" in command.text
+    assert "images are decoded by a process beside each worker" in command.text
     record = json.loads(command.run.child("evaluation.json").read_bytes())
     assert record["metrics"]["test"]["count"] == 40 and record["checkpoint"].startswith(command.run.uri)
     assert {"metrics.jsonl", "config.yaml", "report"} <= set(command.run.names())
@@ -89,6 +91,11 @@ def test_a_mistake_is_one_message_and_leaves_no_run_behind(tmp_path: Path) -> No
 def test_a_number_of_workers_that_this_way_of_running_fixes_is_refused(tmp_path: Path) -> None:
     result = command_here(*TRAIN, "data.dataset=/nowhere", f"runs_dir={tmp_path}", "scaling.num_train_workers=3")
     assert "--local' sets scaling.num_train_workers=1. Leave it out" in only_message(result)
+
+
+def test_tasks_of_ray_are_refused(tmp_path: Path) -> None:
+    result = command_here(*TRAIN, "data.dataset=/nowhere", f"runs_dir={tmp_path}", "stream.execution=ray")
+    assert "Set stream.execution=auto" in only_message(result) and not list(tmp_path.iterdir())
 
 
 def test_validation_comes_every_so_many_epochs_and_after_the_last(calm: Storage) -> None:
