@@ -75,18 +75,17 @@ def micro_batch(scene: Scene) -> str:
 def halving(scene: Scene) -> str:
     """A run whose memory is full continues with half the micro-batch, again and again; or says what to set."""
     common = ("data.test_split=", "data.val_split=", "epochs=1")
-    context = scene.context
     with full_but_for(scene, 1.0):
         config = scene.config("failure.on_out_of_memory=halve", *common, batch=1024)
         run, printed = new_run(config), io.StringIO()
-        launch_local(preflight(config), run, context, Console(printed))
+        launch_local(preflight(config), run, scene.context(config), Console(printed))
         size = int(run.child(FILE).read_bytes()) if run.child(FILE).exists() else 1024
         reading = f"{size} of 1,024 images at once in the end, {printed.getvalue().count('memory was full')} times halved"
         require(size < 1024, f"{reading}; {printed.getvalue()[-300:]}")
         scene.free()
         config = scene.config(*common, batch=1024)
         try:
-            launch_local(preflight(config), new_run(config), context, Console(io.StringIO()))
+            launch_local(preflight(config), new_run(config), scene.context(config), Console(io.StringIO()))
         except UserError as error:
             return f"{reading}; without halving: '{str(error)[:160]}...'"
         raise Failed(f"{reading}; without halving the memory was not full")

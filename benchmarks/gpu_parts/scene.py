@@ -29,6 +29,7 @@ from trainers.engine.run_spec import DataSources, RunSpec
 from trainers.engine.setup import TrainState, setup
 from trainers.engine.step import TrainStep
 from trainers.run.directory import new_run
+from trainers.run.execution import choose_execution
 from trainers.run.preflight import preflight
 from trainers.tasks.device_batch import DeviceBatch, to_device
 
@@ -79,10 +80,10 @@ class Scene:
         """Whether there is one."""
         return self.device.type == "cuda"
 
-    @property
-    def context(self) -> WorkerContext:
-        """The only rank of a run."""
-        return WorkerContext(0, 1, self.device)
+    def context(self, config: TrainConfig) -> WorkerContext:
+        """The only rank of a run; its stream executes as training without Ray would have it."""
+        execution = choose_execution(config.stream.execution, self.device, machines_are_spare=lambda: False)
+        return WorkerContext(0, 1, self.device, execution=execution)
 
     def on(self, device: torch.device) -> Scene:
         """The same on another device."""
@@ -112,7 +113,7 @@ class Scene:
     def training(self, config: TrainConfig, rank: int = 0, world_size: int = 1, run: Storage | None = None) -> Training:
         """A fresh run, set up; of several ranks each calls it with the same `run`."""
         spec, folder = preflight(config), run or new_run(config)
-        context = replace(self.context, rank=rank, world_size=world_size, local_world_size=world_size)
+        context = replace(self.context(config), rank=rank, world_size=world_size, local_world_size=world_size)
         sources = DataSources(spec, context)
         stream = sources.training()
         micro_batch = MicroBatch(folder, config.compute, config.failure, -(-config.global_batch_size // world_size))
@@ -121,7 +122,7 @@ class Scene:
 
     def batches(self, config: TrainConfig, count: int) -> list[BatchPair]:
         """The first batches of a run, on the device."""
-        stream = DataSources(preflight(config), self.context).training()
+        stream = DataSources(preflight(config), self.context(config)).training(brief=True)
         batches = stream.batches(StreamPosition(), 1000)
         try:
             return [(batch, to_device(batch, self.device)) for batch in itertools.islice(batches, count)]

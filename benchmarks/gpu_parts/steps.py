@@ -76,7 +76,7 @@ def _waits_of_loop(scene: Scene) -> str:
 
     config = scene.config("data.val_split=", "tracking.log_interval=1000", "epochs=100")
     reporter, taken = _Noting(requests_at), []
-    loop = TrainLoop(preflight(config), reporter, new_run(config), scene.context)
+    loop = TrainLoop(preflight(config), reporter, new_run(config), scene.context(config))
     reporter.loop = loop
     take = loop.checkpointer.take
 

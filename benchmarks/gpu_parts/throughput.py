@@ -175,7 +175,7 @@ def measure(scene: Scene, cell: Cell) -> str:
     bare_bytes = torch.cuda.memory_allocated() - before if scene.gpu else 0
     kernels: list[str] = []
     reporter = TurningReporter(scene, bare, bare_bytes, lambda loop: kernels.extend(profiled(scene, loop, cell.title)))
-    reporter.loop = loop = WatchedLoop(spec, reporter, new_run(config), scene.context)
+    reporter.loop = loop = WatchedLoop(spec, reporter, new_run(config), scene.context(config))
     if cell.decoded:
         loop.stream.batches = lambda *args: _again(in_memory)  # type: ignore[method-assign]
     with contextlib.suppress(Enough):
