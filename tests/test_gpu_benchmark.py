@@ -13,7 +13,9 @@ from benchmarks import gpu
 from benchmarks.gpu_parts.outcome import Skipped, require
 from benchmarks.gpu_parts.scene import Scene
 
-IN_PROCESSES = ("two_ranks", "tokens", "whole_run", "killed")  # of their own: they take longest
+WHOLE_RUNS = ("whole_run", "killed")
+# Of what is checked in seconds, what takes longest on a CPU; the rest of it is in `make test`.
+LONG = ("overflow", "precisions", "ddp", "two_ranks", "tokens")
 
 
 @pytest.fixture(scope="module")
@@ -32,7 +34,7 @@ def run(part: str, data: Path, out: Path, *more: str) -> tuple[int, dict[str, st
 
 @pytest.mark.parametrize("part", list(gpu.PARTS))
 def test_every_part_runs(part: str, data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    names = [name for name in gpu.TINY[part] if name not in IN_PROCESSES]
+    names = [name for name in gpu.TINY[part] if name not in LONG]
     status, found = run(part, data, tmp_path, *names)
     assert status == 0 and list(found) == names, capsys.readouterr().out
     skipped = {name for name, status in found.items() if status == "skipped"}
@@ -44,10 +46,10 @@ def test_every_part_runs(part: str, data: Path, tmp_path: Path, capsys: pytest.C
 
 
 @pytest.mark.services
-def test_checks_in_processes_of_their_own_run(data: Path, tmp_path: Path) -> None:
-    status, found = run("check", data, tmp_path, *IN_PROCESSES)
+def test_the_checks_that_take_long_run(data: Path, tmp_path: Path) -> None:
+    status, found = run("check", data, tmp_path, *LONG, *WHOLE_RUNS)
     logs = {path.name: path.read_text()[-500:] for path in (*tmp_path.rglob("*.log"), *tmp_path.rglob("*.txt"))}
-    assert status == 0 and found == dict.fromkeys(IN_PROCESSES, "passed"), logs
+    assert status == 0 and found == dict.fromkeys((*LONG, *WHOLE_RUNS), "passed"), logs
 
 
 def test_what_fails_does_not_keep_the_rest_from_running(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
