@@ -43,7 +43,7 @@ TINY: dict[str, tuple[str, ...]] = {
     "check": tuple(name for name in check.CHECKS if name not in ("compiling", "whole_run", "killed")),
     "throughput": ("satrn_small bf16",),
     "decode": ("satrn_small",),
-    "stream": ("decoding", "training satrn_small bf16, decoded before"),
+    "stream": ("decoding",),
 }
 LIMITS_S = {"check": 280, "throughput": 460, "decode": 280, "stream": 400}
 

@@ -15,7 +15,7 @@ from benchmarks.gpu_parts.scene import Scene
 
 WHOLE_RUNS = ("whole_run", "killed")
 # Of what is checked in seconds, what takes longest on a CPU; the rest of it is in `make test`.
-LONG = ("overflow", "precisions", "ddp", "two_ranks", "tokens")
+LONG = ("overflow", "precisions", "fused", "ddp", "recompute", "resume", "two_ranks", "tokens")
 
 
 @pytest.fixture(scope="module")
