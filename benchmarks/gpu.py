@@ -16,8 +16,6 @@ import argparse
 import contextlib
 import json
 import signal
-import subprocess
-import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -29,7 +27,10 @@ import torch
 from benchmarks.gpu_parts import check, decoding, stream, throughput
 from benchmarks.gpu_parts.datasets import synthesize
 from benchmarks.gpu_parts.outcome import GOOD, Outcome, OutOfTime, outcome_of, table
+from benchmarks.gpu_parts.processes import ROOT, Command
 from benchmarks.gpu_parts.scene import Scene, machine
+from cluster.arguments import whole_number
+from cluster.errors import run_command
 
 Checks = Mapping[str, Callable[[Scene], str]]
 PARTS: dict[str, Checks] = {
@@ -74,36 +75,30 @@ class Part:
         }
         (self.scene.out / f"{self.name}.json").write_text(json.dumps(found, indent=1))
 
-    def start(self, name: str, arguments: list[str]) -> Beside:
-        """Start a check in a process of its own."""
-        return Beside(name, self.scene.out / name, [*arguments, "--limit", str(max(1, int(self.ends - time.monotonic())))])
-
 
 class Beside:
     """A check that runs in a process of its own, with a folder of its own for its output."""
 
-    def __init__(self, name: str, out: Path, arguments: list[str]) -> None:
-        self._name, self._out, self._started = name, out, time.monotonic()
-        out.mkdir(parents=True, exist_ok=True)
-        words = [sys.executable, "-m", "benchmarks.gpu", "check", name, "--out", str(out), *arguments]
-        with (out / "log.txt").open("w") as log:
-            self._process = subprocess.Popen(words, stdout=log, stderr=subprocess.STDOUT)
+    def __init__(self, name: str, scene: Scene, arguments: list[str]) -> None:
+        self._name, self._found = name, scene.out / name / "check.json"
+        self._found.unlink(missing_ok=True)  # of an earlier run
+        words = ["benchmarks.gpu", "check", name, "--out", str(scene.out / name), *arguments]
+        # Its scratch lies in ours, which is removed however it ends.
+        self._command = Command(words, scene.out / name / "log.txt", scene.scratch, {"TMPDIR": str(scene.scratch)})
 
     def outcome(self, ends: float) -> Outcome:
         """Its outcome; it is ended once the time is up."""
-        with contextlib.suppress(subprocess.TimeoutExpired):
-            self._process.wait(max(1.0, ends + 2 - time.monotonic()))
-        self.kill()
+        self._command.wait(max(0.1, ends + 1 - time.monotonic()))
         with contextlib.suppress(OSError, ValueError, KeyError, IndexError):
-            return Outcome(**json.loads((self._out / "check.json").read_text())["outcomes"][0])
-        lines = (self._out / "log.txt").read_text().splitlines()
-        return Outcome(self._name, "BROKEN", " ".join(lines[-2:])[-400:], round(time.monotonic() - self._started, 1))
+            return Outcome(**json.loads(self._found.read_text())["outcomes"][0])
+        if time.monotonic() >= ends:
+            return Outcome(self._name, "OUT OF TIME", "", round(self._command.seconds, 1))
+        lines = self._command.output.splitlines()
+        return Outcome(self._name, "BROKEN", " ".join(lines[-2:])[-400:], round(self._command.seconds, 1))
 
     def kill(self) -> None:
         """End it, if it still runs."""
-        if self._process.poll() is None:
-            self._process.kill()
-            self._process.wait()
+        self._command.kill()
 
 
 @contextlib.contextmanager
@@ -129,41 +124,53 @@ def main(arguments: list[str] | None = None) -> int:
     )
     parser.add_argument("part", choices=PARTS)
     parser.add_argument("only", nargs="*", metavar="NAME", help="some of the part; without one, all of it")
-    parser.add_argument("--data", type=Path, default=Path("data/gpu"), help="folder of the datasets (default %(default)s)")
+    parser.add_argument(
+        "--data", type=Path, default=ROOT / "data/gpu", help="folder of the datasets (default data/gpu of the checkout)"
+    )
     parser.add_argument("--out", type=Path, default=Path("runs/gpu"), help="folder of all that comes out (default %(default)s)")
     parser.add_argument("--tiny", action="store_true", help="as little as shows that the script runs")
     parser.add_argument("--cpu", action="store_true", help="leave a GPU alone")
-    parser.add_argument("--limit", type=int, help="seconds of the whole part")
-    args = parser.parse_args(arguments)
+    parser.add_argument("--limit", type=whole_number(1), help="seconds of the whole part")
+    args = parser.parse_intermixed_args(arguments)
     checks = PARTS[args.part]
     if unknown := [name for name in args.only if name not in checks]:
         parser.error(f"'{unknown[0]}' is not in {args.part}, which has: {', '.join(checks)}")
+    out, data = args.out.resolve(), (args.data / "tiny" if args.tiny else args.data).resolve()
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        data.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        parser.error(str(error))
     device = torch.device("cuda", 0) if torch.cuda.is_available() and not args.cpu else torch.device("cpu")
-    args.out.mkdir(parents=True, exist_ok=True)
     print(machine(device), flush=True)
-    synthesize(args.data.resolve(), args.tiny)
+    synthesize(data, args.tiny)
+    names = args.only or (TINY[args.part] if args.tiny else checks)
+    flags = ["--data", str(args.data.resolve()), *(["--tiny"] if args.tiny else []), *(["--cpu"] if args.cpu else [])]
     with tempfile.TemporaryDirectory(prefix="inkray-gpu-") as scratch:
-        scene = Scene(device, args.tiny, args.data.resolve(), Path(scratch), args.out.resolve())
+        scene = Scene(device, args.tiny, data, Path(scratch), out)
         part = Part(args.part, scene, args.limit or LIMITS_S[args.part])
-        names = args.only or (TINY[args.part] if args.tiny else checks)
-        chosen = {name: run for name, run in checks.items() if name in names}
-        beside = [name for name in chosen if args.part == "check" and name in check.BESIDE and len(chosen) > 1]
-        part.run({name: run for name, run in chosen.items() if args.part == "check" and name in check.ALONE})
-        flags = ["--data", str(args.data.resolve()), *(["--tiny"] if args.tiny else []), *(["--cpu"] if args.cpu else [])]
-        started = [part.start(name, flags) for name in beside]
-        try:
-            done = {outcome.name for outcome in part.outcomes} | set(beside)
-            part.run({name: run for name, run in chosen.items() if name not in done})
-            for process in started:
-                part.add(process.outcome(part.ends))
-        finally:
-            for process in started:
-                process.kill()
+        _run(part, {name: run for name, run in checks.items() if name in names}, flags)
     text = table(part.outcomes)
-    (args.out / f"{args.part}.md").write_text(f"{machine(device)}\n\n{text}\n")
+    (out / f"{args.part}.md").write_text(f"{machine(device)}\n\n{text}\n")
     print(f"\n{text}", flush=True)
     return 0 if all(outcome.status in GOOD for outcome in part.outcomes) else 1
 
 
+def _run(part: Part, chosen: Checks, flags: list[str]) -> None:
+    """Run what fills the memory first, then the rest, with what takes long in processes beside it."""
+    alone = [name for name in chosen if part.name == "check" and name in check.ALONE]
+    beside = [name for name in chosen if part.name == "check" and name in check.BESIDE and len(chosen) > 1]
+    part.run({name: chosen[name] for name in alone})
+    with contextlib.ExitStack() as stack:
+        started = []
+        for name in beside:
+            limit = str(max(1, int(part.ends - time.monotonic())))
+            started.append(Beside(name, part.scene, [*flags, "--limit", limit]))
+            stack.callback(started[-1].kill)
+        part.run({name: run for name, run in chosen.items() if name not in (*alone, *beside)})
+        for process in started:
+            part.add(process.outcome(part.ends))
+
+
 if __name__ == "__main__":
-    sys.exit(main())
+    run_command(main)

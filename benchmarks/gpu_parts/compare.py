@@ -50,6 +50,13 @@ def difference(a: Mapping[str, Tensor], b: Mapping[str, Tensor]) -> float:
     return float((apart / max(whole, 1e-30)) ** 0.5)
 
 
+def apart(a: Mapping[str, Tensor], b: Mapping[str, Tensor], start: Mapping[str, Tensor]) -> float:
+    """‖a - b‖ / ‖b - start‖: how far two ways have come apart, as a share of the way that they went from `start`."""
+    way = {name: value - start[name].to(value.device) for name, value in b.items() if value.is_floating_point()}
+    other = {name: a[name].to(value.device) - start[name].to(value.device) for name, value in b.items() if name in way}
+    return difference(other, way)
+
+
 def where_most(a: Mapping[str, Tensor], b: Mapping[str, Tensor], count: int = 3) -> str:
     """The tensors that make up most of the difference, each with its share of the squares."""
     squares = _squares(a, b)

@@ -14,6 +14,10 @@ from benchmarks.gpu_parts.compare import furthest, losses, planned, tf32, weight
 from benchmarks.gpu_parts.outcome import require
 from benchmarks.gpu_parts.scene import Scene
 from trainers.distributed.precision import resolve_precision, try_compile
+from trainers.engine.step import TrainStep
+from trainers.optim import ScheduleConfig
+from trainers.optim.schedule import lr_ratio
+from trainers.tasks.device_batch import DeviceBatch
 
 CURVE = 0.10  # relative: mean losses of the last fifth of 100 steps may differ so much between precisions
 
@@ -42,28 +46,40 @@ def choices(scene: Scene) -> str:
 
 def precisions(scene: Scene) -> str:
     """fp32, bf16 and fp16 with its scaler learn alike."""
-    steps, curves, speeds = scene.many(100), {}, []
+    steps, curves, speeds, norms = scene.many(100), {}, [], {}
     size = scene.many(64, tiny=2)
     batches = scene.batches(scene.config(batch=size), scene.many(16))
     for precision in ("fp32", "bf16", "fp16"):
-        step = planned(scene.training(scene.config(f"compute.precision={precision}", "epochs=100", batch=size)).step, steps)
+        config = scene.config(f"compute.precision={precision}", "epochs=100", batch=size)
+        norms[precision] = _gradient_norm(scene.training(config).step, batches[0][1])
+        step = planned(scene.training(config).step, steps)
         started = time.perf_counter()
         curves[precision] = losses(step, batches, steps)
         speeds.append(f"{precision} {steps / (time.perf_counter() - started):.0f}")
     last = max(1, steps // 5)
     ends = {name: sum(curve[-last:]) / last for name, curve in curves.items()}
     reading = "; ".join(f"{name} from {curve[0]:.4f} to {ends[name]:.4f}" for name, curve in curves.items())
-    reading += f" (last fifth of {steps} steps, tolerance {CURVE:.0%}); steps/s {', '.join(speeds)}"
+    reading += f" (last fifth of {steps} steps, tolerance {CURVE:.0%}); steps/s {', '.join(speeds)}; gradients' norms "
+    reading += ", ".join(f"{norm:.3f}" for norm in norms.values())
     (scene.out / "curves.json").write_text(json.dumps(curves))
     require(all(abs(value / ends["fp32"] - 1) < CURVE for value in ends.values()), reading)
+    require(all(abs(norm / norms["fp32"] - 1) < CURVE for norm in norms.values()), reading)
     require(ends["fp32"] < 0.8 * curves["fp32"][0] or scene.tiny, f"nothing was learned: {reading}")
     return reading
 
 
+def _gradient_norm(step: TrainStep, batch: DeviceBatch) -> float:
+    """The norm of the first gradient that does not overflow; every module trains."""
+    for _ in range(20):
+        norm = float(step(batch).grad_norm)
+        if math.isfinite(norm):
+            break
+    require(all(module.training for module in step.network.modules()), "modules are left in evaluation mode")
+    return norm
+
+
 def overflow(scene: Scene) -> str:
-    """A step whose gradients overflow under the loss scale changes no weight, the optimizer does not count it, the scale is
-    halved.
-    """
+    """A step whose gradients overflow under the loss scale changes no weight and is not counted, the scale is halved."""
     size = scene.many(64, tiny=2)
     step = planned(scene.training(scene.config("compute.precision=fp16", "epochs=100", batch=size)).step, 100)
     first = 2.0 ** scene.many(40, tiny=18)
@@ -81,10 +97,15 @@ def overflow(scene: Scene) -> str:
         skipped, taken = skipped + (step.scaler.get_scale() < scale), taken + (step.scaler.get_scale() >= scale)
     counts = {float(state["step"]) for state in step.optimizer.state.values()}
     require(taken > 0 and counts == {float(taken)}, f"taken {taken}, the optimizer counted {counts}")
-    return (
-        f"{skipped} of {step.steps} steps skipped, scale now 2^{math.log2(step.scaler.get_scale()):.0f}; the optimizer "
-        f"counted {taken}; lr {step.lr:.2e}"
+    step.read_overflows()
+    step(batches[0][1])
+    planned_lr = step.schedule.peak * lr_ratio(ScheduleConfig(), taken, 100, 100)
+    reading = (
+        f"{skipped} of {step.steps - 1} steps skipped, scale now 2^{math.log2(step.scaler.get_scale()):.0f}; the optimizer "
+        f"counted {taken}, the schedule {step.steps - 1 - step.overflows}; lr {step.lr:.2e}"
     )
+    require(step.overflows == skipped and math.isclose(step.lr, planned_lr), f"{reading}, not {planned_lr:.2e}")
+    return reading
 
 
 def fp32(scene: Scene) -> str:

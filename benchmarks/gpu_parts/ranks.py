@@ -12,8 +12,9 @@ from unittest.mock import patch
 import torch
 import torch.distributed as dist
 import torch.multiprocessing as mp
+from torch import Tensor
 
-from benchmarks.gpu_parts.compare import difference, furthest, losses, tf32, weights_of, without_dropout
+from benchmarks.gpu_parts.compare import apart, furthest, losses, tf32, weights_of, without_dropout
 from benchmarks.gpu_parts.outcome import Failed, require
 from benchmarks.gpu_parts.scene import Scene, Training
 from data_pipeline.storage.base import open_storage
@@ -24,9 +25,22 @@ ASKING = ("distributed.ddp", "distributed.collectives", "engine.step", "engine.l
 TIMEOUT_S = 150
 
 
+# Plain gradient descent at a constant rate, gradients as they are: AdamW and clipping would hide a factor in them.
+PLAIN = (
+    "compute.precision=fp32",
+    "optim.name=sgd",
+    "optim.lr=0.01",
+    "optim.max_grad_norm=0",
+    "optim.schedule.name=constant",
+    "optim.schedule.warmup_ratio=0",
+    "epochs=100",
+)
+GROUP_NORMS = ("model.backbone.name=resnetv2", "model.backbone.resnetv2.depths=[1]")
+
+
 @dataclass(frozen=True)
 class Case:
-    """A network, and how far two ranks may be from one: losses of a few steps of plain gradient descent, and weights."""
+    """A network, and how far the weights of two ranks may be from one rank's, as a share of the way that these went."""
 
     overrides: tuple[str, ...]
     tolerance: float
@@ -35,14 +49,14 @@ class Case:
 
 
 CASES = {
-    "group norms": Case(("model.backbone.name=resnetv2", "model.backbone.resnetv2.depths=[1]"), 1e-4),
+    "group norms": Case(GROUP_NORMS, 1e-3),
     "SyncBatchNorm": Case(
         ("model.backbone.name=timm", "model.backbone.timm.name=resnet10t", "model.backbone.timm.pretrained=false"),
-        1e-3,
+        2e-2,
         synchronized=True,
         only_gpu=True,
     ),
-    "norms of each rank": Case((), 0.2),  # see other statistics
+    "norms of each rank": Case((), 1.0),  # see other statistics
 }
 
 
@@ -56,48 +70,47 @@ def free_port() -> int:
 def ddp(scene: Scene) -> str:
     """DDP over nccl, a group of one rank: with and without compression, in parts, with recomputed activations."""
     batches = scene.batches(scene.config(), 4)
+    half, recomputed = f"compute.micro_batch_size={4 if scene.tiny else 16}", "compute.gradient_checkpointing=true"
 
-    def run(*overrides: str) -> list[float]:
-        config = scene.config("compute.precision=fp32", "optim.lr=1e-3", "epochs=100", *overrides)
-        step = scene.training(config).step
+    def run(*overrides: str) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+        """The weights at the start and after some steps."""
+        training = _still(scene.training(scene.config(*PLAIN, *GROUP_NORMS, *overrides)))
         if dist.is_initialized():
-            require(isinstance(step.model, torch.nn.parallel.DistributedDataParallel), "not wrapped")
-        return losses(step, batches, scene.many(8, tiny=2))
+            require(isinstance(training.step.model, torch.nn.parallel.DistributedDataParallel), "not wrapped")
+        start = weights_of(training.network)
+        losses(training.step, batches, scene.many(8, tiny=2))
+        return start, weights_of(training.network)
 
-    half = f"compute.micro_batch_size={4 if scene.tiny else 16}"
-    plain, again, in_parts = run(), run(), run(half)
-    noise = furthest(plain, again)
-    readings, wrong = [f"without DDP, twice: {noise:.1e}"], []
-    recomputed = "compute.gradient_checkpointing=true"
+    start, plain = run()
+    noise = apart(run()[1], plain, start)
+    readings, wrong = [f"without DDP, twice {noise:.1e}"], []
     port = free_port()
-    dist.init_process_group("nccl" if scene.gpu else "gloo", init_method=f"tcp://127.0.0.1:{port}", rank=0, world_size=1)
-    try:
-        with contextlib.ExitStack() as patches:
-            for module in ASKING:
-                patches.enter_context(patch(f"trainers.{module}.is_distributed", lambda: True))
-            for name, overrides, expected, tolerance in (
-                ("plain", (), plain, 1e-3),
-                ("static graph", ("compute.ddp.static_graph=true",), plain, 1e-3),
-                ("fp16 gradients", ("compute.ddp.compression=fp16",), plain, 2e-2),
-                ("bf16 gradients", ("compute.ddp.compression=bf16",), plain, 5e-2),
-                ("in parts", (half,), in_parts, 1e-3),
-                ("recomputed", (recomputed,), plain, 1e-3),
-                ("recomputed, in parts", (recomputed, half), in_parts, 1e-3),
-            ):
-                try:
-                    far = furthest(expected, run(*overrides))
-                except Failed:
-                    raise
-                except Exception as error:
-                    wrong.append(f"{name}: {type(error).__name__} {str(error)[:200]}")
-                    continue
-                readings.append(f"{name} {far:.1e}")
-                if far > max(tolerance, 5 * noise):
-                    wrong.append(f"{name} is {far:.1e} off")
-    finally:
-        dist.destroy_process_group()
+    with tf32(False), contextlib.ExitStack() as patches:
+        dist.init_process_group("nccl" if scene.gpu else "gloo", init_method=f"tcp://127.0.0.1:{port}", rank=0, world_size=1)
+        patches.callback(dist.destroy_process_group)
+        for module in ASKING:
+            patches.enter_context(patch(f"trainers.{module}.is_distributed", lambda: True))
+        for name, overrides, tolerance in (
+            ("plain", (), 1e-3),
+            ("static graph", ("compute.ddp.static_graph=true",), 1e-3),
+            ("fp16 gradients", ("compute.ddp.compression=fp16",), 1e-2),
+            ("bf16 gradients", ("compute.ddp.compression=bf16",), 5e-2),
+            ("in parts", (half,), 1e-3),
+            ("recomputed", (recomputed,), 1e-3),
+            ("recomputed, in parts", (recomputed, half), 1e-3),
+        ):
+            try:
+                far = apart(run(*overrides)[1], plain, start)
+            except Failed:
+                raise
+            except Exception as error:
+                wrong.append(f"{name}: {type(error).__name__} {str(error)[:200]}")
+                continue
+            readings.append(f"{name} {far:.1e}")
+            if not far <= max(tolerance, 5 * noise):
+                wrong.append(f"{name} is {far:.1e} off")
     require(not wrong, "; ".join([*wrong, *readings]))
-    return f"{'nccl' if scene.gpu else 'gloo'}; losses differ by: " + ", ".join(readings)
+    return f"{'nccl' if scene.gpu else 'gloo'}; weights apart, as a share of their way: " + ", ".join(readings)
 
 
 def two_ranks(scene: Scene) -> str:
@@ -116,11 +129,11 @@ def two_ranks(scene: Scene) -> str:
                 process.kill()
     require(isinstance(found, dict), str(found))
     readings, good = [], True
-    for name, (far, weights, synced) in found.items():
+    for name, (loss, weights, synced) in found.items():
         case = CASES[name]
-        readings.append(f"{name}: losses differ by {far:.1e}, weights by {weights:.1e}")
+        readings.append(f"{name}: weights apart by {weights:.1e} of their way, losses by {loss:.1e}")
         readings[-1] += f", {synced} SyncBatchNorms" if case.synchronized else ""
-        good = good and far < case.tolerance and (synced > 0) == case.synchronized
+        good = good and weights <= case.tolerance and loss < 0.2 and (synced > 0) == case.synchronized
     require(good, "; ".join(readings))
     return "; ".join(readings)
 
@@ -144,16 +157,16 @@ def _rank(rank: int, scene: Scene, port: int, results: Any) -> None:
 
 
 def _compared(scene: Scene, case: Case, rank: int, port: int) -> tuple[float, float, int]:
-    """How far two ranks are from one, in losses and weights; how many norms are synchronized."""
-    plain = ("compute.precision=fp32", "optim.name=sgd", "optim.lr=0.02", "epochs=100", *case.overrides)
-    config = scene.config(*plain)
+    """How far two ranks are from one, in losses and in weights as a share of their way; how many norms are synchronized."""
+    config = scene.config(*PLAIN, *case.overrides)
     batches, steps = scene.batches(config, 2), scene.many(4, tiny=2)
     alone: list[float] = []
     if rank == 0:
         training = _still(scene.training(config))
+        start = weights_of(training.network)
         alone, weights = losses(training.step, batches, steps), weights_of(training.network)
     dist.init_process_group("gloo", init_method=f"tcp://127.0.0.1:{port}", rank=rank, world_size=2)
-    together = scene.config(*plain, f"compute.sync_batch_norm={str(case.synchronized).lower()}")
+    together = scene.config(*PLAIN, *case.overrides, f"compute.sync_batch_norm={str(case.synchronized).lower()}")
     together.scaling.num_train_workers = 2
     uri = [new_run(together).uri if rank == 0 else ""]
     dist.broadcast_object_list(uri, 0)
@@ -167,7 +180,9 @@ def _compared(scene: Scene, case: Case, rank: int, port: int) -> tuple[float, fl
     dist.barrier()
     dist.destroy_process_group()
     synced = sum(isinstance(module, torch.nn.SyncBatchNorm) for module in training.network.modules())
-    return (furthest(alone, curve), difference(weights_of(training.network), weights), synced) if rank == 0 else (0.0, 0.0, 0)
+    if rank:
+        return 0.0, 0.0, 0
+    return furthest(alone, curve), apart(weights_of(training.network), weights, start), synced
 
 
 def _still(training: Training) -> Training:

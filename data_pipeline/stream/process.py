@@ -23,6 +23,7 @@ from data_pipeline.stream.threads import BATCHES_SHARE
 logger = logging.getLogger(__name__)
 
 AHEAD = 2  # batches that are asked for before they are wanted
+COPIES = 2  # of a batch on its way: the one that the training worker uses, and the one that is being sent
 MAX_DEATHS = 3  # in a row
 
 
@@ -32,8 +33,8 @@ class DecodingProcess:
     def __init__(self, spec: StreamSpec, threads: int) -> None:
         largest = spec.plan.max_batch_pixels() * spec.collator.policy.channels // spec.world_size  # bytes
         room = spec.config.memory_mb * 2**20 * BATCHES_SHARE
-        self._ahead = AHEAD if largest * (AHEAD + 1) <= room else 1
-        self._order = Order(spec, threads, self._ahead * largest)
+        self._ahead = AHEAD if largest * (AHEAD + COPIES + 1) <= room else 1
+        self._order = Order(spec, threads, (self._ahead + COPIES) * largest)
         self._child: DecodingChild | None = None
         self._stopped = False
 

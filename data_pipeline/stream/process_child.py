@@ -34,7 +34,7 @@ class DecodingChild:
         try:
             with theirs:
                 _send_order(self._channel, order)
-                with _interrupts_blocked():
+                with _signals_blocked():
                     self._process = subprocess.Popen(
                         [sys.executable, "-c", code], stdin=subprocess.DEVNULL, pass_fds=[descriptor]
                     )
@@ -96,12 +96,12 @@ def _send_order(sock: socket.socket, order: Order) -> None:
 
 
 @contextlib.contextmanager
-def _interrupts_blocked() -> Iterator[None]:
-    """Have a process that starts here ignore Ctrl-C, which goes to the whole terminal: this process decides what ends.
+def _signals_blocked() -> Iterator[None]:
+    """Have a process that starts here ignore Ctrl-C and SIGTERM, which may go to a whole group: this process decides what ends.
 
     Blocked in this thread, as a new process inherits it: a handler of its own would come after its first imports.
     """
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGTERM})
     try:
         yield
     finally:

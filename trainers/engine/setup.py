@@ -170,8 +170,8 @@ def lr_change(config: TrainConfig, step: TrainStep, saved: dict[str, Any]) -> st
     """
     planned = saved.get("planned", {"steps": step.total_steps, "epochs": config.epochs})
     schedule, peak = config.optim.schedule, step.schedule.peak
-    was = peak * lr_ratio(schedule, step.schedule_step, planned["steps"], planned["epochs"])
-    now = peak * lr_ratio(schedule, step.schedule_step, step.total_steps, config.epochs)
+    was = peak * lr_ratio(schedule, step.steps, planned["steps"], planned["epochs"], step.overflows)
+    now = peak * lr_ratio(schedule, step.steps, step.total_steps, config.epochs, step.overflows)
     if abs(now - was) <= MIN_LR_CHANGE * max(was, now):
         return ""
     return (

@@ -113,11 +113,6 @@ class TrainStep:
         """The learning rate of the last step."""
         return self.schedule.lr
 
-    @property
-    def schedule_step(self) -> int:
-        """The number of the next step in the schedule, which does not count those that the scaler left out."""
-        return self.steps - self.overflows
-
     def read_overflows(self) -> None:
         """Read from the device how many steps the scaler left out; waits for the last one."""
         if self.scaler.is_enabled():
@@ -162,7 +157,7 @@ class TrainStep:
         bad = self.guard.is_bad(loss_sum, target_count, grad_norm, scaled=self.scaler.is_enabled())
         if self.scaler.is_enabled():
             self._overflows += ~torch.isfinite(grad_norm)
-        self.schedule.set(self.schedule_step, self.averaging.lr_override(self.steps))
+        self.schedule.set(self.steps, self.averaging.lr_override(self.steps), self.overflows)
         if self._looks and bool(bad):
             for buffer, kept in zip(self._statistics, before, strict=True):
                 buffer.copy_(kept)
@@ -214,6 +209,8 @@ class TrainStep:
         self.steps = state["steps"]
         self.overflows, overflows = state.get("overflows", (0, 0))  # checkpoints of older runs have none
         self._overflows.fill_(overflows)
+        if not self.scaler.is_enabled():  # nothing will be read any more
+            self.overflows = overflows
         if "weights" in state:
             self.network.load_state_dict(state["weights"])
         load_optimizer(self.optimizer, state["optimizer"])

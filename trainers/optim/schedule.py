@@ -16,12 +16,13 @@ RISE = 0.45  # ... rises for this share of the steps, falls for as many, and die
 BETA1 = (0.95, 0.85)  # of cyclic: at its ends and at the peak
 
 
-def lr_ratio(config: ScheduleConfig, step: int, total_steps: int, epochs: int) -> float:
+def lr_ratio(config: ScheduleConfig, step: int, total_steps: int, epochs: int, left_out: int = 0) -> float:
     """The learning rate of step number `step`, from 0, as a share of the peak; beyond `total_steps` that of the end.
 
-    Epochs count as equally long. A warm-up is linear and reaches the peak with its last step.
+    Epochs count as equally long. A warm-up is linear and reaches the peak with its last step. `left_out` of the steps before
+    this one changed no weight: they do not count, but for the epoch.
     """
-    step, total, epoch = _within(config, step, total_steps, epochs)
+    step, total, epoch = _within(config, step, total_steps, epochs, left_out)
     warmup = 0 if config.name == "cyclic" or config.warmup_ratio == 0 else max(1, round(config.warmup_ratio * total))
     if step < warmup:
         return (step + 1) / warmup
@@ -29,16 +30,16 @@ def lr_ratio(config: ScheduleConfig, step: int, total_steps: int, epochs: int) -
     return _SHAPES[config.name](config, min(step - warmup, left), left, epoch)
 
 
-def momentum(config: ScheduleConfig, step: int, total_steps: int, epochs: int) -> float | None:
+def momentum(config: ScheduleConfig, step: int, total_steps: int, epochs: int, left_out: int = 0) -> float | None:
     """Adam's beta1, or the momentum of others, at step number `step`; None where the schedule leaves it alone."""
-    step, total, _ = _within(config, step, total_steps, epochs)
+    step, total, _ = _within(config, step, total_steps, epochs, left_out)
     return _cyclic_beta1(step, total) if config.name == "cyclic" else None
 
 
-def _within(config: ScheduleConfig, step: int, total_steps: int, epochs: int) -> tuple[int, int, int]:
+def _within(config: ScheduleConfig, step: int, total_steps: int, epochs: int, left_out: int) -> tuple[int, int, int]:
     """Where a run is: the step, of how many, and the epoch; with `per_epoch` the epoch is the step."""
     epoch = min(step * epochs // max(1, total_steps), epochs - 1)
-    return (epoch, epochs, epoch) if config.per_epoch else (step, total_steps, epoch)
+    return (epoch, epochs, epoch) if config.per_epoch else (step - left_out, total_steps, epoch)
 
 
 def _constant(config: ScheduleConfig, step: int, total: int, epoch: int) -> float:
@@ -99,9 +100,12 @@ class Schedule:
         self._optimizer, self._config, self._total_steps, self._epochs = optimizer, config, total_steps, epochs
         self.set(0)
 
-    def set(self, step: int, lr_override: float | None = None) -> None:
-        """Prepare for step number `step`, from 0. `lr_override`: a share of the peak in place of the schedule's."""
-        where = self._config, step, self._total_steps, self._epochs
+    def set(self, step: int, lr_override: float | None = None, left_out: int = 0) -> None:
+        """Prepare for step number `step`, from 0, `left_out` before which changed no weight.
+
+        `lr_override`: a share of the peak in place of the schedule's.
+        """
+        where = self._config, step, self._total_steps, self._epochs, left_out
         self.lr = self.peak * (lr_ratio(*where) if lr_override is None else lr_override)
         beta1 = momentum(*where)
         for group in self._optimizer.param_groups:

@@ -13,6 +13,7 @@ from data_pipeline.dataset.image_policy import ImagePolicy
 from data_pipeline.preparation.images import BadImage, Prepared, page_count, prepare
 from data_pipeline.stream.batch import pad_images
 from trainers.checkpoint.load import Checkpoint, load_model
+from trainers.distributed.precision import set_float32_products
 from trainers.prediction.columns import empty_prediction
 from trainers.prediction.frames import frames_of
 from trainers.prediction.image_options import image_policy_of
@@ -61,6 +62,8 @@ class Predictor:
             torch.set_num_threads(threads)
         self.device = device or torch.device("cuda" if torch.cuda.is_available() else "cpu")
         self.checkpoint, self.task = checkpoint, checkpoint.task
+        if self.device.type == "cuda":
+            set_float32_products(checkpoint.config.compute.precision)
         self.model = load_model(checkpoint, self.device)
         self.image = image or image_policy_of(checkpoint, [], prepared=False)
         self._empty = empty_prediction(self.task.prediction_schema)
