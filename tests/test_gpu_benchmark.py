@@ -6,6 +6,7 @@ import json
 import time
 from pathlib import Path
 
+import psutil
 import pytest
 import torch
 
@@ -86,6 +87,16 @@ def test_what_fails_does_not_keep_the_rest_from_running(tmp_path: Path, capsys: 
     }
     assert "| wrong | FAILED |" in gpu.table(part.outcomes) and "3 of 4 / differ" in gpu.table(part.outcomes)
     assert "no such kernel" in capsys.readouterr().err, "with its traceback"
+
+
+def test_a_check_in_a_process_of_its_own_is_of_this_run(data: Path, tmp_path: Path) -> None:
+    earlier = {"outcomes": [{"name": "tokens", "status": "passed", "reading": "of an earlier run", "seconds": 1.0}]}
+    (tmp_path / "tokens").mkdir()
+    (tmp_path / "tokens" / "check.json").write_text(json.dumps(earlier))
+    begun = time.monotonic()
+    status, found = run("check", data, tmp_path, "choices", "tokens", "--limit", "3")
+    assert status == 1 and found == {"choices": "passed", "tokens": "OUT OF TIME"} and time.monotonic() - begun < 30
+    assert not [child for child in psutil.Process().children() if "benchmarks.gpu" in " ".join(child.cmdline())]
 
 
 def test_a_name_that_is_unknown_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -4,18 +4,19 @@ from __future__ import annotations
 
 import contextlib
 import os
-import signal
 import subprocess
 import sys
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+import psutil
+
 ROOT = Path(__file__).parents[2]
 
 
 class Command:
-    """`python -m ...` in a session of its own; its output goes to the file `log`."""
+    """`python -m ...`, out of reach of Ctrl-C; its output goes to the file `log`."""
 
     def __init__(self, words: Sequence[str], log: Path, directory: Path, environment: Mapping[str, str] | None = None) -> None:
         self.log, self.started = log, time.monotonic()
@@ -56,7 +57,10 @@ class Command:
             self.kill()
 
     def kill(self) -> None:
-        """End it at once, and all that it has started and that has not left its session."""
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(self._process.pid, signal.SIGKILL)
+        """End it at once, and all that it has started."""
+        with contextlib.suppress(psutil.NoSuchProcess):
+            process = psutil.Process(self._process.pid)
+            for each in (process, *process.children(recursive=True)):
+                with contextlib.suppress(psutil.NoSuchProcess):
+                    each.kill()
         self._process.wait()

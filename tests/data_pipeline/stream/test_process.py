@@ -135,7 +135,8 @@ def test_one_that_is_killed_is_replaced_without_a_trace_in_the_batches(
             seen.append(digests(batch))
             if number in (2, 5):
                 (decoder,) = decoders()
-                decoder.send_signal(signal.SIGINT)  # ignored
+                decoder.send_signal(signal.SIGINT)  # ignored, and so is what ends a group of processes
+                decoder.send_signal(signal.SIGTERM)
                 if number == 5:
                     decoder.kill()
     assert seen == expected

@@ -62,6 +62,18 @@ def test_cosine_by_epochs_is_torch_s_stepped_at_their_ends() -> None:
     assert lr_ratio(config, 6 * 17 + 3, 6 * 17, 6) == expected[-1]
 
 
+def test_steps_that_changed_no_weight_do_not_count_but_for_the_epoch() -> None:
+    cosine = ScheduleConfig("cosine", warmup_ratio=0.1)
+    assert lr_ratio(cosine, 30, 60, 3, left_out=4) == lr_ratio(cosine, 26, 60, 3)
+    assert momentum(ScheduleConfig("cyclic"), 30, 60, 3, left_out=4) == momentum(ScheduleConfig("cyclic"), 26, 60, 3)
+    for name in ("step", "cosine"):
+        per_epoch = ScheduleConfig(name, warmup_ratio=0, step_epochs=1, per_epoch=True)
+        rates = [lr_ratio(per_epoch, step, 60, 3, left_out=7) for step in range(60)]
+        assert rates == [lr_ratio(per_epoch, step, 60, 3) for step in range(60)] and len(set(rates)) == 3
+    steps = ScheduleConfig("step", warmup_ratio=0, step_epochs=1)
+    assert [lr_ratio(steps, step, 60, 3, left_out=7) for step in (19, 20)] == [1.0, steps.gamma]
+
+
 @pytest.mark.parametrize("per_epoch", [False, True])
 def test_steps_are_torch_s(per_epoch: bool) -> None:
     config = ScheduleConfig("step", warmup_ratio=0, step_epochs=5, gamma=0.75, per_epoch=per_epoch)
