@@ -1,9 +1,9 @@
 """`python -m benchmarks.gpu PART [--out DIR]`: does training work on this GPU, and how fast is it?
 
-    check        every part of a step that is different on a GPU, each compared with what it should equal (3 minutes)
-    throughput   images/s of recognizers, each beside a loop of bare torch with its batches on the device (6 minutes)
-    decode       images/s of greedy, beam and two-way decoding at batches of 1, 64 and 256 (3 minutes)
-    stream       what the cores feed, beside DataLoader, and what feeding costs the training loop (4 minutes)
+    check        every part of a step that is different on a GPU, each compared with what it should equal
+    throughput   images/s of recognizers, each beside a loop of bare torch with its batches on the device
+    decode       images/s of greedy, beam and two-way decoding at batches of 1, 64 and 256
+    stream       what the cores feed, beside DataLoader, and what feeding costs the training loop
 
 Needs torch, not Ray. Two datasets of formulas are synthesized into `--data` unless they are there. A log, JSON and profiles
 go to `--out` as soon as they are known; what fails does not keep the rest from running. `--tiny` does as little as possible,
