@@ -61,7 +61,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker(pytest.mark.services)
         if item.get_closest_marker("services") is not None:
             item.add_marker(pytest.mark.slow)
-        if {"ray_cluster", "s3_server"} & set(fixtures) or str(item.path).startswith(_WITH_SESSIONS):
+        joins = "ray_cluster" in fixtures or item.get_closest_marker("s3") is not None
+        if joins or str(item.path).startswith(_WITH_SESSIONS):
             item.add_marker(pytest.mark.xdist_group("sessions"))
         elif "two_ranks" in fixtures:
             item.add_marker(pytest.mark.xdist_group("two_ranks"))

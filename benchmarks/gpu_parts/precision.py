@@ -49,7 +49,7 @@ def precisions(scene: Scene) -> str:
     steps, curves, speeds, norms = scene.many(100), {}, [], {}
     size = scene.many(64, tiny=2)
     batches = scene.batches(scene.config(batch=size), scene.many(16))
-    for precision in ("fp32", "bf16", "fp16"):
+    for precision in ("fp32", "bf16", "fp16") if scene.has_bf16 else ("fp32", "fp16"):
         config = scene.config(f"compute.precision={precision}", "epochs=100", batch=size)
         norms[precision] = _gradient_norm(scene.training(config).step, batches[0][1])
         step = planned(scene.training(config).step, steps)

@@ -80,6 +80,11 @@ class Scene:
         """Whether there is one."""
         return self.device.type == "cuda"
 
+    @property
+    def has_bf16(self) -> bool:
+        """Whether the device computes in bf16: a V100 or T4 does not."""
+        return not self.gpu or torch.cuda.get_device_capability(self.device) >= (8, 0)
+
     def context(self, config: TrainConfig) -> WorkerContext:
         """The only rank of a run; its stream executes as training without Ray would have it."""
         execution = choose_execution(config.stream.execution, self.device, machines_are_spare=lambda: False)

@@ -20,7 +20,7 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from benchmarks.gpu_parts.bare_loop import BareLoop
-from benchmarks.gpu_parts.outcome import require
+from benchmarks.gpu_parts.outcome import Skipped, require
 from benchmarks.gpu_parts.profile import profiled
 from benchmarks.gpu_parts.scene import LARGE_IMAGES, SMALL_IMAGES, QuietReporter, Scene
 from data_pipeline.stream import Batch
@@ -149,6 +149,8 @@ class TurningReporter(QuietReporter):
 
 def measure(scene: Scene, cell: Cell) -> str:
     """One recognizer in one precision; the reading, the metrics being written to the scene's folder."""
+    if cell.precision == "bf16" and not scene.has_bf16:
+        raise Skipped("this GPU has no bf16")
     config = scene.config(
         f"compute.precision={cell.precision}",
         f"tracking.log_interval={2 if scene.tiny else INTERVAL}",

@@ -40,7 +40,10 @@ def s3(s3_server: S3Server, monkeypatch: pytest.MonkeyPatch) -> S3Server:
     return s3_server
 
 
-@pytest.fixture(params=["local", "file://", "s3", "s3 in the URI", "memory://"])
+S3 = [pytest.param(name, marks=pytest.mark.s3) for name in ("s3", "s3 in the URI")]
+
+
+@pytest.fixture(params=["local", "file://", *S3, "memory://"])
 def storage(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Storage]:
     kind = request.param
     if kind.startswith("s3"):

@@ -12,7 +12,7 @@ from tests.support.s3 import S3Server
 from trainers.prediction.inputs import FileInputs, open_inputs
 
 
-@pytest.fixture(params=["memory", "s3"])
+@pytest.fixture(params=["memory", pytest.param("s3", marks=pytest.mark.s3)])
 def root(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Storage:
     """An empty folder that is not on this machine's disk."""
     if request.param == "memory":
