@@ -102,8 +102,10 @@ def test_a_resumed_run_goes_on_where_it_stopped(dataset: Dataset, two_epochs: li
     assert rest == [digests(batch) for batch in two_epochs[6:]]
 
 
+@pytest.mark.parametrize("execution", ["threads", "ray"])  # a process of its own is for training
 @pytest.mark.parametrize("world_size", [1, 2, 3])
-def test_an_evaluation_reads_every_row_once(dataset: Dataset, world_size: int, config: StreamConfig) -> None:
+def test_an_evaluation_reads_every_row_once(dataset: Dataset, world_size: int, execution: Execution) -> None:
+    config = replace(CONFIG, execution=execution)
     ids: list[str] = []
     weight = 0.0
     for rank in range(world_size):

@@ -133,6 +133,7 @@ def test_a_corrupt_image_is_reported_and_too_many_end_the_run(train: Train, form
         train(small_config(str(tmp_path / "data"), tmp_path / "runs", *one_worker, "stream.max_rejected=0"))
 
 
+@pytest.mark.services
 def test_a_missing_shard_ends_the_run(formulas: str, tmp_path: Path) -> None:
     data = tmp_path / "data"
     shutil.copytree(formulas, data)
