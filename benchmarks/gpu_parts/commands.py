@@ -14,7 +14,7 @@ from benchmarks.gpu_parts.outcome import require
 from benchmarks.gpu_parts.processes import ROOT, Command
 from benchmarks.gpu_parts.scene import SMALL_IMAGES, Scene
 
-TIMEOUT_S = 200
+TIMEOUT_S = 400
 TORCHRUN = ("torch.distributed.run", "--standalone", "--nproc_per_node=1", "-m", "trainers.train")
 
 

@@ -22,7 +22,7 @@ from trainers.run.directory import new_run
 from trainers.tasks.device_batch import DeviceBatch
 
 ASKING = ("distributed.ddp", "distributed.collectives", "engine.step", "engine.loss_guard", "engine.meters")
-TIMEOUT_S = 150
+TIMEOUT_S = 240
 
 
 # Plain gradient descent at a constant rate, gradients as they are: AdamW and clipping would hide a factor in them.
