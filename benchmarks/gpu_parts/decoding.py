@@ -14,7 +14,7 @@ import torch
 
 from benchmarks.gpu_parts.compare import losses, planned, tf32
 from benchmarks.gpu_parts.outcome import require
-from benchmarks.gpu_parts.scene import LARGE_IMAGES, SMALL_IMAGES, Scene
+from benchmarks.gpu_parts.scene import Scene
 from models import Decoding
 from trainers.tasks.device_batch import DeviceBatch
 
@@ -44,8 +44,7 @@ def tokens(scene: Scene) -> str:
     """Greedy, beam and two-way decoding give the CPU's texts in fp32; with TF32 or half precision they may not."""
     readings, wrong = [], []
     for name, ways in list(COMPARED.items())[: 1 if scene.tiny else None]:
-        images = SMALL_IMAGES if name == "satrn_small" else LARGE_IMAGES
-        training = scene.training(scene.config("epochs=100", model=name, images=images, batch=32))
+        training = scene.training(scene.config("epochs=100", model=name, batch=32))
         batches = scene.batches(training.spec.config, scene.many(8, tiny=2))
         losses(planned(training.step, 100), batches, scene.many(150 if name == "satrn_small" else 50, tiny=2))
         network, batch, task = training.network.eval(), batches[0][1], training.spec.task
@@ -84,8 +83,7 @@ def speed(model: str) -> Callable[[Scene], str]:
     """Images/s of a recognizer in each way of decoding, at batches of 1, 64 and 256 images that lie on the device."""
 
     def measure(scene: Scene) -> str:
-        images = SMALL_IMAGES if model == "satrn_small" else LARGE_IMAGES
-        training = scene.training(scene.config("epochs=100", model=model, images=images, batch=64))
+        training = scene.training(scene.config("epochs=100", model=model, batch=64))
         batches = scene.batches(training.spec.config, scene.many(8, tiny=1))
         # Untrained networks write until the limit: a few steps teach them to end.
         losses(planned(training.step, 100), batches, scene.many(100, tiny=2))

@@ -11,7 +11,7 @@ import torch
 
 from benchmarks.gpu_parts.compare import difference, gradients_of, in_words, tf32, where_most
 from benchmarks.gpu_parts.outcome import Failed, Skipped, require
-from benchmarks.gpu_parts.scene import LARGE_IMAGES, SMALL_IMAGES, Scene
+from benchmarks.gpu_parts.scene import Scene
 from cluster.errors import UserError
 from trainers.distributed.micro_batch import FILE, MicroBatch
 from trainers.distributed.precision import enable_gradient_checkpointing
@@ -95,8 +95,7 @@ def recompute(scene: Scene) -> str:
     """Recomputed activations: the same loss and gradients, less memory."""
     readings, good = [], True
     for name in RECOMPUTED[:1] if scene.tiny else RECOMPUTED:
-        images = SMALL_IMAGES if name == "satrn_small" else LARGE_IMAGES
-        config = scene.config("compute.precision=fp32", model=name, images=images, batch=16)
+        config = scene.config("compute.precision=fp32", model=name, batch=16)
         batch = scene.batches(config, 1)[0][1]
         with tf32(False):
             (loss, plain, peak), (_, twice, _), (again, gradients, less) = (

@@ -122,11 +122,10 @@ def fp32(scene: Scene) -> str:
         require(not scene.gpu or flags == (False, False) or name == "cpu", f"TF32 is allowed: {flags}")
     far = abs(losses_of["gpu"] / losses_of["cpu"] - 1)
     reading = f"loss of a batch differs from the CPU's by {far:.1e}"
-    with tf32(True):
-        training = scene.training(config)
-        training.network.eval()
-        with torch.no_grad():
-            loose = float(training.spec.task.loss_sum(training.network, scene.batches(config, 1)[0][1]))
+    training = scene.training(config)  # which switches TF32 off
+    training.network.eval()
+    with tf32(True), torch.no_grad():
+        loose = float(training.spec.task.loss_sum(training.network, scene.batches(config, 1)[0][1]))
     require(far < 1e-5, reading)
     return f"{reading}; with TF32 by {abs(loose / losses_of['cpu'] - 1):.1e}"
 
@@ -136,7 +135,6 @@ def compiling(scene: Scene) -> str:
     batches = scene.batches(scene.config(), scene.many(4, tiny=2))
     steps = scene.many(24, tiny=2)
     curves, ms = [], []
-    started = time.perf_counter()
     for compiled in (False, True):
         step = planned(scene.training(scene.config("epochs=100")).step, 100)
         started = time.perf_counter()

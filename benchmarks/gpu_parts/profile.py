@@ -4,26 +4,26 @@ from __future__ import annotations
 
 import re
 import time
-from typing import Any
+from collections.abc import Sequence
 
 from benchmarks.gpu_parts.scene import Scene
-from trainers.engine.train_loop import TrainLoop
+from trainers.engine.step import TrainStep
+from trainers.tasks.device_batch import DeviceBatch
 
 STEPS = 3
 KERNELS = 8
 
 
-def profiled(scene: Scene, loop: TrainLoop, title: str) -> list[str]:
-    """Where the device's time goes in steps of a loop: lines of a table. The trace is `profile-TITLE.json` of the output."""
+def profiled(scene: Scene, step: TrainStep, batches: Sequence[DeviceBatch], title: str) -> list[str]:
+    """Where the device's time goes in steps on `batches`: lines of a table. The trace is `profile-TITLE.json` of the output."""
     from torch.profiler import ProfilerActivity, profile
 
-    batches: Any = getattr(loop, "seen", ())
     scene.synchronize()
     started = time.perf_counter()
     activities = [ProfilerActivity.CPU, *([ProfilerActivity.CUDA] if scene.gpu else [])]
     with profile(activities=activities, acc_events=True) as seen:
         for batch in batches[:STEPS]:
-            loop.state.step(batch)
+            step(batch)
         scene.synchronize()
     wall = time.perf_counter() - started
     name = re.sub(r"[^a-z0-9_]+", "-", title.lower()).strip("-")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import socket
 import traceback
 from dataclasses import dataclass
 from typing import Any
@@ -60,13 +59,6 @@ CASES = {
 }
 
 
-def free_port() -> int:
-    """A port that nobody listens at."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
-
-
 def ddp(scene: Scene) -> str:
     """DDP over nccl, a group of one rank: with and without compression, in parts, with recomputed activations."""
     batches = scene.batches(scene.config(), 4)
@@ -84,9 +76,9 @@ def ddp(scene: Scene) -> str:
     start, plain = run()
     noise = apart(run()[1], plain, start)
     readings, wrong = [f"without DDP, twice {noise:.1e}"], []
-    port = free_port()
+    meeting = f"file://{scene.scratch / 'ddp'}"
     with tf32(False), contextlib.ExitStack() as patches:
-        dist.init_process_group("nccl" if scene.gpu else "gloo", init_method=f"tcp://127.0.0.1:{port}", rank=0, world_size=1)
+        dist.init_process_group("nccl" if scene.gpu else "gloo", init_method=meeting, rank=0, world_size=1)
         patches.callback(dist.destroy_process_group)
         for module in ASKING:
             patches.enter_context(patch(f"trainers.{module}.is_distributed", lambda: True))
@@ -116,8 +108,8 @@ def ddp(scene: Scene) -> str:
 def two_ranks(scene: Scene) -> str:
     """Two processes that share the device learn what one does, nothing being dropped. nccl wants a GPU a rank: this is gloo."""
     context = mp.get_context("spawn")
-    results, port = context.Queue(), free_port()
-    ranks = [context.Process(target=_rank, args=(rank, scene, port, results)) for rank in range(2)]
+    results = context.Queue()
+    ranks = [context.Process(target=_rank, args=(rank, scene, results)) for rank in range(2)]
     for process in ranks:
         process.start()
     try:
@@ -138,7 +130,7 @@ def two_ranks(scene: Scene) -> str:
     return "; ".join(readings)
 
 
-def _rank(rank: int, scene: Scene, port: int, results: Any) -> None:
+def _rank(rank: int, scene: Scene, results: Any) -> None:
     """One rank of two; rank 0 puts what it found."""
     torch.set_num_threads(1)
     found: dict[str, Any] = {}
@@ -146,7 +138,7 @@ def _rank(rank: int, scene: Scene, port: int, results: Any) -> None:
         with tf32(False):
             for name, case in CASES.items():
                 if scene.gpu or not case.only_gpu:
-                    found[name] = _compared(scene, case, rank, port + len(found))
+                    found[name] = _compared(scene, case, rank, f"file://{scene.scratch / f'ranks-{len(found)}'}")
         if rank == 0:
             results.put(found)
     except Exception as error:
@@ -156,7 +148,7 @@ def _rank(rank: int, scene: Scene, port: int, results: Any) -> None:
         raise
 
 
-def _compared(scene: Scene, case: Case, rank: int, port: int) -> tuple[float, float, int]:
+def _compared(scene: Scene, case: Case, rank: int, meeting: str) -> tuple[float, float, int]:
     """How far two ranks are from one, in losses and in weights as a share of their way; how many norms are synchronized."""
     config = scene.config(*PLAIN, *case.overrides)
     batches, steps = scene.batches(config, 2), scene.many(4, tiny=2)
@@ -165,7 +157,7 @@ def _compared(scene: Scene, case: Case, rank: int, port: int) -> tuple[float, fl
         training = _still(scene.training(config))
         start = weights_of(training.network)
         alone, weights = losses(training.step, batches, steps), weights_of(training.network)
-    dist.init_process_group("gloo", init_method=f"tcp://127.0.0.1:{port}", rank=rank, world_size=2)
+    dist.init_process_group("gloo", init_method=meeting, rank=rank, world_size=2)
     together = scene.config(*PLAIN, *case.overrides, f"compute.sync_batch_norm={str(case.synchronized).lower()}")
     together.scaling.num_train_workers = 2
     uri = [new_run(together).uri if rank == 0 else ""]

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from benchmarks.gpu_parts.compare import deterministic, difference, furthest, in_words, losses, weights_of
 from benchmarks.gpu_parts.outcome import Skipped, require
-from benchmarks.gpu_parts.scene import LARGE_IMAGES, SMALL_IMAGES, BatchPair, Scene, Training
+from benchmarks.gpu_parts.scene import BatchPair, Scene, Training
 from data_pipeline.stream import StreamPosition
 from trainers.checkpoint.format import Snapshot
 from trainers.config.train import TrainConfig
@@ -25,8 +25,7 @@ def resume(scene: Scene) -> str:
     readings, good = [], True
     steps = scene.many(16, tiny=4)
     for name, precision in CASES[:1] if scene.tiny else CASES:
-        images = SMALL_IMAGES if name == "satrn_small" else LARGE_IMAGES
-        config = scene.config(f"compute.precision={precision}", model=name, images=images, batch=16)
+        config = scene.config(f"compute.precision={precision}", model=name, batch=16)
         batches = scene.batches(config, 4)
         for way in ("as it is", "deterministic") if name == "satrn_small" and precision == "auto" else ("as it is",):
             with deterministic() if way == "deterministic" else contextlib.nullcontext():

@@ -23,6 +23,7 @@ from trainers.config.load import load_config
 from trainers.config.train import TrainConfig
 from trainers.distributed.context import WorkerContext
 from trainers.distributed.micro_batch import MicroBatch
+from trainers.distributed.precision import resolve_precision
 from trainers.engine.events import Event
 from trainers.engine.reporter import ControlRequests
 from trainers.engine.run_spec import DataSources, RunSpec
@@ -36,7 +37,13 @@ from trainers.tasks.device_batch import DeviceBatch, to_device
 E = TypeVar("E", bound=Event)
 
 SMALL_IMAGES, LARGE_IMAGES = "f64", "f128"  # datasets of formulas: 64x256 and 128x512 pixels
+RECOGNIZERS = ("satrn_small", "satrn_baseline", "vit", "aster", "comer", "satrn_final")
 BatchPair = tuple[Batch, DeviceBatch]
+
+
+def images_of(model: str) -> str:
+    """The dataset that a recognizer reads."""
+    return SMALL_IMAGES if model == "satrn_small" else LARGE_IMAGES
 
 
 @dataclass(frozen=True)
@@ -83,7 +90,7 @@ class Scene:
     @property
     def has_bf16(self) -> bool:
         """Whether the device computes in bf16: a V100 or T4 does not."""
-        return not self.gpu or torch.cuda.get_device_capability(self.device) >= (8, 0)
+        return resolve_precision("auto", self.device) != torch.float16
 
     def context(self, config: TrainConfig) -> WorkerContext:
         """The only rank of a run; its stream executes as training without Ray would have it."""
@@ -111,9 +118,9 @@ class Scene:
             f"compute.threads_per_worker={int(self.tiny)}",
         ]
 
-    def config(self, *overrides: str, model: str = "satrn_small", images: str = SMALL_IMAGES, batch: int = 64) -> TrainConfig:
-        """The configuration of a run."""
-        return load_config(None, [*self.overrides(model, images, batch), *overrides])
+    def config(self, *overrides: str, model: str = "satrn_small", images: str = "", batch: int = 64) -> TrainConfig:
+        """The configuration of a run, on the recognizer's own images unless others are named."""
+        return load_config(None, [*self.overrides(model, images or images_of(model), batch), *overrides])
 
     def training(self, config: TrainConfig, rank: int = 0, world_size: int = 1, run: Storage | None = None) -> Training:
         """A fresh run, set up; of several ranks each calls it with the same `run`."""

@@ -14,15 +14,14 @@ import torch
 
 from benchmarks.gpu_parts.compare import deterministic, difference, furthest, in_words, losses, planned, tf32, weights_of
 from benchmarks.gpu_parts.outcome import require
-from benchmarks.gpu_parts.scene import LARGE_IMAGES, SMALL_IMAGES, QuietReporter, Scene
+from benchmarks.gpu_parts.processes import ROOT
+from benchmarks.gpu_parts.scene import RECOGNIZERS, QuietReporter, Scene
 from trainers.engine.events import Event, Stopped
 from trainers.engine.reporter import ControlRequests
 from trainers.engine.train_loop import READ_FLAGS_EVERY, TrainLoop
 from trainers.run.directory import new_run
 from trainers.run.preflight import preflight
 
-ROOT = Path(__file__).parents[2]
-RECOGNIZERS = ("satrn_small", "satrn_baseline", "satrn_final", "aster", "vit", "comer")
 CHECKPOINT_AT, STOP_AT = 5, 20  # steps at which a checkpoint and a stop are requested
 
 
@@ -50,8 +49,7 @@ def waits(scene: Scene) -> str:
     readings, wrong = [], []
     for name in RECOGNIZERS[:1] if scene.tiny else RECOGNIZERS:
         for precision in ("auto", "fp16") if name == "satrn_small" and scene.gpu else ("auto",):
-            images = SMALL_IMAGES if name == "satrn_small" else LARGE_IMAGES
-            config = scene.config(f"compute.precision={precision}", model=name, images=images, batch=8)
+            config = scene.config(f"compute.precision={precision}", model=name, batch=8)
             step = scene.training(config).step
             batches = scene.batches(config, 2)
             losses(step, batches, 2)

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import get_args
 
-from benchmarks.gpu_parts.scene import SMALL_IMAGES, Scene
+from benchmarks.gpu_parts.scene import Scene
 from benchmarks.gpu_parts.throughput import Cell, measure
 from benchmarks.stream_data import lines_dataset
 from benchmarks.stream_peers import BATCH, steady_rate, torch_loader
@@ -57,7 +57,7 @@ def _training(cell: Cell) -> Callable[[Scene], str]:
     return lambda scene: measure(scene, cell)
 
 
-SMALL = Cell("satrn_small", images=SMALL_IMAGES, batch=256)
+SMALL = Cell("satrn_small", batch=256)
 CELLS = (  # feeding a recognizer that is fast, and one that is not
     SMALL,
     replace(SMALL, decoded=True),

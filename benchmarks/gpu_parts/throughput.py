@@ -22,7 +22,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from benchmarks.gpu_parts.bare_loop import BareLoop
 from benchmarks.gpu_parts.outcome import Skipped, require
 from benchmarks.gpu_parts.profile import profiled
-from benchmarks.gpu_parts.scene import LARGE_IMAGES, SMALL_IMAGES, QuietReporter, Scene
+from benchmarks.gpu_parts.scene import RECOGNIZERS, QuietReporter, Scene, images_of
 from data_pipeline.stream import Batch
 from trainers.engine.events import Event, IntervalEnded
 from trainers.engine.step import StepResult
@@ -42,11 +42,10 @@ FILE = "throughput.jsonl"
 
 @dataclass(frozen=True)
 class Cell:
-    """A named configuration, the images that it reads and how many at once, and what is not as usual."""
+    """A named configuration, how many images it reads at once, and what is not as usual."""
 
     model: str
     precision: str = "bf16"
-    images: str = LARGE_IMAGES
     batch: int = 64
     overrides: tuple[str, ...] = ()
     decoded: bool = False  # the stream's batches lie in memory, decoded: all of Inkray but reading and decoding
@@ -154,7 +153,7 @@ def measure(scene: Scene, cell: Cell) -> str:
     config = scene.config(
         f"compute.precision={cell.precision}",
         f"tracking.log_interval={2 if scene.tiny else INTERVAL}",
-        f"data.dataset={scene.longer(cell.images, 2 if scene.tiny else TIMES)}",
+        f"data.dataset={scene.longer(images_of(cell.model), 2 if scene.tiny else TIMES)}",
         "data.val_split=",
         "data.test_split=",
         "epochs=1000",
@@ -163,7 +162,6 @@ def measure(scene: Scene, cell: Cell) -> str:
         "optim.schedule.warmup_ratio=0",
         *cell.overrides,
         model=cell.model,
-        images=cell.images,
         batch=cell.batch,
     )
     before = torch.cuda.memory_allocated() if scene.gpu else 0
@@ -176,7 +174,9 @@ def measure(scene: Scene, cell: Cell) -> str:
     scene.free()
     bare_bytes = torch.cuda.memory_allocated() - before if scene.gpu else 0
     kernels: list[str] = []
-    reporter = TurningReporter(scene, bare, bare_bytes, lambda loop: kernels.extend(profiled(scene, loop, cell.title)))
+    reporter = TurningReporter(
+        scene, bare, bare_bytes, lambda loop: kernels.extend(profiled(scene, loop.state.step, loop.seen, cell.title))
+    )
     reporter.loop = loop = WatchedLoop(spec, reporter, new_run(config), scene.context(config))
     if cell.decoded:
         loop.stream.batches = lambda *args: _again(in_memory)  # type: ignore[method-assign]
@@ -250,8 +250,6 @@ def _measured(cell: Cell) -> Callable[[Scene], str]:
 
 
 CELLS = tuple(
-    Cell(model, precision, SMALL_IMAGES if model == "satrn_small" else LARGE_IMAGES, 256 if model == "satrn_small" else 64)
-    for precision in ("bf16", "fp16")
-    for model in ("satrn_small", "satrn_baseline", "vit", "aster", "comer", "satrn_final")
+    Cell(model, precision, 256 if model == "satrn_small" else 64) for precision in ("bf16", "fp16") for model in RECOGNIZERS
 )
 MEASUREMENTS = {cell.title: _measured(cell) for cell in CELLS}
