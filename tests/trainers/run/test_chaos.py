@@ -31,12 +31,16 @@ def data_workers_killed(every_s: float) -> Iterator[list[int]]:
     stop = threading.Event()
 
     def work() -> None:
-        while not stop.wait(every_s):
+        kill_at = time.monotonic() + every_s
+        while not stop.wait(0.05):  # a task may be short: its worker is looked for until one is found at work
+            if time.monotonic() < kill_at:
+                continue
             for process in psutil.Process().children(recursive=True):
                 with_name = " ".join(process.cmdline()) if process.is_running() else ""
                 if "MapBatches(decode)" in with_name or "MapBatches(read)" in with_name:
                     os.kill(process.pid, signal.SIGKILL)
                     killed.append(process.pid)
+                    kill_at = time.monotonic() + every_s
                     break
 
     thread = threading.Thread(target=work, daemon=True)
@@ -52,7 +56,7 @@ def data_workers_killed(every_s: float) -> Iterator[list[int]]:
 def test_a_run_amid_chaos_has_the_losses_of_the_calm_one(
     s3_server: S3Server, ray_cluster: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """From S3, a data worker killed every 5 s, one request in a hundred failing; the calm run reads local files by threads."""
+    """From S3, a data worker killed every 5 s, three requests of 100 failing; the calm run reads local files by threads."""
     for name, value in s3_server.env.items():
         monkeypatch.setenv(name, value)
     local = str(tmp_path / "formulas")
@@ -63,7 +67,7 @@ def test_a_run_amid_chaos_has_the_losses_of_the_calm_one(
     open_storage(f"{bucket}/formulas").copy_from(Path(local))
     epochs = "epochs=12"
     _, calm, _ = train(small_config(local, tmp_path / "calm", epochs, "stream.execution=threads"))
-    faults = Faults(share=0.01)
+    faults = Faults(share=0.03)
     with failing(s3_server.endpoint, faults) as endpoint, data_workers_killed(5) as killed:
         uri = f"{bucket}/formulas?endpoint_override={endpoint.removeprefix('http://')}&scheme=http"
         _, amid, printed = train(small_config(uri, tmp_path / "chaos", epochs, "stream.execution=ray"))
