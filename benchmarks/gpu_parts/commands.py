@@ -9,7 +9,7 @@ from pathlib import Path
 from safetensors.torch import load_file
 from torch import Tensor
 
-from benchmarks.gpu_parts.compare import difference, in_words
+from benchmarks.gpu_parts.compare import difference, in_words, within_noise
 from benchmarks.gpu_parts.outcome import require
 from benchmarks.gpu_parts.processes import ROOT, Command
 from benchmarks.gpu_parts.scene import SMALL_IMAGES, Scene
@@ -68,7 +68,7 @@ def killed(scene: Scene) -> str:
     noise = difference(ends["twin"], ends["whole"]) if "twin" in ends else 0.0
     at = _first(resumed.output.splitlines(), "Resumed") or resumed.output[-300:]
     reading = f"{at}; resumed and whole {in_words(far)}" + (f"; whole twice {in_words(noise)}" if "twin" in ends else "")
-    require(resumed.status == 0 and far <= (max(10 * noise, 1e-3) if noise else 0.0), reading)
+    require(resumed.status == 0 and within_noise(far, noise), reading)
     return reading
 
 

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from benchmarks.gpu_parts.scene import BatchPair
+from trainers.distributed.precision import set_float32_products
 from trainers.engine.step import TrainStep
 
 
@@ -45,9 +46,13 @@ def difference(a: Mapping[str, Tensor], b: Mapping[str, Tensor]) -> float:
 
     Not tensor by tensor: a bias before a norm has no gradient but rounding, of which Adam makes steps as large as any.
     """
-    apart = sum(squares for squares, _ in _squares(a, b).values())
-    whole = sum(squares for _, squares in _squares(a, b).values())
+    apart, whole = (sum(squares) for squares in zip(*_squares(a, b).values(), strict=True))
     return float((apart / max(whole, 1e-30)) ** 0.5)
+
+
+def within_noise(far: float, noise: float) -> bool:
+    """Whether a difference is no more than what two runs of the same differ by, times 10; without any, it has to be 0."""
+    return far <= (max(10 * noise, 1e-3) if noise else 0.0)
 
 
 def apart(a: Mapping[str, Tensor], b: Mapping[str, Tensor], start: Mapping[str, Tensor]) -> float:
@@ -83,7 +88,7 @@ def in_words(far: float) -> str:
 def tf32(allowed: bool) -> Iterator[None]:
     """Inside, products and convolutions of float32 may, or may not, be computed in TF32."""
     before = torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32
-    torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = allowed
+    set_float32_products("tf32" if allowed else "fp32")
     try:
         yield
     finally:

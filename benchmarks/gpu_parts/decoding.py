@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import operator
 import statistics
 import time
@@ -19,14 +18,15 @@ from models import Decoding
 from trainers.tasks.device_batch import DeviceBatch
 
 GREEDY, BEAM_5 = Decoding(), Decoding(method="beam", beam_size=5)
-TWO_WAY = Decoding(method="beam", beam_size=5, two_way=True)
+BEAM_10 = replace(BEAM_5, beam_size=10)
+TWO_WAY = replace(BEAM_5, two_way=True)
 COMPARED = {"satrn_small": (GREEDY, BEAM_5), "comer": (GREEDY, BEAM_5, TWO_WAY), "aster": (GREEDY, BEAM_5)}
 MEASURED = {
-    "satrn_small": (GREEDY, replace(BEAM_5, beam_size=10)),
-    "satrn_baseline": (GREEDY, replace(BEAM_5, beam_size=10)),
-    "aster": (GREEDY, replace(BEAM_5, beam_size=10)),
-    "vit": (GREEDY, replace(BEAM_5, beam_size=10)),
-    "comer": (GREEDY, replace(BEAM_5, beam_size=10), replace(TWO_WAY, beam_size=10)),
+    "satrn_small": (GREEDY, BEAM_10),
+    "satrn_baseline": (GREEDY, BEAM_10),
+    "aster": (GREEDY, BEAM_10),
+    "vit": (GREEDY, BEAM_10),
+    "comer": (GREEDY, BEAM_10, replace(TWO_WAY, beam_size=10)),
 }
 BATCHES = (1, 64, 256)
 CELL_S = 2.0  # of each measurement
@@ -71,12 +71,7 @@ def _texts(task: Any, ways: Sequence[Decoding], network: Any, batch: DeviceBatch
     """What each of `ways` reads in a batch."""
     device = next(network.parameters()).device
     images, sizes = batch.images.to(device), batch.sizes.to(device)
-    return [[row["prediction"] for row in replace_decoding(task, way).predict(network, images, sizes)] for way in ways]
-
-
-def replace_decoding(task: Any, decoding: Decoding) -> Any:
-    """The task with another way of decoding."""
-    return replace(task, decoding=decoding)
+    return [[row["prediction"] for row in replace(task, decoding=way).predict(network, images, sizes)] for way in ways]
 
 
 def speed(model: str) -> Callable[[Scene], str]:
@@ -87,16 +82,15 @@ def speed(model: str) -> Callable[[Scene], str]:
         batches = scene.batches(training.spec.config, scene.many(8, tiny=1))
         # Untrained networks write until the limit: a few steps teach them to end.
         losses(planned(training.step, 100), batches, scene.many(100, tiny=2))
-        network, task = training.network.eval(), training.spec.task
-        batch, readings = batches[0][1], []
+        network, batch, readings = training.network.eval(), batches[0][1], []
+        task: Any = training.spec.task
         for way in MEASURED[model][: 1 if scene.tiny else None]:
             for size in BATCHES[:2] if scene.tiny else BATCHES:
                 rows = torch.arange(size, device=scene.device) % len(batch.images)
                 with training.step.autocast():
-                    rate, length = _rate(scene, replace_decoding(task, way), network, batch.images[rows], batch.sizes[rows])
+                    rate, length = _rate(scene, replace(task, decoding=way), network, batch.images[rows], batch.sizes[rows])
                 row = {"model": model, "way": named(way), "batch": size, "images_per_s": rate, "characters": length}
-                with (scene.out / FILE).open("a") as file:
-                    file.write(json.dumps(row) + "\n")
+                scene.append(FILE, row)
                 readings.append(f"{named(way)} {size}: {rate:,.0f}")
         return f"images/s at batch size: {'; '.join(readings)}; {str(training.step.dtype).removeprefix('torch.')}"
 

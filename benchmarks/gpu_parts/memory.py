@@ -22,6 +22,7 @@ from trainers.run.preflight import preflight
 from trainers.tracking import Console
 
 GIB = 2**30
+LEFT = 2.0  # GiB, for the micro-batch to be found in
 RECOMPUTED = ("satrn_small", "satrn_baseline", "vit", "comer")
 
 
@@ -43,7 +44,7 @@ def full_but_for(scene: Scene, leave: float) -> Iterator[None]:
 def micro_batch(scene: Scene) -> str:
     """The micro-batch that is found fits a step, twice as many do not."""
     readings = []
-    for precision, leave in (("auto", 2.0), ("fp32", 2.0)):
+    for precision in ("auto", "fp32"):
         config = scene.config(f"compute.precision={precision}", "data.val_split=", batch=2048)
         training = scene.training(config)
         step, plan, dataset = training.step, training.stream.plan, training.spec.dataset
@@ -58,14 +59,14 @@ def micro_batch(scene: Scene) -> str:
             except torch.OutOfMemoryError:
                 return "does not fit"
 
-        with full_but_for(scene, leave):
+        with full_but_for(scene, LEFT):
             micro = MicroBatch(training.run, config.compute, config.failure, 2048)
             found = find_micro_batch(step, plan, dataset, "train", micro)
             scene.free()
             fits = attempt(found)
             scene.free()
             twice = attempt(2 * found)
-        readings.append(f"{precision}, {leave:g} GiB left: {found} found, a step of it {fits}, one of {2 * found} {twice}")
+        readings.append(f"{precision}, {LEFT:g} GiB left: {found} found, a step of it {fits}, one of {2 * found} {twice}")
         require(fits == "fits" and 1 < found < 2048, "; ".join(readings))
         del training, step
         scene.free()

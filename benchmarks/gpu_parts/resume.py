@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from benchmarks.gpu_parts.compare import deterministic, difference, furthest, in_words, losses, weights_of
+from benchmarks.gpu_parts.compare import deterministic, difference, furthest, in_words, losses, weights_of, within_noise
 from benchmarks.gpu_parts.outcome import Skipped, require
 from benchmarks.gpu_parts.scene import BatchPair, Scene, Training
 from data_pipeline.stream import StreamPosition
@@ -32,7 +32,7 @@ def resume(scene: Scene) -> str:
                 once, twice, cut = (_trained(scene, config, batches, steps, at) for at in (0, 0, steps // 2))
             far, noise = difference(cut, once), difference(twice, once)
             readings.append(f"{name} {precision}, {way}: {in_words(far)} (in one go, twice: {in_words(noise)})")
-            good = good and far <= (max(10 * noise, 1e-3) if noise else 0.0)
+            good = good and within_noise(far, noise)
     require(good, "; ".join(readings))
     return f"{steps} steps, cut in the middle; " + "; ".join(readings)
 

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import gc
 import itertools
+import json
 import platform
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from typing import TypeVar
+from typing import Any
 
 import torch
 from torch import nn
@@ -34,8 +35,6 @@ from trainers.run.execution import choose_execution
 from trainers.run.preflight import preflight
 from trainers.tasks.device_batch import DeviceBatch, to_device
 
-E = TypeVar("E", bound=Event)
-
 SMALL_IMAGES, LARGE_IMAGES = "f64", "f128"  # datasets of formulas: 64x256 and 128x512 pixels
 RECOGNIZERS = ("satrn_small", "satrn_baseline", "vit", "aster", "comer", "satrn_final")
 BatchPair = tuple[Batch, DeviceBatch]
@@ -52,7 +51,6 @@ class Training:
 
     spec: RunSpec
     run: Storage
-    sources: DataSources
     stream: TrainStream
     state: TrainState
 
@@ -126,11 +124,10 @@ class Scene:
         """A fresh run, set up; of several ranks each calls it with the same `run`."""
         spec, folder = preflight(config), run or new_run(config)
         context = replace(self.context(config), rank=rank, world_size=world_size, local_world_size=world_size)
-        sources = DataSources(spec, context)
-        stream = sources.training()
+        stream = DataSources(spec, context).training()
         micro_batch = MicroBatch(folder, config.compute, config.failure, -(-config.global_batch_size // world_size))
         state = setup(spec, stream, micro_batch, QuietReporter(), folder, context)
-        return Training(spec, folder, sources, stream, state)
+        return Training(spec, folder, stream, state)
 
     def batches(self, config: TrainConfig, count: int) -> list[BatchPair]:
         """The first batches of a run, on the device."""
@@ -140,6 +137,11 @@ class Scene:
             return [(batch, to_device(batch, self.device)) for batch in itertools.islice(batches, count)]
         finally:
             batches.close()
+
+    def append(self, file: str, row: Mapping[str, Any]) -> None:
+        """Add a line of JSON to a file of the output."""
+        with (self.out / file).open("a") as out:
+            out.write(json.dumps(row) + "\n")
 
     def synchronize(self) -> None:
         """Wait for the device."""
@@ -165,20 +167,14 @@ class Scene:
 
 
 class QuietReporter:
-    """Reporter of a worker without a driver: keeps events; `requests_at` gives the requests of each call, from 1."""
+    """Reporter of a worker without a driver; `requests_at` gives the requests of each call, from 1."""
 
     def __init__(self, requests_at: Callable[[int], ControlRequests] = lambda call: ControlRequests()) -> None:
-        self.events: list[Event] = []
         self.calls = 0
         self._requests_at = requests_at
 
     def emit(self, event: Event) -> None:
-        """Keep an event."""
-        self.events.append(event)
-
-    def of(self, kind: type[E]) -> list[E]:
-        """The events of a kind."""
-        return [event for event in self.events if isinstance(event, kind)]
+        """Nobody listens."""
 
     def enter_phase(self, phase: str) -> None:
         """Nobody watches."""

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import json
 import os
 import statistics
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from typing import get_args
 
 from benchmarks.gpu_parts.scene import Scene
@@ -45,16 +45,11 @@ def feeding(augmentation: Augmentation) -> Callable[[Scene], str]:
             for execution in LOCAL:
                 rates[execution].append(ours(execution))
             rates[peer].append(torch_loader(files, epochs, augmentation, cores))
-        with (scene.out / FILE).open("a") as file:
-            file.write(json.dumps({"augmentation": augmentation, "cores": cores, "images_per_s": rates}) + "\n")
+        scene.append(FILE, {"augmentation": augmentation, "cores": cores, "images_per_s": rates})
         medians = {name: statistics.median(values) for name, values in rates.items()}
         return "; ".join(f"{name} {rate:,.0f} images/s ({rate / medians[peer]:.2f})" for name, rate in medians.items())
 
     return feed
-
-
-def _training(cell: Cell) -> Callable[[Scene], str]:
-    return lambda scene: measure(scene, cell)
 
 
 SMALL = Cell("satrn_small", batch=256)
@@ -70,5 +65,5 @@ CELLS = (  # feeding a recognizer that is fast, and one that is not
 MEASUREMENTS: dict[str, Callable[[Scene], str]] = {
     "decoding": feeding("none"),
     "decoding and augmentation": feeding("light"),
-    **{f"training {cell.title}": _training(cell) for cell in CELLS},
+    **{f"training {cell.title}": partial(measure, cell=cell) for cell in CELLS},
 }

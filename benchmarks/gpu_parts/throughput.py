@@ -9,11 +9,11 @@ from __future__ import annotations
 
 import contextlib
 import itertools
-import json
 import statistics
 import time
 from collections.abc import Callable, Generator, Sequence
 from dataclasses import asdict, dataclass, field
+from functools import partial
 from typing import Any
 
 import torch
@@ -184,8 +184,7 @@ def measure(scene: Scene, cell: Cell) -> str:
         loop.run()
     row: dict[str, Any] = {"title": cell.title, "sizes": sizes, "parameters": sum(p.numel() for p in bare.network.parameters())}
     row |= _summary(scene, config.global_batch_size, reporter.turns)
-    with (scene.out / FILE).open("a") as file:
-        file.write(json.dumps({**row, "turns": asdict(reporter.turns), "kernels": kernels}) + "\n")
+    scene.append(FILE, {**row, "turns": asdict(reporter.turns), "kernels": kernels})
     print("\n".join(kernels), flush=True)
     text = _reading(row)
     require(scene.tiny or row["inkray_over_bare"] <= WISH, text)
@@ -245,11 +244,7 @@ def _reading(row: dict[str, Any]) -> str:
     )
 
 
-def _measured(cell: Cell) -> Callable[[Scene], str]:
-    return lambda scene: measure(scene, cell)
-
-
 CELLS = tuple(
     Cell(model, precision, 256 if model == "satrn_small" else 64) for precision in ("bf16", "fp16") for model in RECOGNIZERS
 )
-MEASUREMENTS = {cell.title: _measured(cell) for cell in CELLS}
+MEASUREMENTS = {cell.title: partial(measure, cell=cell) for cell in CELLS}

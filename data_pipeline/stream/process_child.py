@@ -68,7 +68,6 @@ class DecodingChild:
 
     def end(self) -> None:
         """End the process and wait for its end."""
-        self.hang_up()
         self._wait()
         self._channel.close()
 
