@@ -185,6 +185,9 @@ class QuietReporter:
     def flush(self) -> None:
         """Nobody waits."""
 
+    def end(self) -> None:
+        """Nobody waits."""
+
     def requests(self) -> ControlRequests:
         """What is requested at this step."""
         self.calls += 1

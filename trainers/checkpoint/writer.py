@@ -21,7 +21,8 @@ FIRST_PAUSE_S, MAX_PAUSE_S = 0.5, 30.0
 class CheckpointWriter:
     """Writes snapshots in a thread. One that cannot be written is tried again, until a newer one takes its place.
 
-    `on_written` is called with the name of each that was written, `warn` with what failed, both in that thread.
+    `before` is called before each is written, `on_written` with its name once it is, `warn` with what failed; all in that
+    thread.
     """
 
     def __init__(
@@ -31,9 +32,10 @@ class CheckpointWriter:
         criterion: Criterion,
         on_written: Callable[[str], None],
         warn: Callable[[str], None],
+        before: Callable[[], None] = lambda: None,
     ) -> None:
         self._run, self._config, self._criterion = run, config, criterion
-        self._on_written, self._warn = on_written, warn
+        self._before, self._on_written, self._warn = before, on_written, warn
         # What waits: the last that was validated, and what came after it. One takes the place of another of its kind only.
         self._waiting: list[Snapshot] = []
         self._error: Exception | None = None
@@ -108,6 +110,7 @@ class CheckpointWriter:
     def _write(self, snapshot: Snapshot) -> None:
         # Unique: what a lost worker left behind, or still writes, is another directory.
         name = f"{PREFIX}{snapshot.state['steps']:07d}-{uuid.uuid4().hex[:6]}"
+        self._before()
         try:
             snapshot.write(self._run.child(name))
         except BaseException:

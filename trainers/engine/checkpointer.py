@@ -23,12 +23,14 @@ class Checkpointer:
         self._spec, self._run, self._reporter = spec, run, reporter
         self._config = spec.config.checkpoint
         self._writer: CheckpointWriter | None = None
+        self._taken: Snapshot | None = None
         self._data = DataInfo.of(spec.dataset.manifest, spec.task)
         if rank == 0:
             self._writer = CheckpointWriter(
                 run,
                 self._config,
                 criterion_of(self._config, spec.task),
+                before=reporter.flush,  # a run that resumes there has no other source of the rows before it
                 on_written=lambda name: reporter.emit(CheckpointWritten(name)),
                 warn=lambda text: reporter.emit(Warned(text)),
             )
@@ -38,7 +40,7 @@ class Checkpointer:
         return self._config.every_steps > 0 and step % self._config.every_steps == 0
 
     def take(self, state: TrainState, metrics: dict[str, float], usable: bool) -> None:
-        """Have a checkpoint written; training waits for the copy of what it will change, not for the storage.
+        """Copy what training will change, to be written by `submit`.
 
         `metrics` are those of a validation of these very weights; `usable`: averaged weights have their statistics.
         """
@@ -50,18 +52,22 @@ class Checkpointer:
         # Averages that have no statistics of their own yet are not to be used: they are in the state alone.
         averaging = state.step.averaging
         exported = averaging.network if usable or not averaging.needs_statistics else state.network
-        self._writer.submit(
-            Snapshot.take(
-                exported,
-                self._spec.config,
-                self._spec.task,
-                self._data,
-                state.state_dict(self._spec.config.epochs),
-                state.position,
-                metrics,
-                card,
-            )
+        self._taken = Snapshot.take(
+            exported,
+            self._spec.config,
+            self._spec.task,
+            self._data,
+            state.state_dict(self._spec.config.epochs),
+            state.position,
+            metrics,
+            card,
         )
+
+    def submit(self) -> None:
+        """Have the checkpoint that was taken last written, behind all metrics that were emitted; does not wait for it."""
+        if self._writer is not None and self._taken is not None:
+            self._writer.submit(self._taken)
+            self._taken = None
 
     def finish(self) -> None:
         """Wait until the last checkpoint has arrived.

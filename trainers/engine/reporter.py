@@ -15,7 +15,7 @@ class ControlRequests(NamedTuple):
 
 
 class Reporter(Protocol):
-    """A worker's end of the interface; none of its methods waits for the driver, save `flush`."""
+    """A worker's end of the interface; none of its methods waits for the driver, save `flush` and `end`."""
 
     def emit(self, event: Event) -> None:
         """Send an event."""
@@ -30,4 +30,7 @@ class Reporter(Protocol):
         """The driver's requests, as far as they are known. A request for a checkpoint is returned once."""
 
     def flush(self) -> None:
-        """Wait until all events have arrived."""
+        """Wait until the events of this rank so far have arrived. A checkpoint is written behind the metrics before it."""
+
+    def end(self) -> None:
+        """Wait until all events of the run have arrived, at its end."""

@@ -80,7 +80,7 @@ class TrainLoop:
             batches.close()
             self.checkpointer.close()
         self.reporter.enter_phase("done")
-        self.reporter.flush()  # this process may end with the loop, and what it has not sent with it
+        self.reporter.end()  # this process may end with the loop, and what it has not sent with it
 
     def _train(self, batches: Batches) -> None:
         state = self.state
@@ -103,7 +103,8 @@ class TrainLoop:
                 state.step.begin_epoch(state.position.epoch)
             elif requests.stop or requests.checkpoint or self.checkpointer.due(state.step.steps):
                 self.bad_steps.check()
-                self._checkpoint({}, usable=False)
+                self._snapshot({}, usable=False)
+                self.checkpointer.submit()
             if requests.stop or state.early_stopping.due:
                 if self.context.rank == 0:
                     self.reporter.emit(Stopped() if requests.stop else EndedEarly(state.position.epoch))
@@ -190,7 +191,7 @@ class TrainLoop:
             state.metrics = self.validator.validate(state)
             state.early_stopping.update(state.metrics)
         evaluated = time.monotonic()
-        self._checkpoint(state.metrics, usable=due)
+        self._snapshot(state.metrics, usable=due)
         if self.context.rank == 0:
             times = {
                 "time/train_s": seconds,
@@ -200,9 +201,10 @@ class TrainLoop:
             }
             row = {"step": state.step.steps, "epoch": epoch, **state.metrics, **times, **self._epoch_totals.epoch_metrics()}
             self.reporter.emit(EpochEnded(row | {"epoch/first_wait_s": self._first_wait_s or 0.0}))
+        self.checkpointer.submit()
         self._epoch_totals, self._first_wait_s = TrainTotals(), None
         self.meter.restart()
 
-    def _checkpoint(self, metrics: dict[str, float], usable: bool) -> None:
+    def _snapshot(self, metrics: dict[str, float], usable: bool) -> None:
         self._checkpoint_requested = False
         self.checkpointer.take(self.state, metrics, usable)

@@ -155,14 +155,17 @@ class LocalReporter:
         return ControlRequests(stop=bool(self._signals))
 
     def flush(self) -> None:
+        """Nothing to do: rank 0, which writes checkpoints, handles its events at once."""
+
+    def end(self) -> None:
         """Have the events of all ranks handled, at the end of a run that all of them reach."""
-        self._end(LAST_WAIT_S)
+        self._finish(LAST_WAIT_S)
 
     def close(self) -> None:
         """Have the events of other ranks handled that have come, however this one ends."""
-        self._end(CRASH_WAIT_S)
+        self._finish(CRASH_WAIT_S)
 
-    def _end(self, wait_s: float) -> None:
+    def _finish(self, wait_s: float) -> None:
         events, self._events = self._events, None
         if events is not None and self._log is None:
             events.done()

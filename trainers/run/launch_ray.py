@@ -166,6 +166,7 @@ class _Watch:
         self._stop_requested = False
         self._draining: set[str] = set()
         self._looked = 0.0
+        self._taken = 0  # number of the first event that the monitor is still to give
 
     def run(self) -> None:
         """Until the run ends."""
@@ -204,9 +205,9 @@ class _Watch:
 
     def _handle_events(self) -> dict[int, Heartbeat]:
         try:
-            events, heartbeats = ray.get(self._monitor.drain.remote(), timeout=10)
+            events, self._taken, heartbeats = ray.get(self._monitor.fetch.remote(self._taken), timeout=10)
         except ray.exceptions.RayError:
-            return {}  # it is being restarted; what it held are lines of the log
+            return {}  # it is being restarted, or has much to do
         for event in sorted(events, key=lambda event: isinstance(event, Failed)):  # what ends the run comes last
             if isinstance(event, Started):
                 self._hangs.restart()

@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import ray
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from trainers.engine.events import Event
 from trainers.engine.reporter import ControlRequests
@@ -32,10 +33,14 @@ class Heartbeat:
 
 
 class Monitor:
-    """Actor that holds events until the driver fetches them. It keeps no other state: losing it loses a few log lines."""
+    """Actor that holds events until the driver has them. It runs beside the driver, so that no lost machine takes them along.
+
+    Events are numbered, from a number that grows from one start of the actor to the next.
+    """
 
     def __init__(self) -> None:
         self._events: list[Event] = []
+        self._first = time.time_ns()  # number of the first event that is held
         self._heartbeats: dict[int, Heartbeat] = {}
         self._stop, self._checkpoints = False, 0
 
@@ -49,10 +54,15 @@ class Monitor:
         """A group of so many workers begins: heartbeats of ranks that it does not have are forgotten."""
         self._heartbeats = {rank: heartbeat for rank, heartbeat in self._heartbeats.items() if rank < world_size}
 
-    def drain(self) -> tuple[list[Event], dict[int, Heartbeat]]:
-        """Return the events since the last call, and the last heartbeat of each rank."""
-        events, self._events = self._events, []
-        return events, self._heartbeats
+    def fetch(self, taken: int) -> tuple[list[Event], int, dict[int, Heartbeat]]:
+        """Forget the events before number `taken`, which the driver has; an answer that is lost on its way is given again.
+
+        Returns:
+            The events that are left, what `taken` is after them, and the last heartbeat of each rank.
+        """
+        had = max(0, taken - self._first)  # none of those of this actor where an earlier one gave them
+        self._events, self._first = self._events[had:], self._first + had
+        return self._events, self._first + len(self._events), self._heartbeats
 
     def stop(self) -> None:
         """Ask the workers to write a checkpoint and end."""
@@ -64,8 +74,9 @@ class Monitor:
 
 
 def start_monitor() -> Any:
-    """A monitor as an actor; it takes no CPU, and restarts if it is lost."""
-    return ray.remote(num_cpus=0, max_restarts=-1)(Monitor).remote()
+    """A monitor as an actor on this machine; it takes no CPU, and restarts if it is lost."""
+    here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=True)
+    return ray.remote(num_cpus=0, max_restarts=-1, scheduling_strategy=here)(Monitor).remote()
 
 
 class ActorReporter:
@@ -104,11 +115,15 @@ class ActorReporter:
         return requests
 
     def flush(self, timeout_s: float = 10) -> None:
-        """Wait until all events have arrived."""
+        """Wait until what this rank has emitted has arrived, but no longer than that."""
         deadline = time.monotonic() + timeout_s
         self._wake.set()
         while self._sent < self._emitted and time.monotonic() < deadline:
             time.sleep(0.01)
+
+    def end(self) -> None:
+        """Wait until what this rank has emitted has arrived: it does not wait for others."""
+        self.flush()
 
     def _work(self) -> None:
         known = None  # checkpoints that were requested before this worker began are no request to it
@@ -119,7 +134,7 @@ class ActorReporter:
             while not self._events.empty():
                 events.append(self._events.get())
             try:
-                self._stop, requested = ray.get(self._monitor.report.remote(events, self._heartbeat), timeout=60)
+                self._stop, requested = ray.get(self._monitor.report.remote(events, self._heartbeat))
             except ray.exceptions.RayError:
                 continue  # the monitor is being restarted and has forgotten them: all are sent again
             self._sent += len(events)

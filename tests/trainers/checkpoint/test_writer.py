@@ -86,6 +86,23 @@ def test_the_best_and_the_last_stay(start: Start) -> None:
     assert torch.equal(state.step["optimizer"]["momentum"], torch.full((3,), 6.0))
 
 
+def test_what_was_reported_before_a_checkpoint_has_arrived_before_it_is_written(tmp_path: Path) -> None:
+    run, seen = open_storage(tmp_path / "run"), []
+
+    def before() -> None:
+        seen.append(sorted(run.names()) if run.exists() else [])
+
+    config, reported = CheckpointConfig(), Reported()
+    writer = CheckpointWriter(
+        run, config, criterion_of(config, TASK), reported.written.append, reported.warnings.append, before
+    )
+    for step in (1, 2):
+        writer.submit(snapshot(step))
+        assert writer.wait(60)
+    writer.close()
+    assert seen == [[], reported.written[:1]]
+
+
 def test_a_snapshot_does_not_change_with_the_network() -> None:
     network = torch.nn.Linear(2, 2)
     before = network.weight.detach().clone()

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import os
-import signal
 import subprocess
 import sys
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import psutil
@@ -36,12 +35,13 @@ def data_workers_killed(every_s: float) -> Iterator[list[int]]:
             if time.monotonic() < kill_at:
                 continue
             for process in psutil.Process().children(recursive=True):
-                with_name = " ".join(process.cmdline()) if process.is_running() else ""
-                if "MapBatches(decode)" in with_name or "MapBatches(read)" in with_name:
-                    os.kill(process.pid, signal.SIGKILL)
-                    killed.append(process.pid)
-                    kill_at = time.monotonic() + every_s
-                    break
+                with suppress(psutil.Error):  # one that has ended meanwhile
+                    name = " ".join(process.cmdline())
+                    if "MapBatches(decode)" in name or "MapBatches(read)" in name:
+                        process.kill()
+                        killed.append(process.pid)
+                        kill_at = time.monotonic() + every_s
+                        break
 
     thread = threading.Thread(target=work, daemon=True)
     thread.start()

@@ -62,6 +62,6 @@ def test_a_rank_that_the_group_no_longer_has_is_not_blamed() -> None:
     for heartbeat in beats(20, 19).values():
         monitor.report([], heartbeat)
     watch = HangDetector(60, clock)
-    watch.hanging(monitor.drain()[1])
+    watch.hanging(monitor.fetch(0)[2])
     clock.now = 61
-    assert [heartbeat.rank for heartbeat in watch.hanging(monitor.drain()[1])] == [1]
+    assert [heartbeat.rank for heartbeat in watch.hanging(monitor.fetch(0)[2])] == [1]

@@ -1,0 +1,40 @@
+"""What the driver is told: every event once, whatever is lost on the way."""
+
+from __future__ import annotations
+
+import ray
+
+from trainers.engine.events import Note
+from trainers.run.monitor import ActorReporter, Heartbeat, Monitor, start_monitor
+
+HEARTBEAT = Heartbeat(0, 0, 0, "starting", 1, "node", "host")
+
+
+def test_an_answer_that_is_lost_is_given_again() -> None:
+    monitor = Monitor()
+    monitor.report([Note("a"), Note("b")], HEARTBEAT)
+    events, taken, heartbeats = monitor.fetch(0)
+    assert events == [Note("a"), Note("b")] and heartbeats == {0: HEARTBEAT}
+    monitor.report([Note("c")], HEARTBEAT)
+    assert monitor.fetch(0)[0] == [Note("a"), Note("b"), Note("c")], "the driver has not said that it has any"
+    events, after, _ = monitor.fetch(taken)
+    assert events == [Note("c")]
+    assert monitor.fetch(after)[:2] == ([], after)
+
+
+def test_one_that_is_started_again_gives_all_that_it_is_told() -> None:
+    before = Monitor()
+    before.report([Note("a")], HEARTBEAT)
+    taken = before.fetch(0)[1]
+    again = Monitor()
+    again.report([Note("b")], HEARTBEAT)
+    assert again.fetch(taken)[0] == [Note("b")]
+
+
+def test_a_flush_ends_when_the_monitor_beside_the_driver_has_all(ray_cluster: None) -> None:
+    monitor = start_monitor()
+    reporter = ActorReporter(monitor, 0)
+    for number in range(5):
+        reporter.emit(Note(str(number)))
+    reporter.flush()
+    assert ray.get(monitor.fetch.remote(0))[0] == [Note(str(number)) for number in range(5)]
