@@ -23,7 +23,6 @@ class Checkpointer:
         self._spec, self._run, self._reporter = spec, run, reporter
         self._config = spec.config.checkpoint
         self._writer: CheckpointWriter | None = None
-        self._taken: Snapshot | None = None
         self._data = DataInfo.of(spec.dataset.manifest, spec.task)
         if rank == 0:
             self._writer = CheckpointWriter(
@@ -39,20 +38,20 @@ class Checkpointer:
         """Whether one is to be written after a step inside an epoch."""
         return self._config.every_steps > 0 and step % self._config.every_steps == 0
 
-    def take(self, state: TrainState, metrics: dict[str, float], usable: bool) -> None:
-        """Copy what training will change, to be written by `submit`.
+    def take(self, state: TrainState, metrics: dict[str, float], usable: bool) -> Snapshot | None:
+        """Copy what training will change, for `submit`; None on a rank that writes no checkpoints.
 
         `metrics` are those of a validation of these very weights; `usable`: averaged weights have their statistics.
         """
         self._reporter.enter_phase("checkpoint")
         if self._writer is None:
-            return
+            return None
         metrics = {"step": float(state.step.steps), "epoch": float(state.position.epoch)} | metrics
         card = short_card(self._spec.config.name, self._spec.dataset.manifest, metrics)
         # Averages that have no statistics of their own yet are not to be used: they are in the state alone.
         averaging = state.step.averaging
         exported = averaging.network if usable or not averaging.needs_statistics else state.network
-        self._taken = Snapshot.take(
+        return Snapshot.take(
             exported,
             self._spec.config,
             self._spec.task,
@@ -63,11 +62,10 @@ class Checkpointer:
             card,
         )
 
-    def submit(self) -> None:
-        """Have the checkpoint that was taken last written, behind all metrics that were emitted; does not wait for it."""
-        if self._writer is not None and self._taken is not None:
-            self._writer.submit(self._taken)
-            self._taken = None
+    def submit(self, snapshot: Snapshot | None) -> None:
+        """Have what `take` gave written, behind all metrics that were emitted; training does not wait for it."""
+        if self._writer is not None and snapshot is not None:
+            self._writer.submit(snapshot)
 
     def finish(self) -> None:
         """Wait until the last checkpoint has arrived.

@@ -9,6 +9,7 @@ import torch
 
 from data_pipeline.storage.base import Storage
 from data_pipeline.stream import Batch
+from trainers.checkpoint.format import Snapshot
 from trainers.distributed.collectives import broadcast_from_rank0
 from trainers.distributed.context import WorkerContext
 from trainers.distributed.micro_batch import MicroBatch
@@ -103,8 +104,7 @@ class TrainLoop:
                 state.step.begin_epoch(state.position.epoch)
             elif requests.stop or requests.checkpoint or self.checkpointer.due(state.step.steps):
                 self.bad_steps.check()
-                self._snapshot({}, usable=False)
-                self.checkpointer.submit()
+                self.checkpointer.submit(self._snapshot({}, usable=False))
             if requests.stop or state.early_stopping.due:
                 if self.context.rank == 0:
                     self.reporter.emit(Stopped() if requests.stop else EndedEarly(state.position.epoch))
@@ -191,7 +191,7 @@ class TrainLoop:
             state.metrics = self.validator.validate(state)
             state.early_stopping.update(state.metrics)
         evaluated = time.monotonic()
-        self._snapshot(state.metrics, usable=due)
+        snapshot = self._snapshot(state.metrics, usable=due)
         if self.context.rank == 0:
             times = {
                 "time/train_s": seconds,
@@ -201,10 +201,10 @@ class TrainLoop:
             }
             row = {"step": state.step.steps, "epoch": epoch, **state.metrics, **times, **self._epoch_totals.epoch_metrics()}
             self.reporter.emit(EpochEnded(row | {"epoch/first_wait_s": self._first_wait_s or 0.0}))
-        self.checkpointer.submit()
+        self.checkpointer.submit(snapshot)
         self._epoch_totals, self._first_wait_s = TrainTotals(), None
         self.meter.restart()
 
-    def _snapshot(self, metrics: dict[str, float], usable: bool) -> None:
+    def _snapshot(self, metrics: dict[str, float], usable: bool) -> Snapshot | None:
         self._checkpoint_requested = False
-        self.checkpointer.take(self.state, metrics, usable)
+        return self.checkpointer.take(self.state, metrics, usable)

@@ -55,11 +55,11 @@ Start = Callable[..., tuple[CheckpointWriter, Storage, Reported]]
 def start(tmp_path: Path) -> Iterator[Start]:
     writers = []
 
-    def make(**settings: object) -> tuple[CheckpointWriter, Storage, Reported]:
+    def make(before: Callable[[], None] = lambda: None, **settings: object) -> tuple[CheckpointWriter, Storage, Reported]:
         run, reported = open_storage(tmp_path / "run"), Reported()
         config = CheckpointConfig(**settings)  # type: ignore[arg-type]
         criterion = criterion_of(config, TASK)
-        writers.append(CheckpointWriter(run, config, criterion, reported.written.append, reported.warnings.append))
+        writers.append(CheckpointWriter(run, config, criterion, reported.written.append, reported.warnings.append, before))
         return writers[-1], run, reported
 
     yield make
@@ -86,20 +86,13 @@ def test_the_best_and_the_last_stay(start: Start) -> None:
     assert torch.equal(state.step["optimizer"]["momentum"], torch.full((3,), 6.0))
 
 
-def test_what_was_reported_before_a_checkpoint_has_arrived_before_it_is_written(tmp_path: Path) -> None:
-    run, seen = open_storage(tmp_path / "run"), []
-
-    def before() -> None:
-        seen.append(sorted(run.names()) if run.exists() else [])
-
-    config, reported = CheckpointConfig(), Reported()
-    writer = CheckpointWriter(
-        run, config, criterion_of(config, TASK), reported.written.append, reported.warnings.append, before
-    )
+def test_what_was_reported_before_a_checkpoint_has_arrived_before_it_is_written(start: Start, tmp_path: Path) -> None:
+    seen: list[list[str]] = []
+    folder = open_storage(tmp_path / "run")
+    writer, _, reported = start(lambda: seen.append(sorted(folder.names()) if folder.exists() else []))
     for step in (1, 2):
         writer.submit(snapshot(step))
         assert writer.wait(60)
-    writer.close()
     assert seen == [[], reported.written[:1]]
 
 

@@ -31,7 +31,7 @@ def test_one_that_is_started_again_gives_all_that_it_is_told() -> None:
     assert again.fetch(taken)[0] == [Note("b")]
 
 
-def test_a_flush_ends_when_the_monitor_beside_the_driver_has_all(ray_cluster: None) -> None:
+def test_after_a_flush_the_monitor_has_all(ray_cluster: None) -> None:
     monitor = start_monitor()
     reporter = ActorReporter(monitor, 0)
     for number in range(5):
