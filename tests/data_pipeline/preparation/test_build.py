@@ -254,7 +254,7 @@ def test_a_damaged_dataset_is_overwritten_and_no_more(ray_cluster: None, tmp_pat
 
 def test_an_empty_split_is_said_in_one_way(ray_cluster: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from trainers.config.train import TrainConfig
-    from trainers.prediction.evaluation import evaluate_checkpoint, majority_baseline
+    from trainers.prediction.evaluation import constant_baseline, evaluate_checkpoint
     from trainers.prediction.inputs import open_inputs
     from trainers.tasks.sequence import SequenceTask
 
@@ -267,7 +267,7 @@ def test_an_empty_split_is_said_in_one_way(ray_cluster: None, tmp_path: Path, mo
     for way in (
         explore.main,
         lambda: evaluate_checkpoint(checkpoint, dataset, "val", lambda *_: iter(())),  # type: ignore[arg-type]
-        lambda: majority_baseline(task, dataset, "train", "val"),
+        lambda: constant_baseline(task, dataset, "train", "val"),
         lambda: open_inputs(str(tmp_path), "val"),
     ):
         with pytest.raises(DatasetError) as raised:
