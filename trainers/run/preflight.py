@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections import Counter
 from collections.abc import Sequence
 
@@ -40,6 +41,9 @@ def preflight(config: TrainConfig, run: Storage | None = None) -> RunSpec:
     if config.report.enabled:
         require_report_packages()
     dataset = open_dataset(config.data.dataset)
+    manifest = dataset.manifest
+    config = copy.copy(config)  # not `replace`: what it remembers of the environment goes with it
+    config.data = config.data.with_fold(manifest.folds, manifest.splits)
     _require_splits(config, dataset)
     task = _task_of(dataset, config)
     marks = {} if run is None else marks_of(run)
@@ -142,10 +146,13 @@ def _require_splits(config: TrainConfig, dataset: Dataset) -> None:
     splits, wrong, without = dataset.manifest.splits, [], []
     for key in ("train_split", "val_split", "test_split"):
         name = getattr(config.data, key)
-        if name and (name not in splits or not splits[name].rows):
+        parts = name.split("+")  # several splits may be joined
+        if name and not (all(part in splits for part in parts) and any(splits[part].rows for part in parts)):
             wrong.append(f"data.{key}={name}: the dataset has {'an empty' if name in splits else 'no'} split of this name")
             without += [f"data.{key}="] if key != "train_split" else []
     if wrong:
         filled = ", ".join(name for name, split in splits.items() if split.rows)
         leave_out = f" To do without, leave the value empty: {' '.join(without)}" if without else ""
+        if dataset.manifest.folds and config.data.fold < 0:
+            leave_out = " Name the fold to validate on, as in data.fold=0: the others are trained on."
         raise UserError(f"{'; '.join(wrong)}. Splits of '{config.data.dataset}' with rows: {filled or 'none'}.{leave_out}")

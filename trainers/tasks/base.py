@@ -193,5 +193,13 @@ class Task(Protocol):
     def text_of(self, prediction: Row) -> str:
         """A prediction as a text to show; of `perfect_prediction`, the truth."""
 
+    def table_columns(self, probabilities: bool) -> list[str]:
+        """The columns of predictions in a table of text; of probabilities none where the task has none."""
+        return [] if probabilities else [field.name for field in self.prediction_schema if not pa.types.is_list(field.type)]
+
+    def table_cells(self, prediction: Row, probabilities: bool) -> list[str]:
+        """The cells of a prediction in such a table."""
+        return [str(prediction[name]) for name in self.table_columns(probabilities)]
+
     def report_sections(self, rows: Sequence[tuple[Row, Row]]) -> list[Section]:
         """Sections that the report shows of a split's (prediction, target) pairs, besides what it shows of every task."""
