@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import builtins
+import itertools
 import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
@@ -14,6 +15,7 @@ from data_pipeline.dataset.image_policy import ImagePolicy
 from data_pipeline.dataset.integrity import CHECK_BYTES
 from data_pipeline.dataset.schema import shard_schema
 from data_pipeline.dataset.schema_versions import READ_VERSIONS, SCHEMA_VERSION, content_digest, upgraded
+from data_pipeline.dataset.target_stats import joined_stats
 from data_pipeline.storage.base import Storage, StorageError, open_storage
 from data_pipeline.storage.uris import invalid_name
 
@@ -143,18 +145,37 @@ class Manifest:
         charset: list[str] = self.target["charset"]
         return charset
 
+    @property
+    def folds(self) -> int:
+        """The number of folds for cross-validation, the splits `fold-0`, `fold-1`, ...; 0 if there are none."""
+        return next(number for number in itertools.count() if f"fold-{number}" not in self.splits)
+
+    def missing_splits(self, name: str) -> list[str]:
+        """The splits that `name` refers to and the dataset does not have; a joined name (`fold-0+fold-2`) refers to several."""
+        return [part for part in self._parts(name) if part not in self.splits]
+
     def split(self, name: str) -> Split:
-        """The split `name`.
+        """The split `name`, or several splits read as one: `fold-0+fold-2` has the shards of both, in this order.
 
         Raises:
-            DatasetError: there is no such split; the message lists those that exist.
+            DatasetError: there is no such split; the message lists those that exist. Or one is named twice.
         """
-        if name not in self.splits:
-            raise DatasetError(f"Dataset '{self.name}' has no split '{name}'. It has: {', '.join(self.splits)}.")
-        return self.splits[name]
+        if missing := self.missing_splits(name):
+            raise DatasetError(f"Dataset '{self.name}' has no split '{missing[0]}'. It has: {', '.join(self.splits)}.")
+        parts = self._parts(name)
+        if len(parts) == 1:
+            return self.splits[name]
+        if len(set(parts)) < len(parts):
+            raise DatasetError(f"'{name}' names a split of dataset '{self.name}' twice: each row would be read twice.")
+        joined = [self.splits[part] for part in parts]
+        shards = [shard for split in joined for shard in split.shards]
+        return Split(shards, joined_stats([split.target_stats for split in joined]))
+
+    def _parts(self, name: str) -> list[str]:
+        return [name] if name in self.splits else name.split("+")
 
     def filled_split(self, name: str) -> Split:
-        """The split `name`, which must have rows.
+        """The split `name`, or several joined, which must have rows.
 
         Raises:
             DatasetError: there is no such split, or it is empty.
@@ -244,8 +265,8 @@ def open_dataset(uri: str) -> Dataset:
         if not storage.is_local:
             storage.names()  # raises if the bucket is missing or access is denied, by name
         raise DatasetError(
-            f"No dataset at '{uri}': there is no {MANIFEST}. Check `data.dataset`, or make one with "
-            "`python -m data_pipeline.synthesize formulas OUT` or `python -m data_pipeline.prepare crohme SOURCE OUT`."
+            f"No dataset at '{uri}': there is no {MANIFEST}. Check `data.dataset`, or make one of your own "
+            "images with `python -m data_pipeline.prepare`, or of made ones with `python -m data_pipeline.synthesize`."
         )
     return Dataset(storage, Manifest.from_json(file.read_bytes(), uri))
 

@@ -21,14 +21,16 @@ from data_pipeline.dataset.manifest import Dataset, open_dataset
 from data_pipeline.dataset.schema import arrow_type
 from data_pipeline.storage.base import Storage, open_storage
 from trainers.checkpoint.format import CONFIG
-from trainers.checkpoint.load import Checkpoint, open_checkpoint
+from trainers.checkpoint.load import Checkpoint, open_checkpoint, read_config
 from trainers.config.data import fold_name
+from trainers.config.load import to_yaml
 from trainers.config.train import TrainConfig
 from trainers.prediction.evaluation import BATCH_SIZE, PredictSplit, evaluate_checkpoint
 from trainers.tasks import TASKS, Task
 
 _METADATA = b"inkray"
 FORMAT = "out of fold, 1"
+_URIS = ("dataset", "checkpoints")  # of what made it: what may hold secrets; the names of classes are no secrets
 
 
 @dataclass(frozen=True)
@@ -37,6 +39,7 @@ class OutOfFold:
 
     task: Task
     rows: list[dict[str, Any]]
+    truth_columns: Mapping[str, str]  # name to Arrow type
     made_by: Mapping[str, Any]  # dataset, digest, checkpoints, options
 
     def by_fold(self) -> dict[int, list[dict[str, Any]]]:
@@ -134,25 +137,23 @@ def predict_out_of_fold(
         "options": first.options,
         "rejected": rejected,
     }
-    return OutOfFold(first.task, rows, made_by)
+    return OutOfFold(first.task, rows, dataset.manifest.columns, made_by)
 
 
 def write_out_of_fold(file: Storage, found: OutOfFold, config: TrainConfig) -> None:
     """Write the rows and what made them."""
-    from trainers.config.load import to_yaml  # the file carries the configuration that its checkpoints have
-
     task = found.task
-    truth = pa.schema([(name, arrow_type(kind)) for name, kind in task.truth_columns.items()])
-    schema = pa.schema(
-        [("id", pa.string()), ("source", pa.string()), ("fold", pa.int32()), *truth, *task.prediction_schema]
-    )
+    truth = [(name, arrow_type(kind)) for name, kind in found.truth_columns.items()]
+    fixed = [("id", pa.string()), ("source", pa.string()), ("fold", pa.int32())]
+    schema = pa.schema([*fixed, *truth, *((field.name, field.type) for field in task.prediction_schema)])
     about = {
         "format": FORMAT,
         "task": task.name,
         "outputs": task.to_bytes().decode(),
+        "columns": dict(found.truth_columns),
         "limits": task.limits,
         "config": to_yaml(config),
-        **redacted(dict(found.made_by)),
+        **{name: redacted(value) if name in _URIS else value for name, value in found.made_by.items()},
     }
     columns = {name: [row[name] for row in found.rows] for name in schema.names}
     table = pa.table(columns, schema=schema.with_metadata({_METADATA: json.dumps(about).encode()}))
@@ -167,8 +168,6 @@ def read_out_of_fold(uri: str) -> OutOfFold:
     Raises:
         UserError: there is no such file, or it is none of these.
     """
-    from trainers.checkpoint.load import read_config
-
     file = open_storage(uri)
     if not file.exists():
         raise UserError(f"No file at '{uri}'. Make one with `python -m trainers.out_of_fold RUN ... OUT.parquet`.")
@@ -186,7 +185,7 @@ def read_out_of_fold(uri: str) -> OutOfFold:
             "Make one with `python -m trainers.out_of_fold RUN ... OUT.parquet`."
         ) from None
     names = ("dataset", "digest", "checkpoints", "options", "rejected")
-    return OutOfFold(task, rows, {name: about[name] for name in names})
+    return OutOfFold(task, rows, about["columns"], {name: about[name] for name in names})
 
 
 def dataset_of(found: OutOfFold) -> Dataset:

@@ -143,16 +143,16 @@ def _check_network(spec: RunSpec, fresh: bool) -> list[str]:
 
 def _require_splits(config: TrainConfig, dataset: Dataset) -> None:
     """Check that every split that the configuration names has rows; those that a run can do without can be left out."""
-    splits, wrong, without = dataset.manifest.splits, [], []
+    manifest, wrong, without = dataset.manifest, [], []
     for key in ("train_split", "val_split", "test_split"):
         name = getattr(config.data, key)
-        parts = name.split("+")  # several splits may be joined
-        if name and not (all(part in splits for part in parts) and any(splits[part].rows for part in parts)):
-            wrong.append(f"data.{key}={name}: the dataset has {'an empty' if name in splits else 'no'} split of this name")
+        missing = manifest.missing_splits(name) if name else []
+        if name and (missing or not manifest.split(name).rows):
+            wrong.append(f"data.{key}={name}: the dataset has {'no' if missing else 'an empty'} split of this name")
             without += [f"data.{key}="] if key != "train_split" else []
     if wrong:
-        filled = ", ".join(name for name, split in splits.items() if split.rows)
+        filled = ", ".join(name for name, split in manifest.splits.items() if split.rows)
         leave_out = f" To do without, leave the value empty: {' '.join(without)}" if without else ""
-        if dataset.manifest.folds and config.data.fold < 0:
+        if manifest.folds and config.data.fold < 0:
             leave_out = " Name the fold to validate on, as in data.fold=0: the others are trained on."
         raise UserError(f"{'; '.join(wrong)}. Splits of '{config.data.dataset}' with rows: {filled or 'none'}.{leave_out}")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -100,6 +101,32 @@ def test_the_digest_of_another_task_follows_its_target_and_columns() -> None:
 def test_a_split_that_is_missing_lists_those_that_exist() -> None:
     with pytest.raises(DatasetError, match=r"no split 'test'\. It has: train, val"):
         manifest().split("test")
+
+
+def folded() -> Manifest:
+    stats = [{"max": number, "rows": {"a": number, "b": 1}, "heads": {"h": {"x": 2}}, "kind": "k"} for number in range(3)]
+    splits = {f"fold-{number}": Split([replace(SHARDS[0], file=f"{number}")], stats[number]) for number in range(3)}
+    return manifest(splits=splits | {"test": Split(SHARDS[1:], {"rows": {"c": 5}})})
+
+
+def test_folds_are_counted_and_joined() -> None:
+    one = folded()
+    assert one.folds == 3 and manifest().folds == 0
+    joined = one.split("fold-2+fold-0")
+    assert [shard.file for shard in joined.shards] == ["2", "0"] and joined.rows == 148
+    assert joined.target_stats == {"max": 2, "rows": {"a": 2, "b": 2}, "heads": {"h": {"x": 4}}, "kind": "k"}
+    assert one.filled_split("test+fold-1").target_stats == {"rows": {"a": 1, "b": 1, "c": 5}}, "what both state"
+    assert one.split("fold-1") is one.splits["fold-1"]
+    assert replace(one, splits={"a+b": one.splits["test"]}).split("a+b").rows == 5, "a name that has a + itself"
+
+
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [("fold-0+fold-3", "no split 'fold-3'"), ("fold-0+", "no split ''"), ("fold-0+fold-0", "'fold-0.fold-0' names .* twice")],
+)
+def test_a_joined_name_with_a_mistake_is_named(name: str, said: str) -> None:
+    with pytest.raises(DatasetError, match=said):
+        folded().split(name)
 
 
 @pytest.mark.parametrize("version", [SCHEMA_VERSION + 1, 0, "2"])

@@ -18,16 +18,17 @@ import models
 from cluster.errors import UserError
 from cluster.redaction import printable
 from data_pipeline.dataset.label_columns import check_target
-from data_pipeline.dataset.manifest import Dataset, DatasetError, Manifest
+from data_pipeline.dataset.manifest import Dataset, DatasetError, Manifest, Split
 from models import Classifier, ClassifierConfig, ClassifierOutput, HeadSpec, LabelSpec, ModelConfigError
-from trainers.config.label_loss import LabelLossConfig
+from trainers.config.label_loss import LabelLossConfig, without_label_training_terms
 from trainers.config.labeling import LabelingConfig
 from trainers.config.mixup import MixupConfig
 from trainers.tasks.base import Attention, Progress, Row, Task
 from trainers.tasks.classifiers.checks import dataset_notes
 from trainers.tasks.classifiers.saliency import grad_cam
 from trainers.tasks.device_batch import DeviceBatch
-from trainers.tasks.test_time_augmentation import view
+from trainers.tasks.losses.mixing import mix
+from trainers.tasks.test_time_augmentation import require_views, view
 
 if TYPE_CHECKING:
     from trainers.config.train import TrainConfig
@@ -37,7 +38,8 @@ if TYPE_CHECKING:
 class ClassifierTask(Task):
     """Image to labels. `target` is the manifest's: the declared classes, which the checkpoint's `classes.json` holds as well.
 
-    `class_rows` are the rows of each class in the training split, as the manifest counts them; a checkpoint knows none.
+    `class_rows` are the rows of each class among the `train_rows` of the training split, as the manifest counts them; a
+    checkpoint knows none.
     """
 
     file: ClassVar[str] = "classes.json"
@@ -50,6 +52,7 @@ class ClassifierTask(Task):
     mixup: MixupConfig = field(default_factory=MixupConfig)
     labeling: LabelingConfig = field(default_factory=LabelingConfig)
     class_rows: Mapping[str, Any] = field(default_factory=dict)
+    train_rows: int = 0
 
     @classmethod
     def from_dataset(cls, manifest: Manifest, config: TrainConfig) -> Self:
@@ -63,23 +66,24 @@ class ClassifierTask(Task):
             check_target(cls.name, manifest.target)
         except ValueError as error:
             raise DatasetError(f"Dataset '{manifest.name}' is damaged ({error}). Prepare it again.") from None
-        split = config.data.train_split
-        known = split and all(part in manifest.splits for part in split.split("+"))
-        rows = manifest.split(split).target_stats.get("class_rows", {}) if known else {}
-        return cls._of(manifest.target, config, rows)
+        name = config.data.train_split
+        split = Split([]) if manifest.missing_splits(name) else manifest.split(name)
+        task = cls._of(manifest.target, config, split.target_stats.get("class_rows", {}), split.rows)
+        task.check_names()
+        return task
 
     @classmethod
     def from_checkpoint(cls, content: bytes, limits: Row, config: TrainConfig) -> Self:
         """The classes of a checkpoint, from its `classes.json`."""
         target = json.loads(content)
         check_target(cls.name, target)
-        return cls._of(target, config, {})
+        task = cls._of(target, config, {}, 0)
+        task.check_options()
+        return task
 
     @classmethod
-    def _of(cls, target: Mapping[str, Any], config: TrainConfig, rows: Mapping[str, Any]) -> Self:
-        task = cls(target, config.classifier, config.label_loss, config.mixup, config.labeling, rows)
-        task.check_names()
-        return task
+    def _of(cls, target: Mapping[str, Any], config: TrainConfig, class_rows: Mapping[str, Any], rows: int) -> Self:
+        return cls(target, config.classifier, config.label_loss, config.mixup, config.labeling, class_rows, rows)
 
     def to_bytes(self) -> bytes:
         """The content of `classes.json`."""
@@ -107,12 +111,20 @@ class ClassifierTask(Task):
             return list(*self.classes.values())
         return [f"{head}={name}" for head, names in self.classes.items() for name in names]
 
+    def check_options(self) -> None:
+        """Check that the section `labeling` fits the classes.
+
+        Raises:
+            UserError: it does not, by key.
+        """
+
     def check_names(self) -> None:
         """Check that the classes and heads that the configuration names are there.
 
         Raises:
             UserError: one is not, by key.
         """
+        self.check_options()
 
     def require_same(self, other: Self, mine: str, theirs: str) -> None:
         """Check that `other` has the same classes in the same order.
@@ -186,6 +198,7 @@ class ClassifierTask(Task):
     def check_dataset(self, dataset: Dataset, split: str, model: nn.Module) -> list[str]:
         """Whether the network takes the dataset's images, which classes have no rows, and how much of the network is trained."""
         policy = dataset.manifest.image
+        require_views(self.labeling.tta, policy.height, policy.width)
         with torch.device("meta"):
             images = torch.zeros((2, policy.channels, policy.height, policy.width), dtype=torch.uint8)
             try:
@@ -196,7 +209,8 @@ class ClassifierTask(Task):
 
     def for_validation(self) -> Self:
         """The plain loss, one view of each image, thresholds of .5 and no temperature: what runs compare by."""
-        return replace(self, loss=self.loss.for_validation(), mixup=MixupConfig(), labeling=LabelingConfig(), class_rows={})
+        plain = without_label_training_terms(self.loss)
+        return replace(self, loss=plain, mixup=MixupConfig(), labeling=LabelingConfig(), class_rows={})
 
     def for_prediction(self, model: Classifier) -> Classifier:
         """The network with its re-parameterizable blocks fused (RepVGG, Ding et al. 2021)."""
@@ -240,9 +254,10 @@ class ClassifierTask(Task):
             found.append((row, Attention(labels, maps[index])))
         return found
 
-    def soft_targets(self, batch: DeviceBatch, progress: Progress | None) -> DeviceBatch:
-        """The batch that is trained on: in training mixed, where so configured."""
-        raise NotImplementedError
+    def mixed(self, batch: DeviceBatch, shares: Mapping[str, Tensor], progress: Progress) -> DeviceBatch:
+        """The batch with images and shares of classes mixed as configured, for a training step."""
+        images, targets = mix(batch.images, shares, batch.weights, self.mixup, progress.seed, progress.step)
+        return replace(batch, images=images, targets=targets)
 
 
 def without_pretrained(config: ClassifierConfig) -> ClassifierConfig:
@@ -264,6 +279,17 @@ def require_known(key: str, names: Sequence[str], known: Sequence[str], what: st
                 f"{key}: '{printable(name)}' is no {what} of the dataset. There are {printable(', '.join(known[:40]))}"
                 f"{', ...' if len(known) > 40 else ''}."
             )
+
+
+def require_no_thresholds(labeling: LabelingConfig) -> None:
+    """Check that a task that chooses the most probable class has no thresholds.
+
+    Raises:
+        UserError: it has.
+    """
+    if labeling.thresholds or labeling.threshold != LabelingConfig().threshold:
+        key = "thresholds" if labeling.thresholds else "threshold"
+        raise UserError(f"labeling.{key}: the most probable class is predicted here, thresholds are of multi-label tasks.")
 
 
 def _difference(mine: ClassifierTask, theirs: ClassifierTask) -> str:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from functools import cached_property
+from typing import ClassVar
 
 import numpy as np
 import pyarrow as pa
@@ -19,6 +20,7 @@ from trainers.config.criterion import Directions
 from trainers.tasks.base import Progress, Row
 from trainers.tasks.classifiers.base import ClassifierTask, require_known
 from trainers.tasks.device_batch import DeviceBatch
+from trainers.tasks.losses.class_weights import Presences, presences
 from trainers.tasks.losses.labels import multilabel_count, multilabel_loss
 from trainers.tasks.metrics.multilabel import DETAILS, DIRECTIONS, HEADLINES, MultilabelMetrics
 from trainers.tasks.presentation import MetricColumn
@@ -43,11 +45,21 @@ class MultilabelTask(ClassifierTask):
         """One head."""
         return {LABELS: tuple(self.target["classes"])}
 
+    def check_options(self) -> None:
+        """Check the classes that have thresholds of their own; there are no heads with temperatures."""
+        require_known("labeling.thresholds", list(self.labeling.thresholds), self.classes[LABELS])
+        require_known("labeling.temperatures", list(self.labeling.temperatures), [], "head")
+
     def check_names(self) -> None:
         """Check the classes that have thresholds or weights of their own."""
-        names = self.classes[LABELS]
-        require_known("labeling.thresholds", list(self.labeling.thresholds), names)
-        require_known("label_loss.weights", list(self.loss.weights), names)
+        self.check_options()
+        require_known("label_loss.heads", list(self.loss.heads), [], "head")
+        presences(self.loss, self.classes[LABELS], self.class_rows, self.train_rows)
+
+    @cached_property
+    def presences(self) -> Presences:
+        """How often each class is present in training, and the weights of its presences."""
+        return presences(self.loss, self.classes[LABELS], self.class_rows, self.train_rows)
 
     def describe(self) -> str:
         """`26 classes, any number of them at once`."""
@@ -68,13 +80,14 @@ class MultilabelTask(ClassifierTask):
 
     def target_count(self, batch: DeviceBatch) -> Tensor:
         """Pairs of image and class: float scalar."""
-        return multilabel_count(batch.targets[LABELS], batch.weights)
+        return multilabel_count(batch.weights, len(self.classes[LABELS]))
 
     def loss_sum(self, model: nn.Module, batch: DeviceBatch, progress: Progress | None = None) -> Tensor:
         """The loss summed over all pairs of image and class; of mixed images in training, if so configured."""
-        batch = self.soft_targets(batch, progress)
+        if progress is not None and self.mixup.enabled:
+            batch = self.mixed(batch, batch.targets, progress)
         output: ClassifierOutput = model(batch.images, batch.sizes)
-        return multilabel_loss(output.logits[LABELS], batch.targets[LABELS], batch.weights, self.loss)
+        return multilabel_loss(output.logits[LABELS], batch.targets[LABELS], batch.weights, self.loss, self.presences)
 
     def new_metrics(self) -> MultilabelMetrics:
         """Accuracy over pairs, exact match, F1, mean average precision, calibration error."""
@@ -126,6 +139,17 @@ class MultilabelTask(ClassifierTask):
             "predictions": [name for name in names if shares[name] > 0.5],
             "probs": list(shares.values()),
         }
+
+    def table_columns(self, probabilities: bool) -> list[str]:
+        """A column for each class."""
+        return list(self.classes[LABELS])
+
+    def table_cells(self, prediction: Row, probabilities: bool) -> list[str]:
+        """The probability of each class, or 1 for those that are present and 0 for the others."""
+        if probabilities:
+            return [f"{value:.6f}" for value in prediction["probs"]]
+        present = set(prediction["predictions"])
+        return [str(int(name in present)) for name in self.classes[LABELS]]
 
     def text_of(self, prediction: Row) -> str:
         """The names of the classes; `(none)` of none."""
