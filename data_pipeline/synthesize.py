@@ -10,10 +10,11 @@ import argparse
 from cluster.errors import run_command
 from cluster.session import ray_session
 from data_pipeline.storage.base import open_storage
+from data_pipeline.synthesis.faces import command as faces
 from data_pipeline.synthesis.formulas import command as formulas
 from data_pipeline.synthesis.letters import command as letters
 
-KINDS = {"formulas": formulas, "letters": letters}
+KINDS = {"formulas": formulas, "letters": letters, "faces": faces}
 
 
 def main() -> int:

@@ -17,7 +17,8 @@ def add_common(parser: argparse.ArgumentParser, count: int, val_count: int, test
     number = whole_number(1, MAX_COUNT)
     parser.add_argument("out", help="where the dataset goes: a folder or a URI")
     parser.add_argument("--count", type=number, default=count, help="samples of the train split (default %(default)s)")
-    parser.add_argument("--val-count", type=number, default=val_count, help="samples of the val split (default %(default)s)")
+    parser.add_argument("--val-count", type=number, help=f"samples of the val split (default {val_count})")
+    parser.set_defaults(usual_val_count=val_count)
     parser.add_argument("--test-count", type=number, default=test_count, help="samples of the test split (default %(default)s)")
     parser.add_argument("--seed", type=whole_number(0), default=0)
     parser.add_argument("--overwrite", action="store_true", help="replace a dataset that is there")
@@ -32,14 +33,21 @@ def add_folds(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def requested_counts(args: argparse.Namespace) -> dict[str, int]:
+    """The samples of train, val and test that the arguments ask for."""
+    return {"train": args.count, "val": args.val_count or args.usual_val_count, "test": args.test_count}
+
+
 def requested_parts(args: argparse.Namespace, together: int = 1) -> dict[str, Part]:
     """The parts of the splits that the arguments ask for; runs of `together` samples stay in one split.
 
     Raises:
-        UserError: there are more folds than runs of samples.
+        UserError: there are more folds than runs of samples, or arguments contradict each other.
     """
     if args.folds is None:
-        return parts_of({"train": args.count, "val": args.val_count, "test": args.test_count})
+        return parts_of(requested_counts(args))
+    if args.val_count is not None:
+        raise UserError("--folds puts folds in the place of the split val, and --val-count is its size. Leave one of them out.")
     if args.folds > -(-args.count // together):
         raise UserError(f"--folds {args.folds}: --count {args.count} is too few samples to fill them. Raise --count.")
     return fold_parts(args.count, args.folds, args.test_count, together)

@@ -8,7 +8,7 @@ from data_pipeline.preparation.build import Chunk
 
 SAMPLES_PER_SHARD = 512
 _FIRST_INDEX = {"train": 0, "val": 1_000_000_000, "test": 2_000_000_000}
-MAX_COUNT = 1_000_000_000  # samples of a split: then the numbers of the next one begin
+MAX_COUNT = 999_990_000  # samples of a split: a little later the numbers of the next one begin
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from cluster.arguments import whole_number
 from data_pipeline.dataset.image_policy import ImagePolicy
 from data_pipeline.preparation.build import MAX_SIDE
-from data_pipeline.synthesis.command_line import add_common, sizes
+from data_pipeline.synthesis.command_line import add_common, requested_counts, sizes
 from data_pipeline.synthesis.formulas.build import synthesize_formulas
 from data_pipeline.synthesis.formulas.grammar import FormulaConfig
 
@@ -23,7 +23,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def plan(args: argparse.Namespace) -> Callable[[], None]:
     """What makes the dataset and prints what came out."""
-    counts = {"train": args.count, "val": args.val_count, "test": args.test_count}
+    counts = requested_counts(args)
     policy = ImagePolicy(args.height, args.width)
 
     def run() -> None:

@@ -1,8 +1,8 @@
 """Glyphs from a CSV: one a row, the letter and then 784 pixels.
 
-Two layouts are read: with a header and a column `letter` (`id,digit,letter,0,...,783`, or without `digit`), A to Z; and EMNIST's,
-without a header or with one that begins with `label`, whose first column is the number of the letter, 1 to 26, and whose images
-are stored transposed.
+Two layouts are read: with a header and a column `letter` (`id,digit,letter,0,...,783`, or without `digit`), whose letters are A
+to Z; and EMNIST's, without a header or with one that begins with `label`, whose first column is the number of the letter, 1 to
+26, and whose images are stored transposed.
 """
 
 from __future__ import annotations
