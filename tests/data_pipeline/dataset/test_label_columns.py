@@ -61,7 +61,7 @@ def test_good_targets_pass() -> None:
         ("multitask", {"heads": {"mask": ["a", "a"]}}, "classes of head 'mask': 'a' is there twice"),
         ("multitask", joint("mask"), "joint: 'mask' is the name of a head"),
         ("multitask", joint(""), "joint ''"),
-        ("multitask", joint(classes=["a"]), "1 names for 12 combinations"),
+        ("multitask", joint(classes=["a"]), "1 names for the heads' 12 combinations"),
         ("multitask", TARGET | {"joint": {"name": "class"}}, "joint: needs a name and classes"),
     ],
 )
