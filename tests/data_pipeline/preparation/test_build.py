@@ -25,7 +25,7 @@ from data_pipeline.preparation.build import Chunk
 from data_pipeline.preparation.build import build_dataset as build
 from data_pipeline.preparation.images import decode
 from data_pipeline.preparation.target_survey import TextSurvey
-from data_pipeline.prepare import find_splits, prepare_crohme
+from data_pipeline.importers.crohme.command import find_splits, prepare_crohme
 from data_pipeline.storage.base import StorageError, open_storage
 from data_pipeline.storage.claim import claim
 from data_pipeline.stream import EvaluationStream, StreamConfig
