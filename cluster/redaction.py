@@ -75,6 +75,26 @@ def redacted(value: Any) -> Any:
     return value
 
 
+def redacted_values(value: Any, key: str = "") -> Any:
+    """Plain values at `key` with every text in them redacted, but no key: keys are names, of fields and of what users named.
+
+    A class may be called `password=x`, and a number is no secret. A text is one, whatever it is, whose key says so.
+    """
+    if isinstance(value, Mapping):
+        return {name: redacted_values(item, str(name)) for name, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [redacted_values(item, key) for item in value]
+    if isinstance(value, str):
+        return HIDDEN if value and _says_secret(key) else redact(value)
+    return value
+
+
+def _says_secret(key: str) -> bool:
+    """Whether `key: value` in a text would be taken for a secret, and not something in the key itself."""
+    text = f"{key}: x"
+    return any(match.end() == len(text) for match in _ASSIGNED.finditer(text))
+
+
 def printable(text: str) -> str:
     """`text` on one line, with everything invisible as an escape: newlines, terminal sequences, text direction, bytes that
     are not UTF-8. Letters of all scripts and blanks stay.

@@ -37,7 +37,8 @@ def main() -> int:
     file = open_storage(args.json) if args.json else None
     if file:
         require_writable(file)
-    require_covers(checkpoint, dataset, args.allow_unknown_tokens)
+    for note in require_covers(checkpoint, dataset, args.allow_unknown_tokens):
+        print(note, flush=True)
     with ray_session(min_cpus=2):
         result = evaluate_checkpoint(
             checkpoint, dataset, args.split, predict_split_on_ray, batch_size, args.allow_unknown_tokens

@@ -27,10 +27,12 @@ from cluster.session import ray_session
 from data_pipeline.storage.base import open_storage
 from trainers.checkpoint.load import open_checkpoint
 from trainers.cli import add_option_arguments, batch_size_of
+from trainers.prediction.csv_table import require_table, write_csv
 from trainers.prediction.evaluation import BATCH_SIZE
 from trainers.prediction.image_options import PREFIX, image_policy_of
 from trainers.prediction.inputs import open_inputs
 from trainers.prediction.job import JOB
+from trainers.prediction.new_file import new_file
 from trainers.prediction.output import require_writable
 from trainers.prediction.run_job import predict
 
@@ -45,7 +47,14 @@ def main() -> int:
     parser.add_argument("out", help="folder or URI for the predictions")
     parser.add_argument("--split", default="", help="of a dataset (default test)")
     parser.add_argument("--batch-size", type=int, default=BATCH_SIZE, help="images read at once (default %(default)s)")
-    add_option_arguments(parser, "image.key=value, decoding.key=value", "another way to prepare images, or to predict")
+    parser.add_argument("--csv", metavar="FILE", help="write all predictions into this CSV file, too: index, then the labels")
+    parser.add_argument(
+        "--csv-values", choices=["labels", "probabilities"], default="labels", help="what the CSV holds (default %(default)s)"
+    )
+    parser.add_argument("--overwrite", action="store_true", help="replace a CSV file that is there")
+    add_option_arguments(
+        parser, "image.key=value, decoding.key=value, labeling.key=value", "another way to prepare images, or to predict"
+    )
     args = parser.parse_intermixed_args()
     batch_size = batch_size_of(args.batch_size)
     image = [value for value in args.options if value.startswith(PREFIX)]
@@ -54,6 +63,9 @@ def main() -> int:
     inputs = open_inputs(args.images, args.split)
     out = open_storage(args.out)
     require_writable(out.child(JOB))
+    probabilities = args.csv_values == "probabilities"
+    require_table(checkpoint.task, probabilities)
+    table = new_file(args.csv, args.overwrite) if args.csv else None
     for note in inputs.notes:
         print(note, flush=True)
     with ray_session(min_cpus=2):
@@ -61,6 +73,9 @@ def main() -> int:
     print(f"{args.out}: {done.rows:,} predictions, {done.errors:,} of them images that could not be read (column error)")
     if done.warnings:
         print(f"{done.warnings:,} were read in part (column warning)")
+    if table:
+        without = write_csv(out, checkpoint.task, table, probabilities)
+        print(f"{args.csv}: {done.rows:,} lines, {without:,} of them without a prediction")
     return 0
 
 

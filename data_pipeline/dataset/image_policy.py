@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass
 from typing import Any, Literal, get_args
 
 Invert = Literal["never", "auto", "always"]
-Scale = Literal["none", "ink", "fit"]
+Scale = Literal["none", "ink", "fit", "crop", "stretch"]
 _LARGEST_SIDE = 1_000_000  # pixels of a policy
 
 
@@ -15,12 +15,14 @@ _LARGEST_SIDE = 1_000_000  # pixels of a policy
 class ImagePolicy:
     """The properties that all images of a dataset have, and how an image from elsewhere gets them.
 
-    `height` in pixels is exact, or the most where `fixed_height` is off; `width` is the most. What is smaller stays smaller
-    and is padded in its batch. `background` is the gray level (0-255) that padding gets.
+    `height` in pixels is exact, or the most where `fixed_height` is off; `width` is the most, or exact with `fixed_width`. What
+    is smaller stays smaller and is padded in its batch. `background` is the gray level (0-255) that padding gets.
 
     `invert`: whether light ink on dark paper is inverted: never, always, or where it looks like that (auto).
     `scale`: none leaves images as large as they are, unless they are too large; fit makes each as large as the policy allows;
     ink makes the writing as large as that of the dataset, whose `ink_size` (pixels, 0: not known) `build_dataset` measures.
+    crop and stretch make each exactly height x width: crop covers that, its aspect kept, and cuts the same from both sides of
+    what is longer; stretch does not keep the aspect.
     """
 
     height: int = 64
@@ -31,6 +33,7 @@ class ImagePolicy:
     invert: Invert = "never"
     scale: Scale = "none"
     ink_size: float = 0.0
+    fixed_width: bool = False
 
     def __post_init__(self) -> None:
         """Check the values; raises ValueError for one that no image can have."""
@@ -40,6 +43,7 @@ class ImagePolicy:
             "width": _is_whole(self.width) and 0 < self.width <= _LARGEST_SIDE,
             "background": _is_whole(self.background) and 0 <= self.background <= 255,
             "fixed_height": isinstance(self.fixed_height, bool),
+            "fixed_width": isinstance(self.fixed_width, bool),
             "color": self.color in ("gray", "rgb"),
             "invert": self.invert in get_args(Invert),
             "scale": self.scale in get_args(Scale),
@@ -55,8 +59,9 @@ class ImagePolicy:
         return 1 if self.color == "gray" else 3
 
     def to_json(self) -> dict[str, Any]:
-        """The policy as `dataset.json` and checkpoints state it."""
-        return asdict(self)
+        """The policy as checkpoints and jobs state it; without `fixed_width` where it is off, as those before it have it."""
+        content = asdict(self)
+        return content if self.fixed_width else {key: value for key, value in content.items() if key != "fixed_width"}
 
     @classmethod
     def from_json(cls, content: dict[str, Any]) -> ImagePolicy:

@@ -15,7 +15,7 @@ SCHEMA_VERSION = 2  # what is written
 READ_VERSIONS = (1, 2)
 
 # Keys of the image policy that the first datasets do not have: they count in the digest only where they are set.
-_LATER = {"invert": "never", "scale": "none"}
+_LATER = {"invert": "never", "scale": "none", "fixed_width": False}
 
 
 def upgraded(content: dict[str, Any]) -> dict[str, Any]:

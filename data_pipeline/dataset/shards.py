@@ -57,14 +57,17 @@ class Rejected:
 def write_shard(storage: Storage, file: str, rows: Sequence[Row], columns: Mapping[str, str]) -> Shard:
     """Write `rows` as the shard `file` below `storage`, sorted by size so that images of a row group pad little.
 
+    Images that are all of one size stay in the order of `rows`: sorted by id, those of one class might lie together.
+
     `columns` are those of the dataset's task, as its manifest declares them.
 
     Raises:
         StorageError: it cannot be written.
     """
     schema = shard_schema(columns)
-    ordered = sorted(rows, key=lambda row: (-(-row.height // _HEIGHT_CLASS), row.width, row.id))
-    groups = _cut(ordered)
+    if len({(row.height, row.width) for row in rows}) > 1:
+        rows = sorted(rows, key=lambda row: (-(-row.height // _HEIGHT_CLASS), row.width, row.id))
+    groups = _cut(rows)
     buffer = io.BytesIO()
     # Images are compressed already; with plain encoding, reading is as fast as memory. Statistics of images would be part of
     # the footer, which every reader of a row group reads first.

@@ -110,7 +110,7 @@ def _build(
     total = sum(chunk.inputs for chunk in chunks)
     sizes = {(chunk.split, chunk.number): chunk.inputs for chunk in chunks}
     with progress(total, unit, manifest.name) as bar:
-        for shard in _run(chunks, functools.partial(_build_shard, out, builder, survey, manifest.columns, suffix)):
+        for shard in _run(chunks, functools.partial(_build_shard, out, builder, survey, manifest, suffix)):
             held.check()
             bar.update(sizes[shard.split, shard.number])
             built.append(shard)
@@ -167,7 +167,7 @@ def _run(chunks: Sequence[Chunk], task: Callable[[dict[str, Any]], dict[str, Any
 
 
 def _build_shard(
-    out: Storage, builder: Builder, survey: TargetSurvey, columns: dict[str, str], suffix: str, row: dict[str, Any]
+    out: Storage, builder: Builder, survey: TargetSurvey, manifest: Manifest, suffix: str, row: dict[str, Any]
 ) -> dict[str, Any]:
     chunk: Chunk = pickle.loads(row["chunk"])
     made, rejected = builder(chunk)
@@ -178,10 +178,10 @@ def _build_shard(
     built = BuiltShard(
         split=chunk.split,
         number=chunk.number,
-        shard=write_shard(out, file, rows, columns) if rows else None,
+        shard=write_shard(out, file, rows, manifest.columns) if rows else None,
         rejected=[*rejected, *unusable],
         targets=survey.of([row.target for row in rows]),
-        ink_sizes=_ink_sizes(rows),
+        ink_sizes=[] if manifest.image.fixed_width else _ink_sizes(rows),  # of images of one size nobody scales the ink
         inverted=sum(row.inverted for row in rows),
     )
     return {"built": pickle.dumps(built)}

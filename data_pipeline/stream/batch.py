@@ -96,7 +96,7 @@ def pad_images(images: Sequence[np.ndarray], policy: ImagePolicy) -> tuple[np.nd
 def canvas_shape(count: int, height: int, width: int, policy: ImagePolicy) -> tuple[int, int, int, int]:
     """The shape (B, C, H, W) of `count` images of up to `height` x `width` pixels in a batch."""
     height = policy.height if policy.fixed_height else padded(max(height, 1), HEIGHT_MULTIPLE)
-    return count, policy.channels, height, padded(max(width, 1), WIDTH_MULTIPLE)
+    return count, policy.channels, height, policy.width if policy.fixed_width else padded(max(width, 1), WIDTH_MULTIPLE)
 
 
 def put_image(canvas: np.ndarray, image: np.ndarray) -> None:

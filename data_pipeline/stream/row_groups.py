@@ -55,7 +55,7 @@ class RowGroups:
             shard=shard,
             index=index,
             rows=rows,
-            width=padded(width, WIDTH_MULTIPLE),
+            width=np.full_like(width, policy.width) if policy.fixed_width else padded(width, WIDTH_MULTIPLE),
             height=np.full_like(height, policy.height)
             if policy.fixed_height
             else padded(np.where(height > 0, height, policy.height), HEIGHT_MULTIPLE),

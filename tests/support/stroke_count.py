@@ -123,7 +123,9 @@ class StrokeCountTask(Task):
         if self.unit != other.unit:
             raise UserError(f"{mine} counts {self.unit}, {theirs} {other.unit}.")
 
-    require_covers = require_same
+    def require_covers(self, other: Self, mine: str, theirs: str) -> list[str]:
+        self.require_same(other, mine, theirs)
+        return []
 
     def target_encoder(self) -> CountTargets:
         return CountTargets()

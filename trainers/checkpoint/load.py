@@ -65,18 +65,16 @@ class Checkpoint:
         return asdict(getattr(self.config, self.task.options)) if self.task.options else {}
 
     def with_options(self, overrides: Sequence[str]) -> Checkpoint:
-        """The same checkpoint that predicts in another way: `["decoding.method=beam"]`.
+        """The same checkpoint that predicts in another way: `["decoding.method=beam"]`, or `["labeling=tuned.yaml"]`, a file.
 
         Raises:
             UserError: a key that is none of the task's options, a bad value, or a way that the network has no head for.
         """
         section = self.task.options
         for override in overrides:
-            if not section or not override.startswith(f"{section}."):
+            if not section or not override.startswith((f"{section}.", f"{section}=")):
                 allowed = (
-                    f"only {section}.* can be changed here, as in {section}.method=beam"
-                    if section
-                    else "no key can be changed here"
+                    f"only {section}.* can be changed here, or {section}=FILE.yaml" if section else "no key can be changed here"
                 )
                 raise UserError(f"'{override}': {allowed}.")
         if not overrides:

@@ -27,9 +27,13 @@ class Criterion:
     def of(cls, metric: str, mode: Mode, directions: Directions) -> Criterion:
         """The criterion of a metric, whose direction is that of `directions`, a task's table by the last part of the name.
 
-        Of a metric that the table does not have, `mode` says it.
+        One of a part of the output, `mask_accuracy`, goes by what follows its name. Of a metric that the table does not have,
+        `mode` says it.
         """
-        return cls(metric, directions.get(metric.rpartition("/")[2], "min" if mode == "min" else "max"))
+        name = metric.rpartition("/")[2]
+        while name not in directions and "_" in name:
+            name = name.partition("_")[2]
+        return cls(metric, directions.get(name, "min" if mode == "min" else "max"))
 
     def rank(self, metrics: Mapping[str, float]) -> float:
         """A number that is higher for better `metrics`: -infinity where the metric is missing, NaN or infinite."""

@@ -12,12 +12,12 @@ from omegaconf import DictConfig, OmegaConf
 
 from cluster.errors import UserError
 from cluster.paths import absolute
-from cluster.redaction import redact
+from cluster.redaction import redacted_values
 from cluster.values import Typing
 from cluster.yaml_text import read_mapping, shown
 from models import ModelConfigError
 from models.presets import read_values
-from trainers.config.environment_values import remember_expressions, with_expressions
+from trainers.config.environment_values import remember_expressions, stored_values, with_expressions
 from trainers.config.renamed import RENAMED, with_new_names
 from trainers.config.train import TrainConfig
 
@@ -82,7 +82,8 @@ def merge_overrides(config: TrainConfig, overrides: Sequence[str], where: str) -
 
 def to_yaml(config: TrainConfig) -> str:
     """Every value of `config` as YAML, as it may be stored: without secrets, those from the environment as expressions."""
-    return redact(OmegaConf.to_yaml(with_expressions(config)))
+    # Value by value: what hides a secret in a text could make the text no YAML.
+    return OmegaConf.to_yaml(OmegaConf.create(redacted_values(stored_values(config))))
 
 
 def _typing(where: str) -> Typing:

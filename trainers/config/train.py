@@ -6,7 +6,7 @@ from dataclasses import dataclass, field, fields
 
 from cluster.numbers import with_number_problems
 from data_pipeline.stream.config import StreamConfig
-from models import Decoding, ModelConfig, ModelConfigError
+from models import ClassifierConfig, Decoding, ModelConfig, ModelConfigError
 from models.decoding.settings import check_settings
 from trainers.config.checkpoint import CheckpointConfig
 from trainers.config.compute import ComputeConfig
@@ -14,8 +14,11 @@ from trainers.config.data import DataConfig
 from trainers.config.early_stopping import EarlyStoppingConfig
 from trainers.config.failure import FailureConfig
 from trainers.config.init import InitConfig
+from trainers.config.label_loss import LabelLossConfig
+from trainers.config.labeling import LabelingConfig
 from trainers.config.loss import LossConfig
 from trainers.config.loss_guard import LossGuardConfig
+from trainers.config.mixup import MixupConfig
 from trainers.config.optim import OptimConfig
 from trainers.config.report import ReportConfig
 from trainers.config.rules import broken, minimums
@@ -39,11 +42,15 @@ class TrainConfig:
     stream: StreamConfig = field(default_factory=StreamConfig)
     model: ModelConfig = field(default_factory=ModelConfig)
     init: InitConfig = field(default_factory=InitConfig)
+    classifier: ClassifierConfig = field(default_factory=ClassifierConfig)  # the network of tasks with labels
     loss: LossConfig = field(default_factory=LossConfig)
+    label_loss: LabelLossConfig = field(default_factory=LabelLossConfig)  # of tasks with labels
+    mixup: MixupConfig = field(default_factory=MixupConfig)  # of tasks with labels
     scheduled_sampling: ScheduledSamplingConfig = field(default_factory=ScheduledSamplingConfig)
     optim: OptimConfig = field(default_factory=OptimConfig)
     weight_averaging: WeightAveragingConfig = field(default_factory=WeightAveragingConfig)
     decoding: Decoding = field(default_factory=Decoding)  # of the test split and of predictions; validation is greedy
+    labeling: LabelingConfig = field(default_factory=LabelingConfig)  # of the test split and of predictions, with labels
     checkpoint: CheckpointConfig = field(default_factory=CheckpointConfig)
     loss_guard: LossGuardConfig = field(default_factory=LossGuardConfig)
     early_stopping: EarlyStoppingConfig = field(default_factory=EarlyStoppingConfig)
@@ -66,7 +73,7 @@ class TrainConfig:
             (bool(self.name) and "/" not in self.name, f"name='{self.name}': a name without '/'"),
         )
         found += [message for section in sections if hasattr(section, "validate") for message in section.validate()]
-        return with_number_problems(self, found + _decoding_problems(self.decoding) + self._across_sections())
+        return with_number_problems(self, found + _decoding_problems(self.decoding) + self.mixup.problems_with(self.label_loss) + self._across_sections())
 
     def _across_sections(self) -> list[str]:
         workers, elastic = self.scaling.num_train_workers, self.scaling.min_train_workers > 0

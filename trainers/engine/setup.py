@@ -10,6 +10,7 @@ import torch
 from torch import nn
 
 from cluster.cores import cores_each
+from cluster.heap import keep_freed_memory
 from data_pipeline.storage.base import Storage
 from data_pipeline.stream import StreamPosition, TrainStream
 from trainers.checkpoint.trainer_state import TrainerState, latest_complete, load_trainer_state
@@ -64,6 +65,7 @@ def setup(
     """
     config = spec.config
     if context.device.type == "cpu":
+        keep_freed_memory()
         torch.set_num_threads(config.compute.threads_per_worker or cores_each(context.local_world_size))
     else:
         set_float32_products(config.compute.precision)

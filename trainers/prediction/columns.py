@@ -18,7 +18,7 @@ def empty_prediction(schema: pa.Schema) -> dict[str, Any]:
     return {field.name: "" if pa.types.is_string(field.type) else None for field in schema}
 
 
-def require_own_columns(task: type[Task]) -> None:
+def require_own_columns(task: Task) -> None:
     """Check that the columns of a task's predictions are its own: values of two meanings would take each other's place.
 
     Raises:

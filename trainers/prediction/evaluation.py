@@ -71,8 +71,8 @@ def evaluate_checkpoint(
     return EvaluationResult(metrics, predicted)
 
 
-def require_covers(checkpoint: Checkpoint, dataset: Dataset, allow_unknown: bool = False) -> None:
-    """Check that a checkpoint can be evaluated on a dataset.
+def require_covers(checkpoint: Checkpoint, dataset: Dataset, allow_unknown: bool = False) -> list[str]:
+    """Check that a checkpoint can be evaluated on a dataset; returns what differs without harm, in sentences.
 
     Raises:
         UserError: it is of another task, or has outputs that the checkpoint does not know and that are not allowed.
@@ -82,9 +82,10 @@ def require_covers(checkpoint: Checkpoint, dataset: Dataset, allow_unknown: bool
         raise UserError(
             f"Checkpoint '{checkpoint.uri}' is of task '{task.name}', dataset '{dataset.storage.uri}' of '{manifest.task}'."
         )
-    if not allow_unknown:
-        other = type(task).from_dataset(manifest, checkpoint.config)
-        task.require_covers(other, "the checkpoint", f"dataset '{dataset.storage.uri}'")
+    if allow_unknown:
+        return []
+    other = type(task).from_dataset(manifest, checkpoint.config)
+    return task.require_covers(other, "the checkpoint", f"dataset '{dataset.storage.uri}'")
 
 
 def to_json(record: dict[str, Any]) -> bytes:
@@ -96,25 +97,17 @@ def to_json(record: dict[str, Any]) -> bytes:
     return json.dumps(redacted(record | {"metrics": metrics}), indent=1, allow_nan=False).encode()
 
 
-def majority_baseline(task: Task, dataset: Dataset, train: str, test: str) -> tuple[str, GroupedMetrics]:
-    """The answer that occurs most in split `train`, as a text, and the metrics of always giving it on split `test`.
+def constant_baseline(task: Task, dataset: Dataset, train: str, test: str) -> tuple[str, GroupedMetrics]:
+    """The answer that is right most often in split `train`, as a text, and the metrics of always giving it on split `test`.
 
     What a model has to beat to have read anything.
     """
-    counts = Counter(tuple(row.values()) for row in _targets(task, dataset, train))
-    # Ties go to the alphabet, not to the order of the shards.
-    commonest = min(counts, key=lambda values: (-counts[values], values))
-    answer = task.perfect_prediction(dict(zip(task.columns, commonest, strict=True)))
+    answer = task.constant_prediction(_targets(task, dataset, train))
     metrics = GroupedMetrics(task.new_metrics, ())
     for target in _targets(task, dataset, test):
         metrics.add(answer, target)
     return task.text_of(answer), metrics
 
 
-def _targets(task: Task, dataset: Dataset, split: str) -> Iterator[dict[str, Any]]:
-    table = read_split(dataset, split, list(task.columns))
-    columns = [table.column(name).to_pylist() for name in task.columns]
-    for values in zip(*columns, strict=True):
-        yield {
-            name: tuple(value) if isinstance(value, list) else value for name, value in zip(task.columns, values, strict=True)
-        }
+def _targets(task: Task, dataset: Dataset, split: str) -> list[dict[str, Any]]:
+    return read_split(dataset, split, list(task.columns)).to_pylist()

@@ -19,13 +19,16 @@ def image_policy_of(checkpoint: Checkpoint, overrides: Sequence[str], prepared: 
 
     Images of a dataset are `prepared`: nothing is done to them unless it is asked for. Files are treated as the inputs of the
     checkpoint's dataset were when it was prepared, and where those were never inverted, light ink on dark paper is (auto).
+    Where all images are of one height and width they are photos, say, not lines of writing: none is inverted unless the
+    dataset's were, and all come to that size in the dataset's way.
 
     Raises:
         UserError: an unknown key, a bad value, or a size of the ink that the checkpoint does not know.
     """
     policy = checkpoint.data.image
-    invert = "auto" if policy.invert == "never" else policy.invert
-    values: dict[str, Any] = {"invert": "never" if prepared else invert, "scale": "none" if prepared else policy.scale}
+    invert = "auto" if policy.invert == "never" and not policy.fixed_width else policy.invert
+    scale = "none" if prepared and not policy.fixed_width else policy.scale
+    values: dict[str, Any] = {"invert": "never" if prepared else invert, "scale": scale}
     for override in overrides:
         key, _, value = override.removeprefix(PREFIX).partition("=")
         if key not in _CHOICES:

@@ -64,7 +64,7 @@ class Predictor:
         self.checkpoint, self.task = checkpoint, checkpoint.task
         if self.device.type == "cuda":
             set_float32_products(checkpoint.config.compute.precision)
-        self.model = load_model(checkpoint, self.device)
+        self.model = self.task.for_prediction(load_model(checkpoint, self.device))
         self.image = image or image_policy_of(checkpoint, [], prepared=False)
         self._empty = empty_prediction(self.task.prediction_schema)
 

@@ -22,8 +22,8 @@ from trainers.prediction.evaluation import (
     BATCH_SIZE,
     EvaluationResult,
     PredictSplit,
+    constant_baseline,
     evaluate_checkpoint,
-    majority_baseline,
     to_json,
 )
 from trainers.prediction.image_options import image_policy_of
@@ -48,7 +48,7 @@ def finalize(spec: RunSpec, run: Storage, result: RunResult, predict_split: Pred
     evaluation = evaluate_checkpoint(checkpoint, spec.dataset, split, predict_split, BATCH_SIZE)
     left_out = _left_out(spec, run, split, evaluation)
     metrics = split_metrics(split, evaluation.metrics)
-    answer, baseline = majority_baseline(checkpoint.task, spec.dataset, data.train_split, split)
+    answer, baseline = constant_baseline(checkpoint.task, spec.dataset, data.train_split, split)
     metrics[f"{split}, always answering '{answer}'"] = baseline.whole()
     record = {"checkpoint": checkpoint.uri, "metrics": metrics}
     run.child(EVALUATION).write_bytes(to_json(record))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections import Counter
 from collections.abc import Sequence
 
@@ -40,6 +41,9 @@ def preflight(config: TrainConfig, run: Storage | None = None) -> RunSpec:
     if config.report.enabled:
         require_report_packages()
     dataset = open_dataset(config.data.dataset)
+    manifest = dataset.manifest
+    config = copy.copy(config)  # not `replace`: what it remembers of the environment goes with it
+    config.data = config.data.with_fold(manifest.folds, manifest.splits)
     _require_splits(config, dataset)
     task = _task_of(dataset, config)
     marks = {} if run is None else marks_of(run)
@@ -53,7 +57,7 @@ def preflight(config: TrainConfig, run: Storage | None = None) -> RunSpec:
         notes += resume_notes(run, open_run(run.uri, missing_variables=True)[1], config, task)
     groups = _groups(dataset, config)
     if config.data.val_split:  # without a validation there is no choice
-        reported = reported_metrics(task.directions, "val", groups)
+        reported = reported_metrics(task.reported_directions, "val", groups)
         for section, part in (("checkpoint", config.checkpoint), ("early_stopping", config.early_stopping)):
             _require_reported(section, part.metric, part.mode, reported, config)
     source = open_checkpoint(config.init.checkpoint) if fresh and config.init.checkpoint else None
@@ -73,7 +77,7 @@ def criterion_for(spec: RunSpec, metric: str, mode: Mode) -> Criterion:
     metric = f"val/{spec.task.main_metric}" if metric == AUTO else metric
     if not spec.config.data.val_split:
         raise UserError(f"data.val_split is empty: nothing is validated, so there is no {metric} to compare by.")
-    _require_reported("", metric, mode, reported_metrics(spec.task.directions, "val", spec.groups), spec.config)
+    _require_reported("", metric, mode, reported_metrics(spec.task.reported_directions, "val", spec.groups), spec.config)
     return Criterion.of(metric, mode, spec.task.directions)
 
 
@@ -84,9 +88,9 @@ def _task_of(dataset: Dataset, config: TrainConfig) -> Task:
             f"Dataset '{dataset.storage.uri}' is for task '{manifest.task}', which is none of those that there are: "
             f"{', '.join(TASKS)}."
         )
-    kind = TASKS[manifest.task]
-    require_own_columns(kind)
-    return kind.from_dataset(manifest, config)
+    task = TASKS[manifest.task].from_dataset(manifest, config)
+    require_own_columns(task)
+    return task
 
 
 def _groups(dataset: Dataset, config: TrainConfig) -> tuple[str, ...]:
@@ -118,10 +122,12 @@ def _check_streams(spec: RunSpec) -> None:
 def _check_network(spec: RunSpec, fresh: bool) -> list[str]:
     """Check that the network takes the dataset's images and can start as configured; returns what is doubtful."""
     config, policy = spec.config, spec.dataset.manifest.image
-    if policy.channels not in (1, config.model.in_channels):  # gray may stand for all channels
+    section = spec.task.model_section
+    channels = getattr(config, section).in_channels
+    if policy.channels not in (1, channels):  # gray may stand for all channels
         raise UserError(
-            f"model.in_channels={config.model.in_channels}, but the images of '{config.data.dataset}' are "
-            f"{policy.color}: set model.in_channels={policy.channels}."
+            f"{section}.in_channels={channels}, but the images of '{config.data.dataset}' are "
+            f"{policy.color}: set {section}.in_channels={policy.channels}."
         )
     with torch.device("meta"):
         model = spec.task.build_model()
@@ -147,4 +153,6 @@ def _require_splits(config: TrainConfig, dataset: Dataset) -> None:
     if wrong:
         filled = ", ".join(name for name, split in manifest.splits.items() if split.rows)
         leave_out = f" To do without, leave the value empty: {' '.join(without)}" if without else ""
+        if manifest.folds and config.data.fold < 0:
+            leave_out = " Name the fold to validate on, as in data.fold=0: the others are trained on."
         raise UserError(f"{'; '.join(wrong)}. Splits of '{config.data.dataset}' with rows: {filled or 'none'}.{leave_out}")

@@ -8,6 +8,8 @@ Legend: B batch, C channels, H W height and width in pixels, h w those of a feat
 
 from __future__ import annotations
 
+import json
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, Protocol, Self
@@ -46,7 +48,7 @@ class Attention(NamedTuple):
 
 
 class Task(Protocol):
-    """Targets, network, loss, metrics and predictions of one kind of output.
+    """Targets, network, loss, metrics and predictions of one kind of output. What has a body here suits most tasks.
 
     An instance belongs to one dataset's outputs (a vocabulary, class names) and one configuration. It pickles: workers and
     predictors are handed the instance, they look nothing up.
@@ -55,12 +57,32 @@ class Task(Protocol):
     name: ClassVar[str]  # as in the manifest
     file: ClassVar[str]  # of a checkpoint: the names of its outputs (vocab.json, classes.json)
     options: ClassVar[str]  # section of the configuration that a prediction may change (decoding); empty: none
-    columns: ClassVar[tuple[str, ...]]  # of the dataset that hold the truth
-    prediction_schema: ClassVar[pa.Schema]  # columns of a prediction
     directions: ClassVar[Directions]  # metrics that weights can be compared by, and whether more or less is better
     main_metric: ClassVar[str]  # key of `directions` that the best checkpoint and early stopping go by, unless configured
-    headlines: ClassVar[tuple[MetricColumn, ...]]  # metrics that consoles, tables and model cards show
-    details: ClassVar[tuple[MetricColumn, ...]]  # metrics that only a report has room for
+    model_section: ClassVar[str] = "model"  # section of the configuration that describes the network, with a key in_channels
+
+    # What follows is the same for all datasets of most tasks: a class attribute there.
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """The columns of the dataset that hold the truth."""
+
+    @property
+    def prediction_schema(self) -> pa.Schema:
+        """The columns of a prediction."""
+
+    @property
+    def reported_directions(self) -> Directions:
+        """All metrics of this dataset that weights can be compared by, and whether more or less of each is better."""
+        return self.directions
+
+    @property
+    def headlines(self) -> tuple[MetricColumn, ...]:
+        """The metrics that consoles, tables and model cards show."""
+
+    @property
+    def details(self) -> tuple[MetricColumn, ...]:
+        """The metrics that only a report has room for."""
 
     @classmethod
     def from_dataset(cls, manifest: Manifest, config: TrainConfig) -> Self:
@@ -99,8 +121,8 @@ class Task(Protocol):
             UserError: with the difference.
         """
 
-    def require_covers(self, other: Self, mine: str, theirs: str) -> None:
-        """Check that this one knows all outputs of `other`, for evaluating on its dataset.
+    def require_covers(self, other: Self, mine: str, theirs: str) -> list[str]:
+        """Check that this one knows all outputs of `other`, for evaluating on its dataset; returns what differs without harm.
 
         Raises:
             UserError: with what is missing.
@@ -146,6 +168,10 @@ class Task(Protocol):
     def for_validation(self) -> Self:
         """The same task with the loss and the way of predicting that validation during training uses."""
 
+    def for_prediction(self, model: Any) -> Any:
+        """The network as it predicts fastest, after its weights were loaded: the same outputs, maybe other modules."""
+        return model
+
     def new_metrics(self) -> Metrics:
         """Sums over predictions, empty."""
 
@@ -158,8 +184,22 @@ class Task(Protocol):
     def perfect_prediction(self, target: Row) -> Row:
         """The prediction that `target`, the values of `columns`, asks for."""
 
+    def constant_prediction(self, targets: Sequence[Row]) -> Row:
+        """The prediction that is right most often for these `targets`, whatever the image: what a model has to beat."""
+        answers = Counter(json.dumps(dict(target), ensure_ascii=False, sort_keys=True) for target in targets)
+        # Ties go to the alphabet, not to the order of the shards.
+        return self.perfect_prediction(json.loads(min(answers, key=lambda answer: (-answers[answer], answer))))
+
     def text_of(self, prediction: Row) -> str:
         """A prediction as a text to show; of `perfect_prediction`, the truth."""
+
+    def table_columns(self, probabilities: bool) -> list[str]:
+        """The columns of predictions in a table of text; of probabilities none where the task has none."""
+        return [] if probabilities else [field.name for field in self.prediction_schema if not pa.types.is_list(field.type)]
+
+    def table_cells(self, prediction: Row, probabilities: bool) -> list[str]:
+        """The cells of a prediction in such a table."""
+        return [str(prediction[name]) for name in self.table_columns(probabilities)]
 
     def report_sections(self, rows: Sequence[tuple[Row, Row]]) -> list[Section]:
         """Sections that the report shows of a split's (prediction, target) pairs, besides what it shows of every task."""

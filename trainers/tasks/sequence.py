@@ -121,13 +121,14 @@ class SequenceTask(Task):
         """
         self.tokenizer.require_same(other.tokenizer, mine, theirs)
 
-    def require_covers(self, other: Self, mine: str, theirs: str) -> None:
+    def require_covers(self, other: Self, mine: str, theirs: str) -> list[str]:
         """Check that this vocabulary has all tokens of `other`.
 
         Raises:
             VocabularyMismatch: with the tokens that are missing here.
         """
         self.tokenizer.require_covers(other.tokenizer, mine, theirs)
+        return []
 
     def target_encoder(self) -> TargetEncoder:
         """Texts to token ids: target `tokens` int64 (B, T + 1), `<bos>` ... `<eos>` `<pad>` ..."""

@@ -14,7 +14,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from cluster.errors import UserError, user_error_in
-from data_pipeline import explore, synthesize
+from data_pipeline import explore
 from data_pipeline.dataset.image_policy import ImagePolicy
 from data_pipeline.dataset.manifest import DatasetError, Manifest, open_dataset
 from data_pipeline.dataset.shards import ROWS_PER_GROUP, Rejected, Row, read_split
@@ -25,10 +25,11 @@ from data_pipeline.preparation.build import Chunk
 from data_pipeline.preparation.build import build_dataset as build
 from data_pipeline.preparation.images import decode
 from data_pipeline.preparation.target_survey import TextSurvey
-from data_pipeline.prepare import find_splits, prepare_crohme
+from data_pipeline.importers.crohme.command import find_splits, prepare_crohme
 from data_pipeline.storage.base import StorageError, open_storage
 from data_pipeline.storage.claim import claim
 from data_pipeline.stream import EvaluationStream, StreamConfig
+from data_pipeline.synthesis.formulas.build import synthesize_formulas
 from data_pipeline.synthesis.formulas.grammar import FormulaConfig
 from tests.support.datasets import sequence_manifest, synthesize_here, text_row
 from tests.support.ink_document import inkml
@@ -49,11 +50,11 @@ SMALL = {"train": 24, "val": 8}
 
 def synthesized(out: str) -> Manifest:
     """Made by the session's tasks."""
-    return synthesize.synthesize_formulas(out, SMALL, 0, ImagePolicy(64, 256), FormulaConfig(), overwrite=False)
+    return synthesize_formulas(out, SMALL, 0, ImagePolicy(64, 256), FormulaConfig(), overwrite=False)
 
 
 def test_one_task_at_a_time_makes_the_bytes_of_many(ray_cluster: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(synthesize, "SAMPLES_PER_SHARD", 8)  # several shards of a small dataset
+    monkeypatch.setattr("data_pipeline.synthesis.parts.SAMPLES_PER_SHARD", 8)  # several shards of a small dataset
     synthesized(str(tmp_path / "parallel"))
     synthesize_here(tmp_path / "serial", SMALL)
     parallel = files(tmp_path / "parallel")
@@ -254,7 +255,7 @@ def test_a_damaged_dataset_is_overwritten_and_no_more(ray_cluster: None, tmp_pat
 
 def test_an_empty_split_is_said_in_one_way(ray_cluster: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from trainers.config.train import TrainConfig
-    from trainers.prediction.evaluation import evaluate_checkpoint, majority_baseline
+    from trainers.prediction.evaluation import constant_baseline, evaluate_checkpoint
     from trainers.prediction.inputs import open_inputs
     from trainers.tasks.sequence import SequenceTask
 
@@ -267,7 +268,7 @@ def test_an_empty_split_is_said_in_one_way(ray_cluster: None, tmp_path: Path, mo
     for way in (
         explore.main,
         lambda: evaluate_checkpoint(checkpoint, dataset, "val", lambda *_: iter(())),  # type: ignore[arg-type]
-        lambda: majority_baseline(task, dataset, "train", "val"),
+        lambda: constant_baseline(task, dataset, "train", "val"),
         lambda: open_inputs(str(tmp_path), "val"),
     ):
         with pytest.raises(DatasetError) as raised:

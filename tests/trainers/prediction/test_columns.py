@@ -10,6 +10,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from cluster.errors import UserError
+from data_pipeline.dataset.tokenizer import Tokenizer
 from data_pipeline.storage.base import open_storage
 from tests.support.stroke_count import StrokeCountTask
 from trainers.prediction.columns import require_own_columns
@@ -38,9 +39,9 @@ def test_a_column_of_two_meanings_is_refused(name: str) -> None:
         prediction_schema: ClassVar[pa.Schema] = pa.schema([("strokes", pa.int64()), (name, pa.string())])
 
     with pytest.raises(UserError, match=f"a column '{name}'"):
-        require_own_columns(Doubtful)
+        require_own_columns(Doubtful("strokes"))
 
 
 def test_tasks_have_columns_of_their_own() -> None:
-    require_own_columns(SequenceTask)
-    require_own_columns(StrokeCountTask)
+    require_own_columns(SequenceTask(Tokenizer(["a"])))
+    require_own_columns(StrokeCountTask("strokes"))

@@ -1,0 +1,306 @@
+"""What all tasks with labels share: declared classes, the network, views of an image, saliency.
+
+Legend: B batch, C channels, H W height and width, K classes of a head.
+"""
+
+from __future__ import annotations
+
+import copy
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any, ClassVar, Self
+
+import torch
+from torch import Tensor, nn
+
+import models
+from cluster.errors import UserError
+from cluster.redaction import printable
+from data_pipeline.dataset.label_columns import check_target
+from data_pipeline.dataset.manifest import Dataset, DatasetError, Manifest, Split
+from models import Classifier, ClassifierConfig, ClassifierOutput, HeadSpec, LabelSpec, ModelConfigError
+from trainers.config.label_loss import LabelLossConfig, without_label_training_terms
+from trainers.config.labeling import LabelingConfig
+from trainers.config.mixup import MixupConfig
+from trainers.tasks.base import Attention, Progress, Row, Task
+from trainers.tasks.classifiers.checks import dataset_notes
+from trainers.tasks.classifiers.saliency import grad_cam
+from trainers.tasks.device_batch import DeviceBatch
+from trainers.tasks.losses.mixing import mix
+from trainers.tasks.test_time_augmentation import require_views, view
+
+if TYPE_CHECKING:
+    from trainers.config.train import TrainConfig
+
+
+@dataclass(frozen=True)
+class ClassifierTask(Task):
+    """Image to labels. `target` is the manifest's: the declared classes, which the checkpoint's `classes.json` holds as well.
+
+    `class_rows` are the rows of each class among the `train_rows` of the training split, as the manifest counts them; a
+    checkpoint knows none.
+    """
+
+    file: ClassVar[str] = "classes.json"
+    options: ClassVar[str] = "labeling"
+    model_section: ClassVar[str] = "classifier"
+
+    target: Mapping[str, Any]
+    network: ClassifierConfig = field(default_factory=ClassifierConfig)
+    loss: LabelLossConfig = field(default_factory=LabelLossConfig)
+    mixup: MixupConfig = field(default_factory=MixupConfig)
+    labeling: LabelingConfig = field(default_factory=LabelingConfig)
+    class_rows: Mapping[str, Any] = field(default_factory=dict)
+    train_rows: int = 0
+
+    @classmethod
+    def from_dataset(cls, manifest: Manifest, config: TrainConfig) -> Self:
+        """The classes that a dataset declares, in its order.
+
+        Raises:
+            DatasetError: they are damaged.
+            UserError: the configuration names classes that the dataset does not have.
+        """
+        try:
+            check_target(cls.name, manifest.target)
+        except ValueError as error:
+            raise DatasetError(f"Dataset '{manifest.name}' is damaged ({error}). Prepare it again.") from None
+        name = config.data.train_split
+        split = Split([]) if manifest.missing_splits(name) else manifest.split(name)
+        task = cls._of(manifest.target, config, split.target_stats.get("class_rows", {}), split.rows)
+        task.check_names()
+        return task
+
+    @classmethod
+    def from_checkpoint(cls, content: bytes, limits: Row, config: TrainConfig) -> Self:
+        """The classes of a checkpoint, from its `classes.json`."""
+        target = json.loads(content)
+        check_target(cls.name, target)
+        task = cls._of(target, config, {}, 0)
+        task.check_options()
+        return task
+
+    @classmethod
+    def _of(cls, target: Mapping[str, Any], config: TrainConfig, class_rows: Mapping[str, Any], rows: int) -> Self:
+        return cls(target, config.classifier, config.label_loss, config.mixup, config.labeling, class_rows, rows)
+
+    def to_bytes(self) -> bytes:
+        """The content of `classes.json`."""
+        return json.dumps(self.target, ensure_ascii=False, indent=1).encode()
+
+    @property
+    def limits(self) -> dict[str, Any]:
+        """Nothing beside the classes."""
+        return {}
+
+    @property
+    def classes(self) -> Mapping[str, tuple[str, ...]]:
+        """The classes of each head of the network, in the order of its outputs."""
+        raise NotImplementedError
+
+    @property
+    def joint_classes(self) -> tuple[str, ...]:
+        """The classes of the joint of all heads; none where there is no joint."""
+        return ()
+
+    @property
+    def output_names(self) -> list[str]:
+        """The classes in declared order; those of several heads with the head's name before them."""
+        if len(self.classes) == 1:
+            return list(*self.classes.values())
+        return [f"{head}={name}" for head, names in self.classes.items() for name in names]
+
+    def check_options(self) -> None:
+        """Check that the section `labeling` fits the classes.
+
+        Raises:
+            UserError: it does not, by key.
+        """
+
+    def check_names(self) -> None:
+        """Check that the classes and heads that the configuration names are there.
+
+        Raises:
+            UserError: one is not, by key.
+        """
+        self.check_options()
+
+    def require_same(self, other: Self, mine: str, theirs: str) -> None:
+        """Check that `other` has the same classes in the same order.
+
+        Raises:
+            UserError: with the difference.
+        """
+        if self.target != other.target:
+            raise UserError(
+                f"{mine} and {theirs} do not have the same classes in the same order: {_difference(self, other)}. "
+                "A class is known by its place in the network's outputs."
+            )
+
+    def require_covers(self, other: Self, mine: str, theirs: str) -> list[str]:
+        """Check that this one has all classes of `other`; returns where their order or number differs.
+
+        Raises:
+            UserError: with the classes that are missing here.
+        """
+        for head, names in other.classes.items():
+            if head not in self.classes:
+                raise UserError(f"{theirs} has a head '{printable(head)}', {mine} has {', '.join(self.classes)}.")
+            missing = [name for name in names if name not in set(self.classes[head])]
+            if missing:
+                raise UserError(
+                    f"{theirs} has classes that {mine} was never taught: {printable(', '.join(missing[:20]))}"
+                    f"{', ...' if len(missing) > 20 else ''}. It was taught {printable(', '.join(self.classes[head][:20]))}."
+                )
+        if {head: self.classes[head] for head in other.classes} == dict(other.classes):
+            return []
+        return [
+            f"Note: {theirs} has its classes in another order, or fewer of them, than {mine} ({_difference(self, other)}). "
+            f"Labels are compared by name, and predictions are in the order of {mine}."
+        ]
+
+    @property
+    def spec(self) -> LabelSpec:
+        """What the network has to know of the classes."""
+        heads = tuple(HeadSpec(head, len(names)) for head, names in self.classes.items())
+        return LabelSpec(heads, joint=bool(self.joint_classes))
+
+    def build_model(self, pretrained: bool = False) -> Classifier:
+        """The classifier."""
+        try:
+            return models.build_classifier(self.network if pretrained else without_pretrained(self.network), self.spec)
+        except ModelConfigError as error:
+            raise UserError(f"{error}.") from None
+
+    @property
+    def pretrained(self) -> bool:
+        """Whether the configuration takes a backbone's weights from a hub."""
+        return self.network.backbone.pretrained
+
+    def output_axes(self) -> dict[str, int]:
+        """The axis along which each tensor grows with the classes of a single head; none are known by name of several heads."""
+        if len(self.classes) > 1:
+            return {}
+        config, spec = without_pretrained(self.network), self.spec
+        (head,) = spec.heads
+        with torch.device("meta"):
+            small = models.build_classifier(config, spec).state_dict()
+            larger = replace(spec, heads=(replace(head, num_classes=head.num_classes + 1),))
+            large = models.build_classifier(config, larger).state_dict()
+        axes = {}
+        for name, tensor in small.items():
+            grown = [axis for axis, size in enumerate(tensor.shape) if size != large[name].shape[axis]]
+            if grown:
+                (axes[name],) = grown
+        return axes
+
+    def check_dataset(self, dataset: Dataset, split: str, model: nn.Module) -> list[str]:
+        """Whether the network takes the dataset's images, which classes have no rows, and how much of the network is trained."""
+        policy = dataset.manifest.image
+        require_views(self.labeling.tta, policy.height, policy.width)
+        with torch.device("meta"):
+            images = torch.zeros((2, policy.channels, policy.height, policy.width), dtype=torch.uint8)
+            try:
+                model.eval()(images, torch.zeros((2, 2), dtype=torch.long))
+            except ModelConfigError as error:
+                raise UserError(f"{error}.") from None
+        return dataset_notes(dataset.manifest, split, self.classes)
+
+    def for_validation(self) -> Self:
+        """The plain loss, one view of each image, thresholds of .5 and no temperature: what runs compare by."""
+        plain = without_label_training_terms(self.loss)
+        return replace(self, loss=plain, mixup=MixupConfig(), labeling=LabelingConfig(), class_rows={})
+
+    def for_prediction(self, model: Classifier) -> Classifier:
+        """The network with its re-parameterizable blocks fused (RepVGG, Ding et al. 2021)."""
+        return model.fuse()
+
+    def rows_of(self, probs: Mapping[str, Tensor]) -> list[Row]:
+        """Rows of `prediction_schema`, of the probabilities (B, K) of each head."""
+        raise NotImplementedError
+
+    def probabilities(self, output: ClassifierOutput) -> dict[str, Tensor]:
+        """The probabilities float32 (B, K) of each head, and of the joint, that logits stand for."""
+        raise NotImplementedError
+
+    def sharpened(self, probs: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Probabilities at the configured temperatures."""
+        raise NotImplementedError
+
+    @torch.inference_mode()
+    def predict(self, model: Classifier, images: Tensor, sizes: Tensor) -> list[Row]:
+        """Labels of images uint8 (B, C, H, W), their probabilities averaged over the configured views."""
+        names = self.labeling.tta or ["identity"]
+        total: dict[str, Tensor] = {}
+        for name in names:
+            seen = self.probabilities(model(view(images, name), sizes))
+            total = {head: total[head] + part if total else part for head, part in seen.items()}
+        return self.rows_of(self.sharpened({head: part / len(names) for head, part in total.items()}))
+
+    def predict_with_attention(self, model: Classifier, images: Tensor, sizes: Tensor) -> list[tuple[Row, Attention | None]]:
+        """Labels of a single view, with where the network saw the most probable class of each head (Grad-CAM)."""
+        with torch.no_grad():
+            output = model(images, sizes)
+            probs = self.sharpened(self.probabilities(output))
+        maps = grad_cam(model, images, sizes, {head: probs[head].argmax(1) for head in self.classes})
+        rows = self.rows_of(probs)
+        if maps is None:
+            return [(row, None) for row in rows]
+        found: list[tuple[Row, Attention | None]] = []
+        for index, row in enumerate(rows):
+            best = {head: names[int(probs[head][index].argmax())] for head, names in self.classes.items()}
+            labels = [name if len(best) == 1 else f"{head}: {name}" for head, name in best.items()]
+            found.append((row, Attention(labels, maps[index])))
+        return found
+
+    def mixed(self, batch: DeviceBatch, shares: Mapping[str, Tensor], progress: Progress) -> DeviceBatch:
+        """The batch with images and shares of classes mixed as configured, for a training step."""
+        images, targets = mix(batch.images, shares, batch.weights, self.mixup, progress.seed, progress.step)
+        return replace(batch, images=images, targets=targets)
+
+
+def without_pretrained(config: ClassifierConfig) -> ClassifierConfig:
+    """The same network, that fetches no weights."""
+    config = copy.deepcopy(config)
+    config.backbone.pretrained = False
+    return config
+
+
+def require_known(key: str, names: Sequence[str], known: Sequence[str], what: str = "class") -> None:
+    """Check that configured `names` are among the `known`.
+
+    Raises:
+        UserError: one is not, by key.
+    """
+    for name in names:
+        if name not in known:
+            raise UserError(
+                f"{key}: '{printable(name)}' is no {what} of the dataset. There are {printable(', '.join(known[:40]))}"
+                f"{', ...' if len(known) > 40 else ''}."
+            )
+
+
+def require_no_thresholds(labeling: LabelingConfig) -> None:
+    """Check that a task that chooses the most probable class has no thresholds.
+
+    Raises:
+        UserError: it has.
+    """
+    if labeling.thresholds or labeling.threshold != LabelingConfig().threshold:
+        key = "thresholds" if labeling.thresholds else "threshold"
+        raise UserError(f"labeling.{key}: the most probable class is predicted here, thresholds are of multi-label tasks.")
+
+
+def _difference(mine: ClassifierTask, theirs: ClassifierTask) -> str:
+    """The first difference of two declarations, in words."""
+    if list(mine.classes) != list(theirs.classes):
+        return f"heads {', '.join(mine.classes)} and {', '.join(theirs.classes)}"
+    for head, names in mine.classes.items():
+        others = theirs.classes[head]
+        for index, (one, other) in enumerate(zip(names, others, strict=False)):
+            if one != other:
+                return f"class {index} is '{printable(one)}' and '{printable(other)}'"
+        if len(names) != len(others):
+            return f"{len(names)} and {len(others)} classes"
+    return "the joint classes differ"

@@ -1,0 +1,104 @@
+"""Image to one class."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from typing import ClassVar
+
+import pyarrow as pa
+from torch import Tensor, nn
+
+from data_pipeline.dataset.label_columns import LABEL
+from models import ClassifierOutput
+from trainers.config.criterion import Directions
+from trainers.tasks.base import Progress, Row
+from trainers.tasks.classifiers.base import require_known, require_no_thresholds
+from trainers.tasks.classifiers.softmax import SoftmaxTask, chosen, one_hot
+from trainers.tasks.device_batch import DeviceBatch
+from trainers.tasks.losses.class_weights import Weights, class_weights
+from trainers.tasks.losses.labels import multiclass_count, multiclass_loss
+from trainers.tasks.losses.mixing import class_shares
+from trainers.tasks.metrics.multiclass import DETAILS, DIRECTIONS, HEADLINES, MulticlassMetrics
+from trainers.tasks.presentation import MetricColumn
+
+
+@dataclass(frozen=True)
+class MulticlassTask(SoftmaxTask):
+    """Image to one class."""
+
+    name: ClassVar[str] = "multiclass"
+    columns: ClassVar[tuple[str, ...]] = (LABEL,)
+    prediction_schema: ClassVar[pa.Schema] = pa.schema([("prediction", pa.string()), ("probs", pa.list_(pa.float32()))])
+    directions: ClassVar[Directions] = DIRECTIONS
+    main_metric: ClassVar[str] = "accuracy"
+    headlines: ClassVar[tuple[MetricColumn, ...]] = HEADLINES
+    details: ClassVar[tuple[MetricColumn, ...]] = DETAILS
+
+    @property
+    def classes(self) -> Mapping[str, tuple[str, ...]]:
+        """One head."""
+        return {LABEL: tuple(self.target["classes"])}
+
+    def check_options(self) -> None:
+        """Check that the labeling has no thresholds, and no heads."""
+        require_no_thresholds(self.labeling)
+        require_known("labeling.temperatures", list(self.labeling.temperatures), [], "head")
+
+    def check_names(self) -> None:
+        """Check the classes that have weights of their own."""
+        self.check_options()
+        require_known("label_loss.heads", list(self.loss.heads), [], "head")
+        class_weights(self.loss, self.classes[LABEL], self.class_rows)
+
+    @cached_property
+    def class_weights(self) -> Weights | None:
+        """The weight of each class in the loss."""
+        return class_weights(self.loss, self.classes[LABEL], self.class_rows)
+
+    def describe(self) -> str:
+        """`18 classes`."""
+        return f"{len(self.classes[LABEL])} classes"
+
+    @property
+    def untrained_loss(self) -> float:
+        """A uniform guess's: ln K."""
+        return math.log(max(len(self.classes[LABEL]), 2))
+
+    def target_count(self, batch: DeviceBatch) -> Tensor:
+        """The images, each by the weight of its class: float scalar."""
+        return multiclass_count(batch.targets[LABEL], batch.weights, self.class_weights)
+
+    def loss_sum(self, model: nn.Module, batch: DeviceBatch, progress: Progress | None = None) -> Tensor:
+        """The loss summed over the images; of mixed ones in training, if so configured."""
+        if progress is not None and self.mixup.enabled:
+            shares = class_shares(batch.targets[LABEL], len(self.classes[LABEL]))
+            batch = self.mixed(batch, {LABEL: shares}, progress)
+        output: ClassifierOutput = model(batch.images, batch.sizes)
+        return multiclass_loss(output.logits[LABEL], batch.targets[LABEL], batch.weights, self.loss, self.class_weights)
+
+    def new_metrics(self) -> MulticlassMetrics:
+        """Accuracy, F1, calibration error, and the confusion matrix."""
+        return MulticlassMetrics(self.classes[LABEL])
+
+    def rows_of(self, probs: Mapping[str, Tensor]) -> list[Row]:
+        """The most probable class, and all probabilities."""
+        return [{"prediction": name, "probs": values} for name, values in chosen(self.classes[LABEL], probs[LABEL])]
+
+    def perfect_prediction(self, target: Row) -> Row:
+        """The class, with probability 1."""
+        return {"prediction": target[LABEL], "probs": one_hot(self.classes[LABEL], target[LABEL])}
+
+    def table_columns(self, probabilities: bool) -> list[str]:
+        """The label, or a column for each class."""
+        return list(self.classes[LABEL]) if probabilities else [LABEL]
+
+    def table_cells(self, prediction: Row, probabilities: bool) -> list[str]:
+        """The class, or the probability of each."""
+        return [f"{value:.6f}" for value in prediction["probs"]] if probabilities else [prediction["prediction"]]
+
+    def text_of(self, prediction: Row) -> str:
+        """The class."""
+        return str(prediction["prediction"])

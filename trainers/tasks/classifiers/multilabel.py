@@ -1,0 +1,158 @@
+"""Image to any number of classes."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import ClassVar
+
+import numpy as np
+import pyarrow as pa
+from torch import Tensor, nn
+
+from data_pipeline.dataset.label_columns import LABELS
+from data_pipeline.dataset.label_targets import LabelTargets
+from data_pipeline.dataset.manifest import Split
+from models import ClassifierOutput
+from trainers.config.criterion import Directions
+from trainers.tasks.base import Progress, Row
+from trainers.tasks.classifiers.base import ClassifierTask, require_known
+from trainers.tasks.device_batch import DeviceBatch
+from trainers.tasks.losses.class_weights import Presences, presences
+from trainers.tasks.losses.labels import multilabel_count, multilabel_loss
+from trainers.tasks.metrics.multilabel import DETAILS, DIRECTIONS, HEADLINES, MultilabelMetrics
+from trainers.tasks.presentation import MetricColumn
+
+
+@dataclass(frozen=True)
+class MultilabelTask(ClassifierTask):
+    """Image to any number of classes, each present or absent: a loss over all pairs of image and class."""
+
+    name: ClassVar[str] = "multilabel"
+    columns: ClassVar[tuple[str, ...]] = (LABELS,)
+    prediction_schema: ClassVar[pa.Schema] = pa.schema(
+        [("predictions", pa.list_(pa.string())), ("probs", pa.list_(pa.float32()))]
+    )
+    directions: ClassVar[Directions] = DIRECTIONS
+    main_metric: ClassVar[str] = "map"
+    headlines: ClassVar[tuple[MetricColumn, ...]] = HEADLINES
+    details: ClassVar[tuple[MetricColumn, ...]] = DETAILS
+
+    @property
+    def classes(self) -> Mapping[str, tuple[str, ...]]:
+        """One head."""
+        return {LABELS: tuple(self.target["classes"])}
+
+    def check_options(self) -> None:
+        """Check the classes that have thresholds of their own; there are no heads with temperatures."""
+        require_known("labeling.thresholds", list(self.labeling.thresholds), self.classes[LABELS])
+        require_known("labeling.temperatures", list(self.labeling.temperatures), [], "head")
+
+    def check_names(self) -> None:
+        """Check the classes that have thresholds or weights of their own."""
+        self.check_options()
+        require_known("label_loss.heads", list(self.loss.heads), [], "head")
+        presences(self.loss, self.classes[LABELS], self.class_rows, self.train_rows)
+
+    @cached_property
+    def presences(self) -> Presences:
+        """How often each class is present in training, and the weights of its presences."""
+        return presences(self.loss, self.classes[LABELS], self.class_rows, self.train_rows)
+
+    def describe(self) -> str:
+        """`26 classes, any number of them at once`."""
+        return f"{len(self.classes[LABELS])} classes, any number of them at once"
+
+    def target_encoder(self) -> LabelTargets:
+        """Target `labels` float32 (B, K) of 0 and 1."""
+        return LabelTargets(LABELS, self.classes[LABELS])
+
+    def largest_targets(self, batch_size: int, split: Split) -> dict[str, np.ndarray]:
+        """No image has larger targets than another."""
+        return {LABELS: np.zeros((batch_size, len(self.classes[LABELS])), np.float32)}
+
+    @property
+    def untrained_loss(self) -> float:
+        """That of an even chance: ln 2 a class."""
+        return math.log(2)
+
+    def target_count(self, batch: DeviceBatch) -> Tensor:
+        """Pairs of image and class: float scalar."""
+        return multilabel_count(batch.weights, len(self.classes[LABELS]))
+
+    def loss_sum(self, model: nn.Module, batch: DeviceBatch, progress: Progress | None = None) -> Tensor:
+        """The loss summed over all pairs of image and class; of mixed images in training, if so configured."""
+        if progress is not None and self.mixup.enabled:
+            batch = self.mixed(batch, batch.targets, progress)
+        output: ClassifierOutput = model(batch.images, batch.sizes)
+        return multilabel_loss(output.logits[LABELS], batch.targets[LABELS], batch.weights, self.loss, self.presences)
+
+    def new_metrics(self) -> MultilabelMetrics:
+        """Accuracy over pairs, exact match, F1, mean average precision, calibration error."""
+        return MultilabelMetrics(self.classes[LABELS])
+
+    def thresholds(self) -> np.ndarray:
+        """The probability above which each class is present: float32 (K,)."""
+        own = self.labeling.thresholds
+        return np.array([own.get(name, self.labeling.threshold) for name in self.classes[LABELS]], np.float32)
+
+    def probabilities(self, output: ClassifierOutput) -> dict[str, Tensor]:
+        """The sigmoid of the logits."""
+        return {LABELS: output.logits[LABELS].float().sigmoid()}
+
+    def sharpened(self, probs: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Probabilities with their logits divided by the temperature."""
+        temperature = self.labeling.temperature
+        if temperature == 1:
+            return dict(probs)
+        return {head: (part.double().logit(eps=1e-12) / temperature).sigmoid().float() for head, part in probs.items()}
+
+    def rows_of(self, probs: Mapping[str, Tensor]) -> list[Row]:
+        """The classes above their thresholds, in declared order, and all probabilities."""
+        names, values = self.classes[LABELS], probs[LABELS].cpu().numpy()
+        present = values > self.thresholds()
+        return [
+            {"predictions": [names[index] for index in np.flatnonzero(chosen)], "probs": row.tolist()}
+            for chosen, row in zip(present, values, strict=True)
+        ]
+
+    def perfect_prediction(self, target: Row) -> Row:
+        """The classes with probability 1, the others with 0."""
+        present = set(target[LABELS])
+        names = self.classes[LABELS]
+        return {
+            "predictions": [name for name in names if name in present],
+            "probs": [float(name in present) for name in names],
+        }
+
+    def constant_prediction(self, targets: Sequence[Row]) -> Row:
+        """Each class that is present in more than half of the images; their shares are its probabilities."""
+        names = self.classes[LABELS]
+        counts = dict.fromkeys(names, 0)
+        for target in targets:
+            for name in target[LABELS]:
+                counts[name] = counts.get(name, 0) + 1
+        shares = {name: counts[name] / max(len(targets), 1) for name in names}
+        return {
+            "predictions": [name for name in names if shares[name] > 0.5],
+            "probs": list(shares.values()),
+        }
+
+    def table_columns(self, probabilities: bool) -> list[str]:
+        """A column for each class."""
+        return list(self.classes[LABELS])
+
+    def table_cells(self, prediction: Row, probabilities: bool) -> list[str]:
+        """The probability of each class, or 1 for those that are present and 0 for the others."""
+        if probabilities:
+            return [f"{value:.6f}" for value in prediction["probs"]]
+        present = set(prediction["predictions"])
+        return [str(int(name in present)) for name in self.classes[LABELS]]
+
+    def text_of(self, prediction: Row) -> str:
+        """The names of the classes; `(none)` of none."""
+        return " ".join(name.replace(" ", "_") for name in prediction["predictions"]) or "(none)"
+
+

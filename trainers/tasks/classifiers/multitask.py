@@ -1,0 +1,182 @@
+"""Image to one class for each of several heads, and maybe to one of their combinations, the joint class."""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, ClassVar
+
+import pyarrow as pa
+from torch import Tensor, nn
+
+from models import ClassifierOutput
+from trainers.config.criterion import Directions
+from trainers.tasks.base import Progress, Row
+from trainers.tasks.classifiers.base import require_known, require_no_thresholds
+from trainers.tasks.classifiers.softmax import JOINT, SoftmaxTask, chosen, one_hot
+from trainers.tasks.device_batch import DeviceBatch
+from trainers.tasks.losses.class_weights import Weights, head_class_weights, head_weights
+from trainers.tasks.losses.labels import joint_indices, multitask_count, multitask_loss
+from trainers.tasks.losses.mixing import class_shares
+from trainers.tasks.metrics.multitask import DIRECTIONS, MultitaskMetrics, multitask_columns, multitask_directions
+from trainers.tasks.presentation import MetricColumn
+
+
+@dataclass(frozen=True)
+class MultitaskTask(SoftmaxTask):
+    """Image to one class for each of several heads.
+
+    Where the dataset declares a joint class, it is predicted, too: by a network that learns it as an output of its own, or
+    as the product of the heads' probabilities.
+    """
+
+    name: ClassVar[str] = "multitask"
+    directions: ClassVar[Directions] = DIRECTIONS
+    main_metric: ClassVar[str] = "exact_match"
+
+    @property
+    def classes(self) -> Mapping[str, tuple[str, ...]]:
+        """The classes of each head."""
+        return {head: tuple(names) for head, names in self.target["heads"].items()}
+
+    @property
+    def joint_classes(self) -> tuple[str, ...]:
+        """The classes of the joint of all heads, row-major; none where none is declared."""
+        return tuple((self.target.get("joint") or {}).get("classes", ()))
+
+    @cached_property
+    def joint_of(self) -> Mapping[tuple[str, ...], str]:
+        """The joint class of each combination of the heads' classes."""
+        return dict(zip(itertools.product(*self.classes.values()), self.joint_classes, strict=False))
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """One for each head."""
+        return tuple(self.classes)
+
+    @property
+    def prediction_schema(self) -> pa.Schema:
+        """Class and probabilities of each head, and of the joint."""
+        names = [*self.classes, *([JOINT] if self.joint_classes else [])]
+        kinds = {"prediction": pa.string(), "probs": pa.list_(pa.float32())}
+        return pa.schema([(f"{name}_{what}", kind) for name in names for what, kind in kinds.items()])
+
+    @property
+    def reported_directions(self) -> Directions:
+        """The metrics of each head beside those of all."""
+        return multitask_directions(self.classes, bool(self.joint_classes))
+
+    @property
+    def headlines(self) -> tuple[MetricColumn, ...]:
+        """All heads right, their mean accuracy, and that of each."""
+        return multitask_columns(self.classes, bool(self.joint_classes))[0]
+
+    @property
+    def details(self) -> tuple[MetricColumn, ...]:
+        """What else there is to say of each head."""
+        return multitask_columns(self.classes, bool(self.joint_classes))[1]
+
+    def check_options(self) -> None:
+        """Check the heads that have temperatures of their own."""
+        require_no_thresholds(self.labeling)
+        known = [*self.classes, *([JOINT] if self.joint_classes else [])]
+        require_known("labeling.temperatures", list(self.labeling.temperatures), known, "head")
+
+    def check_names(self) -> None:
+        """Check the heads and classes that have weights of their own."""
+        self.check_options()
+        head_weights(self.loss, list(self.classes))
+        head_class_weights(self.loss, self.classes, self.class_rows)
+
+    @cached_property
+    def _class_weights(self) -> dict[str, Weights]:
+        return head_class_weights(self.loss, self.classes, self.class_rows)
+
+    @cached_property
+    def _head_weights(self) -> dict[str, float]:
+        return head_weights(self.loss, list(self.classes))
+
+    def describe(self) -> str:
+        """`heads mask (3), gender (2), age (3), joint of 18 classes`."""
+        heads = ", ".join(f"{head} ({len(names)})" for head, names in self.classes.items())
+        return f"heads {heads}{f', joint of {len(self.joint_classes)} classes' if self.joint_classes else ''}"
+
+    @property
+    def untrained_loss(self) -> float:
+        """A uniform guess's: the mean of ln K over the heads, and that of the joint."""
+        heads = self._head_weights
+        guess = sum(heads[head] * math.log(max(len(names), 2)) for head, names in self.classes.items())
+        return guess + (self.loss.joint_weight * math.log(len(self.joint_classes)) if self.learns_joint else 0.0)
+
+    @property
+    def learns_joint(self) -> bool:
+        """Whether the network has a joint class among its outputs, with a loss of its own."""
+        return bool(self.joint_classes) and self.network.joint_is_learned
+
+    def target_count(self, batch: DeviceBatch) -> Tensor:
+        """The images: float scalar."""
+        return multitask_count(batch.weights)
+
+    def loss_sum(self, model: nn.Module, batch: DeviceBatch, progress: Progress | None = None) -> Tensor:
+        """The mean of the heads' losses, and that of a learned joint, summed over the images."""
+        sizes = {head: len(names) for head, names in self.classes.items()}
+        targets: dict[str, Tensor] = dict(batch.targets)
+        joint = joint_indices(list(targets.values()), list(sizes.values())) if self.learns_joint else None
+        if progress is not None and self.mixup.enabled:
+            shares = {head: class_shares(targets[head], size) for head, size in sizes.items()}
+            if joint is not None:
+                shares[JOINT] = class_shares(joint, len(self.joint_classes))
+            batch = self.mixed(batch, shares, progress)
+            targets = dict(batch.targets)
+            joint = targets.pop(JOINT, None)
+        output: ClassifierOutput = model(batch.images, batch.sizes)
+        learned = None
+        if joint is not None:
+            assert output.joint is not None
+            learned = (output.joint, joint)
+        return multitask_loss(
+            output.logits, targets, batch.weights, self.loss, self._head_weights, self._class_weights, learned
+        )
+
+    def new_metrics(self) -> MultitaskMetrics:
+        """Accuracy and F1 of each head, of the joint, and of all heads at once."""
+        return MultitaskMetrics(self.classes, self.joint_classes)
+
+    def rows_of(self, probs: Mapping[str, Tensor]) -> list[Row]:
+        """The most probable class of each head and of the joint, and all probabilities."""
+        names = {**self.classes, **({JOINT: self.joint_classes} if self.joint_classes else {})}
+        rows: list[dict[str, Any]] = [{} for _ in range(len(next(iter(probs.values()))))]
+        for head, classes in names.items():
+            for row, (name, values) in zip(rows, chosen(classes, probs[head]), strict=True):
+                row |= {f"{head}_prediction": name, f"{head}_probs": values}
+        return list(rows)
+
+    def perfect_prediction(self, target: Row) -> Row:
+        """The class of each head and their joint, with probability 1."""
+        row: dict[str, Any] = {}
+        for head, names in self.classes.items():
+            row |= {f"{head}_prediction": target[head], f"{head}_probs": one_hot(names, target[head])}
+        if self.joint_classes:
+            joint = self.joint_of.get(tuple(target[head] for head in self.classes), "")
+            row |= {f"{JOINT}_prediction": joint, f"{JOINT}_probs": one_hot(self.joint_classes, joint)}
+        return row
+
+    def table_columns(self, probabilities: bool) -> list[str]:
+        """A column for each head and the joint, or one for each of their classes."""
+        joint = {self.target["joint"]["name"]: self.joint_classes} if self.joint_classes else {}
+        names = {**self.classes, **joint}
+        return [f"{head}={name}" for head, classes in names.items() for name in classes] if probabilities else list(names)
+
+    def table_cells(self, prediction: Row, probabilities: bool) -> list[str]:
+        """The classes, or all probabilities."""
+        heads = [*self.classes, *([JOINT] if self.joint_classes else [])]
+        if probabilities:
+            return [f"{value:.6f}" for head in heads for value in prediction[f"{head}_probs"]]
+        return [prediction[f"{head}_prediction"] for head in heads]
+
+    def text_of(self, prediction: Row) -> str:
+        """The class of each head: `mask:worn gender:male age:young`."""
+        return " ".join(f"{head}:{prediction[f'{head}_prediction']}".replace(" ", "_") for head in self.classes)
