@@ -9,10 +9,12 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, ClassVar
 
+import numpy as np
 import pyarrow as pa
 from torch import Tensor, nn
 
 from models import ClassifierOutput
+from models.label_heads import LABEL_HEADS
 from trainers.config.criterion import Directions
 from trainers.tasks.base import Progress, Row
 from trainers.tasks.classifiers.base import require_known, require_no_thresholds
@@ -21,7 +23,7 @@ from trainers.tasks.device_batch import DeviceBatch
 from trainers.tasks.losses.class_weights import Weights, head_class_weights, head_weights
 from trainers.tasks.losses.labels import joint_indices, multitask_count, multitask_loss
 from trainers.tasks.losses.mixing import class_shares
-from trainers.tasks.metrics.multitask import DIRECTIONS, MultitaskMetrics, multitask_columns, multitask_directions
+from trainers.tasks.metrics.multitask import DIRECTIONS, MultitaskMetrics, details, directions, headlines
 from trainers.tasks.presentation import MetricColumn
 
 
@@ -53,6 +55,15 @@ class MultitaskTask(SoftmaxTask):
         return dict(zip(itertools.product(*self.classes.values()), self.joint_classes, strict=False))
 
     @property
+    def probs_columns(self) -> Mapping[str, str]:
+        """One for each head, and for the joint."""
+        return {head: f"{head}_probs" for head in [*self.classes, *([JOINT] if self.joint_classes else [])]}
+
+    def truth_of(self, head: str, row: Row) -> str:
+        """The true class of a head, or the joint class of all; empty where there is none."""
+        return str(row[head]) if head in self.classes else self.joint_of.get(tuple(row[name] for name in self.classes), "")
+
+    @property
     def columns(self) -> tuple[str, ...]:
         """One for each head."""
         return tuple(self.classes)
@@ -60,30 +71,29 @@ class MultitaskTask(SoftmaxTask):
     @property
     def prediction_schema(self) -> pa.Schema:
         """Class and probabilities of each head, and of the joint."""
-        names = [*self.classes, *([JOINT] if self.joint_classes else [])]
+        names = list(self.probs_columns)
         kinds = {"prediction": pa.string(), "probs": pa.list_(pa.float32())}
         return pa.schema([(f"{name}_{what}", kind) for name in names for what, kind in kinds.items()])
 
     @property
     def reported_directions(self) -> Directions:
         """The metrics of each head beside those of all."""
-        return multitask_directions(self.classes, bool(self.joint_classes))
+        return directions(list(self.classes), bool(self.joint_classes))
 
     @property
     def headlines(self) -> tuple[MetricColumn, ...]:
-        """All heads right, their mean accuracy, and that of each."""
-        return multitask_columns(self.classes, bool(self.joint_classes))[0]
+        """All heads right, their mean accuracy, and the joint's."""
+        return headlines(bool(self.joint_classes))
 
     @property
     def details(self) -> tuple[MetricColumn, ...]:
         """What else there is to say of each head."""
-        return multitask_columns(self.classes, bool(self.joint_classes))[1]
+        return details(list(self.classes), bool(self.joint_classes))
 
     def check_options(self) -> None:
         """Check the heads that have temperatures of their own."""
         require_no_thresholds(self.labeling)
-        known = [*self.classes, *([JOINT] if self.joint_classes else [])]
-        require_known("labeling.temperatures", list(self.labeling.temperatures), known, "head")
+        require_known("labeling.temperatures", list(self.labeling.temperatures), list(self.probs_columns), "head")
 
     def check_names(self) -> None:
         """Check the heads and classes that have weights of their own."""
@@ -114,7 +124,7 @@ class MultitaskTask(SoftmaxTask):
     @property
     def learns_joint(self) -> bool:
         """Whether the network has a joint class among its outputs, with a loss of its own."""
-        return bool(self.joint_classes) and self.network.joint_is_learned
+        return bool(self.joint_classes) and LABEL_HEADS[self.network.head.name].joint_is_learned
 
     def target_count(self, batch: DeviceBatch) -> Tensor:
         """The images: float scalar."""
@@ -143,9 +153,9 @@ class MultitaskTask(SoftmaxTask):
 
     def new_metrics(self) -> MultitaskMetrics:
         """Accuracy and F1 of each head, of the joint, and of all heads at once."""
-        return MultitaskMetrics(self.classes, self.joint_classes)
+        return MultitaskMetrics.of(self.classes, self.joint_classes)
 
-    def rows_of(self, probs: Mapping[str, Tensor]) -> list[Row]:
+    def rows_of(self, probs: Mapping[str, np.ndarray]) -> list[Row]:
         """The most probable class of each head and of the joint, and all probabilities."""
         names = {**self.classes, **({JOINT: self.joint_classes} if self.joint_classes else {})}
         rows: list[dict[str, Any]] = [{} for _ in range(len(next(iter(probs.values()))))]
@@ -160,7 +170,7 @@ class MultitaskTask(SoftmaxTask):
         for head, names in self.classes.items():
             row |= {f"{head}_prediction": target[head], f"{head}_probs": one_hot(names, target[head])}
         if self.joint_classes:
-            joint = self.joint_of.get(tuple(target[head] for head in self.classes), "")
+            joint = self.truth_of(JOINT, target)
             row |= {f"{JOINT}_prediction": joint, f"{JOINT}_probs": one_hot(self.joint_classes, joint)}
         return row
 
@@ -172,10 +182,9 @@ class MultitaskTask(SoftmaxTask):
 
     def table_cells(self, prediction: Row, probabilities: bool) -> list[str]:
         """The classes, or all probabilities."""
-        heads = [*self.classes, *([JOINT] if self.joint_classes else [])]
         if probabilities:
-            return [f"{value:.6f}" for head in heads for value in prediction[f"{head}_probs"]]
-        return [prediction[f"{head}_prediction"] for head in heads]
+            return [f"{value:.6f}" for column in self.probs_columns.values() for value in prediction[column]]
+        return [prediction[f"{head}_prediction"] for head in self.probs_columns]
 
     def text_of(self, prediction: Row) -> str:
         """The class of each head: `mask:worn gender:male age:young`."""

@@ -40,7 +40,9 @@ def grad_cam(model: Classifier, images: Tensor, sizes: Tensor, classes: Mapping[
     with torch.enable_grad():
         for head, chosen in classes.items():
             logits = _HeadLogits(model, head)
-            found = LayerGradCam(logits, layer).attribute(images, chosen, additional_forward_args=(sizes,), relu_attributions=True)
+            found = LayerGradCam(logits, layer).attribute(
+                images, chosen, additional_forward_args=(sizes,), relu_attributions=True
+            )
             if found.ndim != 4:
                 return None
             maps.append(found[:, 0].detach().float())
