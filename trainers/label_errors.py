@@ -39,8 +39,9 @@ from trainers.report.packages import require_page_package
 def main() -> int:
     """Run the command line."""
     args = _arguments()
-    labeling = [word for word in args.options if word.startswith("labeling.")]
-    *sources, out = [*args.places, *(word for word in args.options if word not in labeling)]
+    words = [*args.places, *args.options]
+    labeling = [word for word in words if "=" in word and word.split("=", 1)[0].split(".")[0] == "labeling"]
+    *sources, out = [word for word in words if word not in labeling] or [""]
     if not sources:
         raise UserError("Give the predictions or the runs, and last the folder: python -m trainers.label_errors OOF.parquet OUT.")
     require_page_package()
