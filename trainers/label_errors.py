@@ -43,7 +43,9 @@ def main() -> int:
     labeling = [word for word in words if "=" in word and word.split("=", 1)[0].split(".")[0] == "labeling"]
     *sources, out = [word for word in words if word not in labeling] or [""]
     if not sources:
-        raise UserError("Give the predictions or the runs, and last the folder: python -m trainers.label_errors OOF.parquet OUT.")
+        raise UserError(
+            "Give the predictions or the runs, and last the folder: python -m trainers.label_errors OOF.parquet OUT."
+        )
     require_page_package()
     if args.method == "cleanlab":
         require_cleanlab()

@@ -95,7 +95,11 @@ def _card(image: ReviewedImage) -> dict[str, Any]:
         ],
         "more_changes": max(0, len(image.changes) - _MOST_CHANGES),
         "lists": [
-            {"title": title, "chips": [_chip(label) for label in labels[:_MOST_LABELS]], "more": max(0, len(labels) - _MOST_LABELS)}
+            {
+                "title": title,
+                "chips": [_chip(label) for label in labels[:_MOST_LABELS]],
+                "more": max(0, len(labels) - _MOST_LABELS),
+            }
             for title, labels in (("label", image.labels), ("predicted", image.predicted))
             if labels is not None
         ],
