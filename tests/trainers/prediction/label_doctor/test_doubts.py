@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import csv
 import io
+import itertools
 import json
 
 import numpy as np
@@ -34,7 +35,7 @@ def test_doubts_of_all_columns_are_ranked_by_margin() -> None:
         (3, "mask", "a", "b"),
         (6, "labels", "", "y"),
     ]
-    assert all(one.sureness >= other.sureness > 0 for one, other in zip(doubts, doubts[1:], strict=False))
+    assert all(one.sureness >= other.sureness > 0 for one, other in itertools.pairwise(doubts))
     assert doubts[0] == Doubt(3, "mask", "a", "b", 0.02, 0.98)
     present = {(doubt.row, doubt.given, doubt.suggested) for doubt in doubts if doubt.column == "labels"}
     assert (6, "", "y") in present and not any("z" in (given, new) for _, given, new in present)
@@ -42,7 +43,14 @@ def test_doubts_of_all_columns_are_ranked_by_margin() -> None:
 
 @pytest.mark.parametrize(
     ("labels", "share", "count", "most"),
-    [(100, None, None, 100), (100, 0.02, None, 2), (101, 0.02, None, 3), (3, 0.001, None, 1), (100, None, 7, 7), (100, 1.0, None, 100)],
+    [
+        (100, None, None, 100),
+        (100, 0.02, None, 2),
+        (101, 0.02, None, 3),
+        (3, 0.001, None, 1),
+        (100, None, 7, 7),
+        (100, 1.0, None, 100),
+    ],
 )
 def test_a_share_or_a_count_limits_what_is_listed(labels: int, share: float | None, count: int | None, most: int) -> None:
     assert most_listed(labels, share, count) == most
