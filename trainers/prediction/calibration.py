@@ -37,9 +37,7 @@ def require_tunable(found: OutOfFold, per_class: bool) -> ClassifierTask:
         raise UserError(f"Predictions of task '{task.name}' have no probabilities to tune on.")
     options = found.made_by["options"]
     if options.get("temperature", 1) != 1 or options.get("temperatures"):
-        raise UserError(
-            "These predictions were made with a temperature. Make them again with labeling.temperature=1."
-        )
+        raise UserError("These predictions were made with a temperature. Make them again with labeling.temperature=1.")
     if len(found.by_fold()) < 2:
         raise UserError("These predictions are of one fold: what is tuned on it could not be judged. Give those of all folds.")
     if per_class:

@@ -25,7 +25,7 @@ from trainers.config.label_loss import LabelLossConfig, without_label_training_t
 from trainers.config.labeling import LabelingConfig
 from trainers.config.mixup import MixupConfig
 from trainers.tasks.base import Attention, Progress, Row, Task
-from trainers.tasks.classifiers.checks import dataset_notes
+from trainers.tasks.classifiers.checks import dataset_notes, mapping
 from trainers.tasks.classifiers.saliency import grad_cam
 from trainers.tasks.device_batch import DeviceBatch
 from trainers.tasks.losses.mixing import mix
@@ -127,6 +127,10 @@ class ClassifierTask(Task):
             UserError: one is not, by key.
         """
         self.check_options()
+
+    def legend(self) -> list[str]:
+        """The index of each class, which the checkpoint stores."""
+        return [f"Classes of {head} by index: {mapping(names)}" for head, names in self.classes.items()]
 
     def require_same(self, other: Self, mine: str, theirs: str) -> None:
         """Check that `other` has the same classes in the same order.

@@ -52,9 +52,7 @@ class SoftmaxTask(ClassifierTask):
     def tuned(self, rows: Sequence[Row], per_class: bool = False) -> tuple[LabelingConfig, list[str]]:
         """A temperature; of several heads, one for each."""
         if per_class:
-            raise UserError(
-                f"--per-class: thresholds are of multi-label tasks, this is '{self.name}'. Leave it out."
-            )
+            raise UserError(f"--per-class: thresholds are of multi-label tasks, this is '{self.name}'. Leave it out.")
         found = {}
         for head, column in self.probs_columns.items():
             places = {name: index for index, name in enumerate(self.classes.get(head, self.joint_classes))}
