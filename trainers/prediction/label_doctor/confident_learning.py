@@ -31,7 +31,7 @@ def suggest(labels: np.ndarray, probs: np.ndarray) -> np.ndarray:
     """
     classes = probs.shape[1]
     confident = probs >= class_thresholds(labels, probs) - _ROUNDING
-    counted: np.ndarray = confident.any(1)
+    counted = np.atleast_1d(confident.any(1))
     best = np.where(confident | ~counted[:, None], probs, -np.inf).argmax(1)
     pairs = labels * classes + best
     wrong = _wrong_labels(pairs[counted], np.bincount(labels, minlength=classes))
