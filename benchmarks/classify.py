@@ -1,8 +1,8 @@
-"""`python -m benchmarks.classify`: a classifier trained by Inkray and by a plain timm loop, same data, network and steps, in turns.
+"""`python -m benchmarks.classify`: a classifier by Inkray and by a plain timm loop: same data, network and steps, in turns.
 
-Boards of letters are synthesized; the plain loop gets them as PNG files. Each round trains both with one seed, with all cores;
-images/s are medians over the epochs of all rounds but the first epoch of each, the ratio is that of each round's medians. mAP is
-measured on 1,000 boards that neither saw, means over the rounds with the standard error.
+Boards of letters are synthesized; the plain loop gets them as PNG files. Each round trains both with one seed, with all cores.
+The images/s of a round are the median of its epochs but the first, the ratio is the median of the rounds' ratios. mAP is that
+on 1,000 boards that neither saw, a mean over the rounds with its standard error.
 """
 
 from __future__ import annotations
@@ -129,7 +129,7 @@ def summary(rates: dict[str, list[list[float]]], maps: dict[str, list[float]]) -
         "images_per_s": {name: statistics.median(values) for name, values in medians.items()},
         "ratios": ratios,
         "ratio": statistics.median(ratios),
-        "map": {name: [statistics.mean(values), error[name]] for name, values in maps.items()},
+        "map": {name: [statistics.mean(values), error.get(name, math.nan)] for name, values in maps.items()},
     }
 
 

@@ -1,4 +1,4 @@
-"""The peer of benchmarks.classify: a plain training loop of timm's network, loss, optimizer and transforms on torch's DataLoader.
+"""The peer of benchmarks.classify: timm's network, loss, optimizer and transforms in a plain loop over torch's DataLoader.
 
 It reads PNG files beside a list of labels, takes the same steps as Inkray (batch, epochs, optimizer, peak rate, schedule by
 step) and answers the same metric, torchmetrics' mean average precision.

@@ -210,7 +210,7 @@ def tables(record: dict[str, Any]) -> str:
     """What came out, as text."""
     at, share = f"at {100 * record['share']:g} %", record["planted"] / record["labels"]
     lines = [
-        f"{record['labels']:,} labels of {record['images']:,} boards, {record['planted']:,} of them wrong ({100 * share:.2f} %)",
+        f"{record['labels']:,} labels of {record['images']:,} boards, {record['planted']:,} made wrong ({100 * share:.2f} %)",
         f"{'method':12}{'flagged':>9}{'precision':>11}{'recall':>8}{'precision ' + at:>18}{'recall ' + at:>15}",
     ]
     for name, row in record["methods"].items():
