@@ -133,9 +133,8 @@ def main() -> None:
     args = parser.parse_args()
     torch.set_num_threads(1)
     print(machine())
-    print(
-        f"{'images/s':36}{'1 thread':>10}{'2 threads':>11}{'2 processes':>13}{'CPU, outside OpenCV':>22}{'a loop beside 1 thread':>25}"
-    )
+    head = f"{'images/s':36}{'1 thread':>10}{'2 threads':>11}{'2 processes':>13}"
+    print(f"{head}{'CPU, outside OpenCV':>22}{'a loop beside 1 thread':>25}")
     found = {}
     with ThreadPoolExecutor(WORKERS) as threads, ProcessPoolExecutor(WORKERS, mp_context=get_context("spawn")) as processes:
         for size_name, size in SIZES.items():
