@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.ticker import PercentFormatter
+from matplotlib.ticker import FuncFormatter, PercentFormatter
 
 from trainers.report.plot_style import (
     HALF_WIDTH,
@@ -57,7 +57,12 @@ def draw_bars(bars: Bars) -> Image:
         axes = figure.add_axes((left / width, (top - high) / height, (right - left) / width, max(high, LINE_HEIGHT) / height))
         _draw_names(axes, bars, part)
     if many:
-        box = ((column + 0.55) / width, BELOW / height + 0.02, (column - 0.75) / width, (height - ABOVE - BELOW) / height - 0.02)
+        box = (
+            (column + 0.55) / width,
+            BELOW / height + 0.02,
+            (column - 0.75) / width,
+            (height - ABOVE - BELOW) / height - 0.02,
+        )
         _draw_profile(figure.add_axes(box), bars.series, names)
     style: dict[str, Any] = {"parse_math": False, "va": "top", "family": families()}
     figure.text(MARGIN / width, 1 - MARGIN / height, title, fontsize=10, fontweight="bold", color=INK, **style)
@@ -104,8 +109,8 @@ def _draw_profile(axes: Axes, series: Mapping[str, Sequence[float]], names: int)
     axes.set_ylim(0, 1.03)
     axes.set_xlim(1, max(names, 2))
     axes.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=0))
-    set_title(axes, f"All {names:,}, each curve in ascending order")
-    axes.title.set_fontsize(8)
+    set_title(axes, f"All {names:,}, each curve in ascending order", 8)
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda place, _: f"{place:,.0f}"))
     axes.grid(axis="y", color=LINE, linewidth=0.7)
     with_plain_frame(axes)
 

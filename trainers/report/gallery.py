@@ -22,7 +22,9 @@ def draw_gallery(gallery: Gallery) -> Image:
 
 
 def _card(noted: NotedImage) -> Card:
-    header = shorten([Word(noted.id, MUTED), Word(noted.source, MUTED)] if noted.source else [Word(noted.id, MUTED)], STYLE.text_width)
+    header = shorten(
+        [Word(noted.id, MUTED), Word(noted.source, MUTED)] if noted.source else [Word(noted.id, MUTED)], STYLE.text_width
+    )
     width = max(map(len, noted.notes), default=0)
     lines = [line for index, (label, text) in enumerate(noted.notes.items()) for line in _note(label, text, width, not index)]
     return Card(_side_by_side(noted), header, lines)

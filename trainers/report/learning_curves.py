@@ -1,4 +1,4 @@
-"""Learning curves: losses, validation metrics, learning rate, speed and share of time spent waiting, over the steps of a run."""
+"""Learning curves: losses, validation metrics, learning rate, speed and share of time waiting, over the steps of a run."""
 
 import itertools
 import math

@@ -17,6 +17,7 @@ from trainers.report.plot_style import (
     HALF_WIDTH,
     INK,
     LINE,
+    MAX_NAME,
     MUTED,
     WHOLE_WIDTH,
     families,
@@ -32,8 +33,10 @@ COLORS = LinearSegmentedColormap.from_list(
 )
 GAMMA = 0.6  # below 1: small shades are seen
 MAX_BLOCKS = 400  # rows and columns of a picture; of more, blocks of cells are drawn as their strongest one
-MAX_LABELS = 100  # names along an axis
+MAX_LABELS, FEW_LABELS = 100, 40  # names along an axis: all of them, or some
+PICTURE_NAME = 14  # characters of a name beside a picture
 NUMBERED = 40  # rows and columns whose cells have numbers
+THOUSANDS = 10_000  # numbers from here on are written in thousands where there is little room
 DETAILED = 12  # those whose cells have room for a second line
 CELL, PICTURE = 0.56, 7.4  # inches: of a cell with numbers, of a picture
 MARGIN, TITLE, AXIS_TITLE, LINE_HEIGHT = 0.08, 0.36, 0.24, 0.17
@@ -78,13 +81,14 @@ def draw_matrix(matrix: Matrix) -> Image:
 
 def _layout(matrix: Matrix) -> _Layout:
     most = max(len(matrix.rows), len(matrix.columns), 1)
-    every = math.ceil(most / MAX_LABELS)
-    rows, columns = short_names(matrix.rows), short_names(matrix.columns)
+    every = math.ceil(most / FEW_LABELS) if most > MAX_LABELS else 1
+    length = MAX_NAME if most <= NUMBERED else PICTURE_NAME
+    rows, columns = short_names(matrix.rows, length), short_names(matrix.columns, length)
     cell = CELL if most <= NUMBERED else PICTURE / most
     points = min(8.0, max(4.5, cell * every * 72 * 0.85))
     left = MARGIN + text_width(rows[::every], points) + 0.1 + (AXIS_TITLE if matrix.row_title else 0)
     needed = left + len(columns) * cell + MARGIN
-    width = HALF_WIDTH if needed <= HALF_WIDTH else WHOLE_WIDTH
+    width = min(max(needed, HALF_WIDTH), WHOLE_WIDTH)
     cell = min(cell, (width - left - MARGIN) / max(len(columns), 1))
     heads = text_width(columns[::every], points)
     upright = heads > 0.92 * cell * every
@@ -124,7 +128,7 @@ def _write_numbers(axes: Axes, matrix: Matrix, layout: _Layout) -> None:
     detailed = bool(matrix.shade_format) and max(len(matrix.rows), len(matrix.columns)) <= DETAILED
     strength = np.nan_to_num(np.abs(np.asarray(matrix.shades, np.float64))) / matrix.limit
     texts = {
-        (row, column): format(value, matrix.format)
+        (row, column): format(value, matrix.format) if detailed or value < THOUSANDS else f"{value / 1000:.0f}k"
         for (row, column), value in np.ndenumerate(matrix.values)
         if not math.isnan(value) and (value or detailed)
     }

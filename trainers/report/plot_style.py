@@ -1,4 +1,7 @@
-"""The look of all plots: sizes, colors, fonts, frames. Without pyplot, which keeps figures in a list and may ask for a display."""
+"""The look of all plots: sizes, colors, fonts, frames.
+
+Without pyplot, which keeps every figure in a global list and may ask for a display.
+"""
 
 import warnings
 from collections.abc import Iterable
@@ -19,7 +22,14 @@ DPI = 120
 WHOLE_WIDTH, HALF_WIDTH = 9.4, 4.62  # inches: of the page, and of two figures side by side
 MAX_NAME = 24  # characters of a class in a plot
 
-_EAST_ASIAN = ("Noto Sans CJK KR", "Noto Sans CJK JP", "Noto Sans CJK SC", "NanumGothic", "Malgun Gothic", "Apple SD Gothic Neo")
+_EAST_ASIAN = (
+    "Noto Sans CJK KR",
+    "Noto Sans CJK JP",
+    "Noto Sans CJK SC",
+    "NanumGothic",
+    "Malgun Gothic",
+    "Apple SD Gothic Neo",
+)
 
 _MISSING_GLYPH = "Glyph .* missing from font"
 
@@ -62,9 +72,9 @@ def short_names(names: Iterable[str], length: int = MAX_NAME) -> list[str]:
     return [shorten([Word(name)], length)[0].text for name in names]
 
 
-def set_title(axes: Axes, title: str) -> None:
+def set_title(axes: Axes, title: str, points: float = 10) -> None:
     """A title above the upper left corner, taken literally."""
-    axes.set_title(title, loc="left", fontsize=10, fontweight="bold", color=INK, parse_math=False, family=families())
+    axes.set_title(title, loc="left", fontsize=points, fontweight="bold", color=INK, parse_math=False, family=families())
 
 
 def with_plain_frame(axes: Axes) -> None:

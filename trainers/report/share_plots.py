@@ -25,7 +25,9 @@ def draw_curves(curves: Curves) -> Image:
     for label, x in curves.marks.items():
         axes.axvline(x, color=INK, linewidth=1, linestyle=(0, (4, 3)))
         side, shift = ("right", -4) if x > 0.5 else ("left", 4)
-        axes.annotate(label, (x, 0.02), (shift, 0), textcoords="offset points", ha=side, fontsize=8, color=INK, parse_math=False)
+        axes.annotate(
+            label, (x, 0.02), (shift, 0), textcoords="offset points", ha=side, fontsize=8, color=INK, parse_math=False
+        )
     _share_axes(axes)
     set_title(axes, curves.title)
     axes.set_xlabel(curves.x_title, fontsize=8, color=MUTED, parse_math=False)

@@ -158,7 +158,7 @@ class NotedImage:
     image: Image
     notes: Mapping[str, str]
     source: str = ""
-    attention: NDArray[np.floating[Any]] | None = None
+    attention: NDArray[Any] | None = None
 
 
 @dataclass(frozen=True)

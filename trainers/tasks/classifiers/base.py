@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -45,6 +46,7 @@ class ClassifierTask(Task):
     file: ClassVar[str] = "classes.json"
     options: ClassVar[str] = "labeling"
     model_section: ClassVar[str] = "classifier"
+    attention_note: ClassVar[str] = "What speaks for the most probable class (Grad-CAM, Selvaraju et al. 2017)."
 
     target: Mapping[str, Any]
     network: ClassifierConfig = field(default_factory=ClassifierConfig)
@@ -253,6 +255,13 @@ class ClassifierTask(Task):
             labels = [name if len(best) == 1 else f"{head}: {name}" for head, name in best.items()]
             found.append((row, Attention(labels, maps[index])))
         return found
+
+    def saliency(self, model: Classifier, images: Tensor, sizes: Tensor, output: str) -> np.ndarray | None:
+        """Where the network sees what speaks for a class (Grad-CAM), in one image."""
+        places = [(head, index) for head, names in self.classes.items() for index in range(len(names))]
+        head, index = places[self.output_names.index(output)]
+        maps = grad_cam(model, images, sizes, {head: torch.full((len(images),), index, device=images.device)})
+        return None if maps is None else maps[0][0]
 
     def mixed(self, batch: DeviceBatch, shares: Mapping[str, Tensor], progress: Progress) -> DeviceBatch:
         """The batch with images and shares of classes mixed as configured, for a training step."""

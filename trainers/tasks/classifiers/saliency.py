@@ -37,10 +37,14 @@ def grad_cam(model: Classifier, images: Tensor, sizes: Tensor, classes: Mapping[
     except ImportError:
         return None
     maps = []
-    with torch.enable_grad():
+    # Out of inference mode, whose tensors no gradient goes through.
+    with torch.inference_mode(False), torch.enable_grad():
+        images, sizes = images.clone(), sizes.clone()
         for head, chosen in classes.items():
             logits = _HeadLogits(model, head)
-            found = LayerGradCam(logits, layer).attribute(images, chosen, additional_forward_args=(sizes,), relu_attributions=True)
+            found = LayerGradCam(logits, layer).attribute(
+                images, chosen, additional_forward_args=(sizes,), relu_attributions=True
+            )
             if found.ndim != 4:
                 return None
             maps.append(found[:, 0].detach().float())

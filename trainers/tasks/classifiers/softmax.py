@@ -5,7 +5,7 @@ Legend: B batch, K classes of a head.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 from torch import Tensor
@@ -13,9 +13,12 @@ from torch import Tensor
 from data_pipeline.dataset.label_targets import ClassTargets
 from data_pipeline.dataset.manifest import Split
 from models import ClassifierOutput
+from trainers.tasks.base import NotableRow, Row
 from trainers.tasks.classifiers.base import ClassifierTask
+from trainers.tasks.inspection.mistakes import Mistake, most_certain
 
 JOINT = "joint"
+ATTENTION = "joint_attention"  # the weights of the heads in a learned joint class
 
 
 class SoftmaxTask(ClassifierTask):
@@ -34,16 +37,25 @@ class SoftmaxTask(ClassifierTask):
         logits = dict(output.logits)
         if output.joint is not None:
             logits[JOINT] = output.joint
-        return {head: part.float().softmax(-1) for head, part in logits.items()}
+        found = {head: part.float().softmax(-1) for head, part in logits.items()}
+        return found if output.attention is None else {**found, ATTENTION: output.attention.float()}
 
     def sharpened(self, probs: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """Probabilities with their logarithms divided by the temperature of their head."""
         found = {}
         for head, part in probs.items():
-            temperature = self.labeling.temperatures.get(head, self.labeling.temperature)
+            temperature = 1.0 if head == ATTENTION else self.labeling.temperatures.get(head, self.labeling.temperature)
             sharp = (part.double().clamp(min=1e-12).log() / temperature).softmax(-1).float()
             found[head] = part if temperature == 1 else sharp
         return found
+
+    def mistake(self, prediction: Row, target: Row) -> Mistake | None:
+        """The answer in a prediction that is wrong and most certain, if any is wrong."""
+        raise NotImplementedError
+
+    def notable_rows(self, rows: Sequence[tuple[Row, Row]], count: int) -> list[NotableRow]:
+        """The rows with the most certain wrong classes."""
+        return most_certain((self.mistake(prediction, target) for prediction, target in rows), count)
 
 
 def chosen(names: tuple[str, ...], probs: Tensor) -> list[tuple[str, list[float]]]:

@@ -23,23 +23,37 @@ LEGEND = "Blue: right. Orange: taken for another class. The darker, the larger t
 
 def confusion_matrices(names: Sequence[str], counts: Counts, title: str) -> tuple[Matrix, ...]:
     """The confusion matrix (K, K); of many classes two: the most confused ones with numbers, and the whole as a picture."""
-    whole = _matrix(names, counts, title)
     if len(names) <= WHOLE:
-        return (whole,)
+        return (_matrix(names, counts, title),)
     chosen = most_confused(counts, KEPT)
+    everything = _matrix(names, counts, f"{title}: all {len(names):,} classes")
+    if not chosen:
+        return (everything,)
     reduced = _matrix(
         [*(names[index] for index in chosen), OTHERS],
         merged(counts, chosen),
         f"{title}: the {len(chosen)} most confused classes of {len(names):,}",
     )
     reduced.shades[-1, -1] = 0  # right and wrong ones together
-    return reduced, _matrix(names, counts, f"{title}: all {len(names):,} classes")
+    return reduced, everything
 
 
 def most_confused(counts: Counts, count: int) -> list[int]:
-    """The `count` classes with the most errors, as truth and as prediction, in their own order."""
-    errors = counts.sum(0) + counts.sum(1) - 2 * counts.diagonal()
-    return sorted(np.argsort(-errors, kind="stable")[:count].tolist())
+    """The classes of the most confused pairs, at most `count` of them, in their own order."""
+    found: set[int] = set()
+    for pair in _pairs(counts, count * count):
+        if len(found | set(pair)) <= count:
+            found |= set(pair)
+    return sorted(found)
+
+
+def _pairs(counts: Counts, count: int) -> list[tuple[int, int]]:
+    """The pairs of truth and prediction with the most images, at most `count` of them."""
+    wrong = counts.copy()
+    np.fill_diagonal(wrong, 0)
+    places = np.argsort(-wrong, axis=None, kind="stable")[:count].tolist()
+    pairs = [divmod(place, len(counts)) for place in places]
+    return [pair for pair in pairs if wrong[pair]]
 
 
 def merged(counts: Counts, chosen: Sequence[int]) -> Counts:
@@ -53,14 +67,9 @@ def merged(counts: Counts, chosen: Sequence[int]) -> Counts:
 
 def confused_pairs(names: Sequence[str], counts: Counts, count: int = 15) -> list[tuple[str, str, int, str]]:
     """The pairs of truth and prediction with the most images: truth, prediction, images, share of the truth's images."""
-    wrong = counts.copy()
-    np.fill_diagonal(wrong, 0)
-    flat = np.argsort(-wrong, axis=None, kind="stable")[:count]
-    pairs = [(int(place) // len(names), int(place) % len(names)) for place in flat]
     return [
-        (names[truth], names[prediction], int(wrong[truth, prediction]), _percent(wrong[truth, prediction] / counts[truth].sum()))
-        for truth, prediction in pairs
-        if wrong[truth, prediction]
+        (names[truth], names[given], int(counts[truth, given]), _percent(counts[truth, given] / counts[truth].sum()))
+        for truth, given in _pairs(counts, count)
     ]
 
 
@@ -71,4 +80,6 @@ def _percent(share: float) -> str:
 def _matrix(names: Sequence[str], counts: Counts, title: str) -> Matrix:
     shares = counts / np.maximum(counts.sum(1, keepdims=True), 1)
     right = np.eye(len(counts), dtype=bool)
-    return Matrix(title, names, names, counts, np.where(right, shares, -shares), LEGEND, "truth", "prediction", shade_format=".0%")
+    return Matrix(
+        title, names, names, counts, np.where(right, shares, -shares), LEGEND, "truth", "prediction", shade_format=".0%"
+    )

@@ -43,7 +43,7 @@ def joint_errors(wrong: Bools) -> tuple[NDArray[np.int64], Floats, Floats]:
 
 
 def error_matrix(names: Sequence[str], wrong: Bools) -> Matrix:
-    """The images in which two classes are both wrong, colored by how far that is from chance; of many, the most wrong classes."""
+    """The images in which two classes are both wrong, colored by how far from chance; of many, the most wrong classes."""
     chosen = np.arange(len(names))
     title = "Images in which two classes are both wrong"
     if len(names) > WHOLE:
