@@ -152,8 +152,8 @@ def _signed(file: Storage) -> str:
 def training(scratch: Path) -> Metrics:
     """Measure how a training run of three epochs waits for its data."""
     from data_pipeline.dataset.image_policy import ImagePolicy
+    from data_pipeline.synthesis.formulas.build import synthesize_formulas
     from data_pipeline.synthesis.formulas.grammar import FormulaConfig
-    from data_pipeline.synthesize import synthesize_formulas
     from trainers.config.load import load_config
     from trainers.run.directory import new_run
     from trainers.run.launch_ray import launch_ray

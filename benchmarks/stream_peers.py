@@ -14,8 +14,7 @@ import pyarrow.parquet as pq
 import torch
 from torch.utils.data import DataLoader, IterableDataset, get_worker_info
 
-from data_pipeline.augmentation.augment import augment
-from data_pipeline.augmentation.config import Augmentation
+from data_pipeline.augmentation.config import Augmentation, chain_of
 
 WORKERS = 2
 BATCH = 64
@@ -50,7 +49,7 @@ class _Decoder:
     def __init__(self, augmentation: Augmentation) -> None:
         cv2.setNumThreads(0)
         self._files: dict[str, pq.ParquetFile] = {}
-        self._augmentation: Augmentation = augmentation
+        self._augment = chain_of(augmentation)
 
     def __call__(self, file: str, index: int, epoch: int) -> list[np.ndarray]:
         if file not in self._files:
@@ -58,7 +57,7 @@ class _Decoder:
         table = self._files[file].read_row_group(index, columns=["id", "image"])
         images = (_imdecode(cell.as_buffer()) for cell in table.column("image"))
         names = table.column("id").to_pylist()
-        return [augment(image, self._augmentation, 0, epoch, name) for image, name in zip(images, names, strict=True)]
+        return [self._augment(image, 0, epoch, name) for image, name in zip(images, names, strict=True)]
 
 
 def _bare(part: list[tuple[str, int, int]], augmentation: Augmentation) -> float:

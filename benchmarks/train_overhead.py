@@ -31,8 +31,8 @@ from cluster.session import ray_session
 from data_pipeline.dataset.image_policy import ImagePolicy
 from data_pipeline.dataset.manifest import open_dataset
 from data_pipeline.stream import Batch, StreamPosition, TrainStream
+from data_pipeline.synthesis.formulas.build import synthesize_formulas
 from data_pipeline.synthesis.formulas.grammar import FormulaConfig
-from data_pipeline.synthesize import synthesize_formulas
 from trainers.config.load import load_config
 from trainers.config.train import TrainConfig
 from trainers.optim import Schedule

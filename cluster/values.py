@@ -78,7 +78,7 @@ class Typing:
         quoted = len(value) > 1 and value[0] == value[-1] and value[0] in "'\""
         if quoted or not _is_scalar(kind):
             try:
-                value = load_yaml(written)
+                value = _without_spaces(load_yaml(written))
             except yaml.YAMLError as error:
                 self._bad(key, written, f"is not valid YAML ({one_line(error)}); a text that begins with * needs quotes", kind)
                 return {}
@@ -228,6 +228,25 @@ class Typing:
         self.problems.append(f"Bad value for '{shown(key)}' in {self.where}: '{shown(value)}' {reason}.{expected}")
         self.left_out.append(key)
         return _LEFT_OUT
+
+
+def _without_spaces(value: Any) -> Any:
+    """`value` with `{size:0.3}` read as `{size: 0.3}`, which a shell takes without quotes; YAML reads a key with no value.
+
+    Raises:
+        yaml.YAMLError: a key stands twice.
+    """
+    if isinstance(value, list):
+        return [_without_spaces(item) for item in value]
+    if not isinstance(value, dict):
+        return value
+    found: dict[Any, Any] = {}
+    for key, item in value.items():
+        name, colon, rest = key.partition(":") if isinstance(key, Plain) and item == "" else (key, "", "")
+        if name in found:
+            raise yaml.YAMLError(f"key '{name}' stands twice")
+        found[name] = Plain(rest) if colon else _without_spaces(item)
+    return found
 
 
 def type_name(kind: Any) -> str:

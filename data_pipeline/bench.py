@@ -20,7 +20,7 @@ from cluster.errors import UserError, run_command
 from cluster.numbers import with_number_problems
 from cluster.session import ray_session
 from cluster.values import Typing
-from data_pipeline.augmentation.config import Augmentation
+from data_pipeline.augmentation.config import Augmentation, chain_of
 from data_pipeline.dataset.manifest import Dataset, open_dataset
 from data_pipeline.dataset.targets import NoTargets
 from data_pipeline.stream import StreamConfig, StreamPosition, StreamStats, TrainStream
@@ -81,7 +81,7 @@ class Bench:
         plan = self._stream(self._config).plan
         reader = RowGroupReader(self._dataset, self._split, plan.groups, self._config)
         groups = [reader.read(int(number))[0] for number in plan.windows(0)[0].groups[:16]]
-        collator = Collator(self._dataset.manifest.image, self._targets, augmentation, 0)
+        collator = Collator(self._dataset.manifest.image, self._targets, chain_of(augmentation), 0)
 
         def decode(rows: Rows) -> StreamStats:
             return collator(0, len(rows.ids), [(rows, index) for index in range(len(rows.ids))]).stats

@@ -1,12 +1,12 @@
 """Checks of settings that would otherwise fail inside torch, or not at all."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import fields, is_dataclass
 from typing import Any, TypeVar
 
 from models.errors import ModelConfigError
-from models.types import OutputSpec
+from models.types import LabelSpec, OutputSpec
 
 MAY_BE_0 = (
     "model.backbone.small_cnn.depth",
@@ -56,7 +56,7 @@ def check_numbers(section: Any, key: str) -> None:
         value, name = getattr(section, field.name), f"{key}.{field.name}"
         if is_dataclass(value):
             check_numbers(value, name)
-        elif field.name.endswith("_rate"):
+        elif field.name.endswith("_rate") and not (value is None and field.type == float | None):
             check_rate(value, name)
         elif field.type is bool and not isinstance(value, bool):
             raise ModelConfigError(name, f"must be true or false, not {value!r}")
@@ -79,3 +79,31 @@ def check_spec(spec: OutputSpec) -> None:
     for name, tokens in (("open_ids", spec.open_ids), ("close_ids", spec.close_ids)):
         if not all(0 <= token < spec.num_classes for token in tokens):
             raise ModelConfigError(f"{key}.{name}", f"{tokens} are not all in a vocabulary of {spec.num_classes} tokens")
+
+
+def check_label_spec(spec: LabelSpec) -> None:
+    """Raises ModelConfigError unless there are label heads of different names, each with a class or more."""
+    key, names = "label_spec", [head.name for head in spec.heads]
+    if not names or not all(names):
+        raise ModelConfigError(f"{key}.heads", f"must be one or more heads with names, not {names}")
+    for head in spec.heads:
+        check_at_least(1, head.num_classes, f"{key}.{head.name}.num_classes")
+        if names.count(head.name) > 1:
+            raise ModelConfigError(f"{key}.heads", f"several heads are named {head.name!r}")
+
+
+def check_pixels(mean: Sequence[float], std: Sequence[float], in_channels: int, section: str) -> None:
+    """Raises ModelConfigError unless each is one finite number or one for each channel, and no `std` is 0.
+
+    `section`: the config section of the network.
+    """
+    for name, values in (("pixel_mean", mean), ("pixel_std", std)):
+        key = f"{section}.{name}"
+        if len(values) not in (1, in_channels):
+            raise ModelConfigError(
+                key, f"{len(values)} values for {section}.in_channels = {in_channels}; give one, or one for each channel"
+            )
+        for value in values:
+            check_finite(value, key)
+    if 0 in std:
+        raise ModelConfigError(f"{section}.pixel_std", "must not be 0")

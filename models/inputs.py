@@ -1,4 +1,4 @@
-"""Checks of the inputs of a recognizer; none of them waits for an accelerator.
+"""Checks of the inputs of a network; none of them waits for an accelerator.
 
 Legend: B batch, C channels, H W height and width in pixels, T target positions.
 """
@@ -11,8 +11,10 @@ from models.errors import ModelConfigError
 from models.types import OutputSpec, SampledTokens
 
 
-def check_images(images: Tensor, sizes: Tensor | None, in_channels: int) -> None:
+def check_images(images: Tensor, sizes: Tensor | None, in_channels: int, section: str = "model") -> None:
     """Checks that images are uint8 (B, C, H, W) of `in_channels` channels or one, with true sizes (B, 2) or None.
+
+    `section`: the config section of the network.
 
     Raises:
         TypeError: not a tensor of pixels.
@@ -26,7 +28,7 @@ def check_images(images: Tensor, sizes: Tensor | None, in_channels: int) -> None
             "images", f"must be (B, C, H, W), one or more images, 1x1 pixels or larger, not {tuple(images.shape)}"
         )
     if images.shape[1] not in (1, in_channels):
-        raise ModelConfigError("model.in_channels", f"{in_channels}, but the images have {images.shape[1]} channels")
+        raise ModelConfigError(f"{section}.in_channels", f"{in_channels}, but the images have {images.shape[1]} channels")
     if sizes is None:
         return
     if not isinstance(sizes, Tensor) or sizes.dtype not in (int32, int64) or sizes.shape != (len(images), 2):

@@ -1,10 +1,11 @@
 """Records that cross the border of `models`: sizes and token ids in, tensors out.
 
 Legend: B batch, T target or emitted positions, S source positions, M width of the memory, h w height and width of the
-feature map, V vocabulary, L levels, n candidates of an image.
+feature map, V vocabulary, L levels, n candidates of an image, K classes of a label head.
 """
 
 from dataclasses import dataclass
+from math import prod
 from typing import NamedTuple
 
 from torch import Tensor
@@ -25,6 +26,49 @@ class OutputSpec:
     max_length: int
     open_ids: tuple[int, ...] = ()
     close_ids: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True)
+class HeadSpec:
+    """Name of a label head and its number of classes K."""
+
+    name: str
+    num_classes: int
+
+
+@dataclass(frozen=True)
+class LabelSpec:
+    """Label heads of a classifier: all that a model knows of labels.
+
+    `joint`: there is a joint class for each combination of the heads' classes, row-major: that of the last head changes
+    fastest.
+    """
+
+    heads: tuple[HeadSpec, ...]
+    joint: bool = False
+
+    @property
+    def sizes(self) -> tuple[int, ...]:
+        """Number of classes of each head."""
+        return tuple(head.num_classes for head in self.heads)
+
+    @property
+    def num_joint(self) -> int:
+        """Number of combinations of the heads' classes."""
+        return prod(self.sizes)
+
+
+class ClassifierOutput(NamedTuple):
+    """Outputs of a classifier.
+
+    `logits` (B, K) by the name of the label head; `joint` (B, product of all K): logits of the joint classes, None where the
+    spec has none; `attention` (B, heads): weights of the label heads' states in the joint class, adding up to 1, None unless
+    the configured head has attention.
+    """
+
+    logits: dict[str, Tensor]
+    joint: Tensor | None = None
+    attention: Tensor | None = None
 
 
 class Memory(NamedTuple):

@@ -92,7 +92,7 @@ class Scene:
 
     def context(self, config: TrainConfig) -> WorkerContext:
         """The only rank of a run; its stream executes as training without Ray would have it."""
-        execution = choose_execution(config.stream.execution, self.device, machines_are_spare=lambda: False)
+        execution = choose_execution(config.stream, self.device, machines_are_spare=lambda: False)
         return WorkerContext(0, 1, self.device, execution=execution)
 
     def on(self, device: torch.device) -> Scene:

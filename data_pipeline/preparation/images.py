@@ -12,8 +12,9 @@ from data_pipeline.dataset.image_policy import ImagePolicy
 from data_pipeline.preparation.decoding import MAX_PIXELS, BadImage, decode, page_count
 from data_pipeline.preparation.ink import ink_size, orient
 
-__all__ = ["MAX_PIXELS", "BadImage", "decode", "encode_png", "fit", "page_count", "prepare", "require_policy"]
+__all__ = ["MAX_PIXELS", "BadImage", "decode", "encode_jpeg", "encode_png", "fit", "page_count", "prepare", "require_policy"]
 
+JPEG_QUALITY = 95
 MOST_ENLARGED = 8.0  # times: what was photographed smaller has no strokes left to be read
 
 
@@ -35,6 +36,14 @@ def encode_png(pixels: np.ndarray) -> bytes:
     if pixels.ndim == 3:
         pixels = cv2.cvtColor(pixels, cv2.COLOR_RGB2BGR)
     _, data = cv2.imencode(".png", pixels, [cv2.IMWRITE_PNG_COMPRESSION, 4])
+    return bytes(data.tobytes())
+
+
+def encode_jpeg(pixels: np.ndarray) -> bytes:
+    """Encode uint8 (H, W) or (H, W, 3) RGB as JPEG bytes, nearly without loss."""
+    if pixels.ndim == 3:
+        pixels = cv2.cvtColor(pixels, cv2.COLOR_RGB2BGR)
+    _, data = cv2.imencode(".jpg", pixels, [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY])
     return bytes(data.tobytes())
 
 

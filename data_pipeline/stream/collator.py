@@ -10,8 +10,8 @@ from typing import Any
 import cv2
 import numpy as np
 
-from data_pipeline.augmentation.augment import augment
-from data_pipeline.augmentation.config import Augmentation
+from cluster.errors import UserError
+from data_pipeline.augmentation.chain import Chain
 from data_pipeline.dataset.image_policy import ImagePolicy
 from data_pipeline.dataset.targets import TargetEncoder, UnusableTarget
 from data_pipeline.preparation.images import BadImage, decode, require_policy
@@ -26,7 +26,7 @@ class Collator:
 
     policy: ImagePolicy
     targets: TargetEncoder
-    augmentation: Augmentation
+    augmentation: Chain
     seed: int
 
     def shape(self, size: int, refs: Sequence[RowRef]) -> tuple[int, int, int, int]:
@@ -94,7 +94,9 @@ class Collator:
         if image.shape[:2] != (height, width):
             raise BadImage(f"{image.shape[1]}x{image.shape[0]} pixels, its row says {width}x{height}")
         try:
-            return augment(image, self.augmentation, self.seed, epoch, rows.ids[index])
+            return self.augmentation(image, self.seed, epoch, rows.ids[index])
+        except UserError:  # albumentations is not installed on this machine
+            raise
         except Exception as error:  # one image ends no run; OpenCV, for one, cannot handle more than 32,767 pixels
             reason = error.err if isinstance(error, cv2.error) else f"{type(error).__name__}: {error}"
             raise BadImage(f"cannot be augmented: {reason}") from None

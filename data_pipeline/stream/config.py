@@ -1,10 +1,10 @@
 """Configuration of the stream."""
 
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Any, Literal
 
 from cluster.values import Renames
-from data_pipeline.augmentation.config import Augmentation
+from data_pipeline.augmentation.config import read_chain
 from data_pipeline.dataset.token_targets import MAX_TOKENS
 
 Execution = Literal["auto", "threads", "process", "ray"]
@@ -30,9 +30,11 @@ class StreamConfig:
 
     window_row_groups: int = 32  # rows are shuffled inside a window of this many row groups
     batch_pixels: int = 0  # padded pixels of a global batch, at most; 0: batches are counted in samples alone
-    augmentation: Augmentation = "light"  # of training images: warps, blur, tone and noise, a little or a lot
+    augmentation: Any = (
+        "light"  # of training images: a preset (none, light, strong, boards, flips, formulas) or a list of steps
+    )
     # Decoding in threads of the training worker, in a process beside it, or in Ray tasks anywhere.
-    # auto: tasks if machines are spare, else a process where a GPU trains, else threads.
+    # auto: tasks if machines are spare, else a process where a GPU trains or albumentations augments, else threads.
     execution: Execution = "auto"
     threads: int = 0  # decoding threads of each training worker; 0: its part of the machine's cores
     task_cpus: float = 0.5  # CPU slots of a decoding task
@@ -66,4 +68,5 @@ class StreamConfig:
             (self.task_cpus > 0, f"task_cpus={self.task_cpus}: above 0"),
             (0 <= self.max_rejected <= 1, f"max_rejected={self.max_rejected}: a share, from 0 to 1"),
         ]
-        return [f"stream.{message}" for holds, message in rules if not holds]
+        _, problems = read_chain(self.augmentation, "augmentation")
+        return [f"stream.{message}" for message in [*problems, *(message for holds, message in rules if not holds)]]

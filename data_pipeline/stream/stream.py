@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 
 from cluster.cores import cores_each
 from cluster.errors import UserError
-from data_pipeline.augmentation.config import Augmentation
+from data_pipeline.augmentation.chain import Chain
+from data_pipeline.augmentation.config import chain_of
 from data_pipeline.dataset.manifest import Dataset, DatasetError
 from data_pipeline.dataset.targets import TargetEncoder
 from data_pipeline.stream.batch import Batch
@@ -60,9 +61,7 @@ class _Stream:
         _require_columns(dataset, targets)
         _require_memory(plan, dataset, config, self._world_size)
 
-    def _run(
-        self, start: StreamPosition, epochs: int, augmentation: Augmentation, seed: int, share: Share | None = None
-    ) -> Batches:
+    def _run(self, start: StreamPosition, epochs: int, augmentation: Chain, seed: int, share: Share | None = None) -> Batches:
         plan, config = self.plan, self._config
         reader = RowGroupReader(self._dataset, self._split, plan.groups, config, self._targets.columns)
         collator = Collator(self._dataset.manifest.image, self._targets, augmentation, seed)
@@ -96,7 +95,8 @@ class TrainStream(_Stream):
 
     Raises:
         DatasetError: there is no such split, or the dataset lacks a column that `targets` reads.
-        UserError: a window or a batch of this dataset may be larger than the memory that is allowed.
+        UserError: a window or a batch of this dataset may be larger than the memory that is allowed; or the augmentation
+            needs a package that is not installed.
     """
 
     def __init__(
@@ -115,7 +115,8 @@ class TrainStream(_Stream):
         rule = BatchRule(global_batch_size, config.batch_pixels)
         plan = train_plan(dataset.manifest, split, seed, config.window_row_groups, rule)
         super().__init__(dataset, split, targets, config, plan, (rank, world_size), local_world_size)
-        self._seed = seed
+        self._seed, self._augmentation = seed, chain_of(config.augmentation)
+        self._augmentation.require()
 
     @property
     def rows(self) -> int:
@@ -137,7 +138,7 @@ class TrainStream(_Stream):
             StorageError, DatasetError: a shard is missing, cannot be read, or is not as the manifest describes it, by name.
             UserError: a mistake in a target, such as a token outside the vocabulary, or a cache that cannot be used.
         """
-        return self._run(start, epochs, self._config.augmentation, self._seed, share)
+        return self._run(start, epochs, self._augmentation, self._seed, share)
 
 
 class EvaluationStream(_Stream):
@@ -163,7 +164,7 @@ class EvaluationStream(_Stream):
 
     def batches(self) -> Batches:
         """This rank's batches; raises what those of training raise."""
-        return self._run(StreamPosition(), 1, "none", 0)
+        return self._run(StreamPosition(), 1, Chain(), 0)
 
 
 def _require_columns(dataset: Dataset, targets: TargetEncoder) -> None:

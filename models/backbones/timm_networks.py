@@ -16,6 +16,7 @@ from models.checks import check_rate
 from models.errors import ModelConfigError
 
 RESERVED_OPTIONS = ("pretrained", "checkpoint_path", "num_classes", "global_pool", "in_chans", "features_only", "out_indices")
+HEADLESS: Mapping[str, Any] = {"num_classes": 0, "global_pool": ""}
 
 
 def unknown_name_error(key: str, name: str, known: Sequence[str], kind: str = "model") -> ModelConfigError:
@@ -38,8 +39,17 @@ def check_reserved(key: str, options: Mapping[str, Any], reserved: Container[str
         raise ModelConfigError(f"{key}.options", f"{', '.join(taken)} follows from other settings; leave it out")
 
 
-def create_network(key: str, name: str, in_channels: int, pretrained: bool, options: Mapping[str, Any]) -> Any:
-    """Creates a headless timm network. `key` is its config section, `options` are for timm.create_model.
+def create_network(
+    key: str,
+    name: str,
+    in_channels: int,
+    pretrained: bool,
+    options: Mapping[str, Any],
+    end: Mapping[str, Any] = HEADLESS,
+) -> Any:
+    """Creates a timm network, headless by default.
+
+    `key` is its config section, `options` are for timm.create_model, as are the arguments of `end`: how the network ends.
 
     Raises:
         ModelConfigError: a name, options or pretrained weights that timm does not have.
@@ -55,9 +65,12 @@ def create_network(key: str, name: str, in_channels: int, pretrained: bool, opti
     hub = hub_with_timeout() if pretrained and timm.get_pretrained_cfg(name).hf_hub_id else nullcontext()
     try:
         with hub:
-            net = timm.create_model(name, pretrained=pretrained, num_classes=0, global_pool="", in_chans=in_channels, **options)
+            net = timm.create_model(name, pretrained=pretrained, in_chans=in_channels, **end, **options)
     except Exception as error:  # timm, the hub's client and its transport raise errors of many unrelated classes
         if isinstance(error, TypeError) and "unexpected keyword argument" in str(error):
+            for setting in end:
+                if f"'{setting}'" in str(error):
+                    raise ModelConfigError(f"{key}.{setting}", f"{name!r} has none; leave it out") from error
             raise ModelConfigError(f"{key}.options", f"{name!r} rejects one of {', '.join(options)}: {error}") from error
         if "Invalid pretrained tag" in str(error):
             raise unknown_name_error(key, name, timm.list_models(pretrained=True), "pretrained model") from error

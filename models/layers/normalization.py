@@ -1,6 +1,6 @@
 """Residual connections of a transformer layer with their norms, and the normalization of pixels."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -74,13 +74,13 @@ FINAL_NORMS: dict[NormPlacement, Callable[[int], nn.Module]] = {"pre": nn.LayerN
 
 
 class PixelNormalize(nn.Module):
-    """Normalization of uint8 pixels to (value / 255 - mean) / std in floating point."""
+    """Normalization of uint8 pixels to (value / 255 - mean) / std in floating point; one mean and std, or one a channel."""
 
-    def __init__(self, mean: float, std: float) -> None:
+    def __init__(self, mean: float | Sequence[float], std: float | Sequence[float]) -> None:
         super().__init__()
-        scale = 1.0 / (255.0 * std)
-        self.register_buffer("scale", torch.tensor(scale), persistent=False)
-        self.register_buffer("shift", torch.tensor(-mean / std), persistent=False)
+        means, stds = torch.tensor(mean, dtype=torch.float64), torch.tensor(std, dtype=torch.float64)
+        self.register_buffer("scale", _by_channel(1.0 / (255.0 * stds)), persistent=False)
+        self.register_buffer("shift", _by_channel(-means / stds), persistent=False)
 
     scale: Tensor
     shift: Tensor
@@ -88,3 +88,8 @@ class PixelNormalize(nn.Module):
     def forward(self, images: Tensor) -> Tensor:
         """Images uint8 (B, C, H, W) to the same shape, floating point."""
         return images.to(self.scale.dtype) * self.scale + self.shift
+
+
+def _by_channel(values: Tensor) -> Tensor:
+    """A number, or numbers (C,) as (C, 1, 1), in the default type."""
+    return (values if values.dim() == 0 else values[:, None, None]).to(torch.get_default_dtype())

@@ -44,7 +44,7 @@ def write_sequence_dataset(
 
 def synthesize_here(out: Path, counts: Mapping[str, int], seed: int = 0) -> Manifest:
     """Formulas as `data_pipeline.synthesize` makes them, one shard after the other in this process: the same bytes, no Ray."""
-    from data_pipeline.synthesize import synthesize_formulas
+    from data_pipeline.synthesis.formulas.build import synthesize_formulas
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("data_pipeline.preparation.build._run", _one_by_one)

@@ -6,18 +6,21 @@ from collections.abc import Callable
 
 import torch
 
-from data_pipeline.stream.config import Execution
+from data_pipeline.augmentation.config import read_chain
+from data_pipeline.stream.config import Execution, StreamConfig
 from data_pipeline.stream.shared_memory import can_share_memory
 
 
-def choose_execution(configured: Execution, device: torch.device, machines_are_spare: Callable[[], bool]) -> Execution:
-    """What `stream.execution` means for a worker on `device`; `machines_are_spare` is asked for `auto` alone.
+def choose_execution(stream: StreamConfig, device: torch.device, machines_are_spare: Callable[[], bool]) -> Execution:
+    """How the `stream` of a worker on `device` executes; `machines_are_spare` is asked for `auto` alone.
 
     A loop that launches a GPU's kernels is held up by threads that decode in its process. One that computes on CPUs is not: it
-    waits in long calls that need no lock of the interpreter.
+    waits in long calls that need no lock of the interpreter. Steps of albumentations hold the lock themselves, and would hold
+    up either (`python -m benchmarks.augmentation`).
     """
-    if configured != "auto":
-        return configured
+    if stream.execution != "auto":
+        return stream.execution
     if machines_are_spare():
         return "ray"
-    return "process" if device.type == "cuda" and can_share_memory() else "threads"
+    apart = device.type == "cuda" or read_chain(stream.augmentation)[0].holds_lock
+    return "process" if apart and can_share_memory() else "threads"

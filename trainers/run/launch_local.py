@@ -17,7 +17,7 @@ from cluster.signals import counted_signals
 from data_pipeline.dataset.manifest import Dataset
 from data_pipeline.storage.base import Storage
 from data_pipeline.storage.claim import Claim
-from data_pipeline.stream.config import Execution
+from data_pipeline.stream.config import StreamConfig
 from models import ModelConfigError
 from trainers.checkpoint.load import Checkpoint
 from trainers.config.train import TrainConfig
@@ -53,7 +53,7 @@ class LocalLauncher:
     @contextlib.contextmanager
     def connected(self, config: TrainConfig) -> Iterator[None]:
         """The process group, if torchrun started other processes: ranks agree on all that follows."""
-        self._context = local_context(config.scaling.use_gpu, config.stream.execution)
+        self._context = local_context(config.scaling.use_gpu, config.stream)
         try:
             yield
         finally:
@@ -83,13 +83,13 @@ class LocalLauncher:
         return launch_local(begun.spec, begun.run, self._context, claim=begun.claim, kept=begun.kept)
 
 
-def local_context(use_gpu: bool | None, execution: Execution) -> WorkerContext:
+def local_context(use_gpu: bool | None, stream: StreamConfig) -> WorkerContext:
     """Where this process trains: alone, or as one of those that `torchrun` started; on a GPU if there is one.
 
     Raises:
         UserError: a GPU is wanted, and there is none; or images are to be decoded by Ray's tasks.
     """
-    if execution == "ray":
+    if stream.execution == "ray":
         raise UserError(
             "stream.execution=ray decodes in tasks of Ray, and this is training without it. Set stream.execution=auto."
         )
@@ -108,7 +108,7 @@ def local_context(use_gpu: bool | None, execution: Execution) -> WorkerContext:
         world_size,
         device,
         local_world_size=int(os.environ.get("LOCAL_WORLD_SIZE", 1)),
-        execution=choose_execution(execution, device, machines_are_spare=lambda: False),
+        execution=choose_execution(stream, device, machines_are_spare=lambda: False),
     )
 
 

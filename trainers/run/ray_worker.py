@@ -67,5 +67,5 @@ def context_of(rank: int, concurrent_runs: int, stream: StreamConfig) -> WorkerC
         world_size=context.get_world_size(),
         device=device,
         local_world_size=context.get_local_world_size() * concurrent_runs,
-        execution=choose_execution(stream.execution, device, machines_are_spare),
+        execution=choose_execution(stream, device, machines_are_spare),
     )

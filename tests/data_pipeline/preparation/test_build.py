@@ -14,7 +14,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from cluster.errors import UserError, user_error_in
-from data_pipeline import explore, synthesize
+from data_pipeline import explore
 from data_pipeline.dataset.image_policy import ImagePolicy
 from data_pipeline.dataset.manifest import DatasetError, Manifest, open_dataset
 from data_pipeline.dataset.shards import ROWS_PER_GROUP, Rejected, Row, read_split
@@ -25,10 +25,11 @@ from data_pipeline.preparation.build import Chunk
 from data_pipeline.preparation.build import build_dataset as build
 from data_pipeline.preparation.images import decode
 from data_pipeline.preparation.target_survey import TextSurvey
-from data_pipeline.prepare import find_splits, prepare_crohme
+from data_pipeline.importers.crohme.command import find_splits, prepare_crohme
 from data_pipeline.storage.base import StorageError, open_storage
 from data_pipeline.storage.claim import claim
 from data_pipeline.stream import EvaluationStream, StreamConfig
+from data_pipeline.synthesis.formulas.build import synthesize_formulas
 from data_pipeline.synthesis.formulas.grammar import FormulaConfig
 from tests.support.datasets import sequence_manifest, synthesize_here, text_row
 from tests.support.ink_document import inkml
@@ -49,11 +50,11 @@ SMALL = {"train": 24, "val": 8}
 
 def synthesized(out: str) -> Manifest:
     """Made by the session's tasks."""
-    return synthesize.synthesize_formulas(out, SMALL, 0, ImagePolicy(64, 256), FormulaConfig(), overwrite=False)
+    return synthesize_formulas(out, SMALL, 0, ImagePolicy(64, 256), FormulaConfig(), overwrite=False)
 
 
 def test_one_task_at_a_time_makes_the_bytes_of_many(ray_cluster: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(synthesize, "SAMPLES_PER_SHARD", 8)  # several shards of a small dataset
+    monkeypatch.setattr("data_pipeline.synthesis.parts.SAMPLES_PER_SHARD", 8)  # several shards of a small dataset
     synthesized(str(tmp_path / "parallel"))
     synthesize_here(tmp_path / "serial", SMALL)
     parallel = files(tmp_path / "parallel")

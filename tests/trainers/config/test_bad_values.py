@@ -36,6 +36,8 @@ def keys(kind: type, above: str = "") -> Iterator[tuple[str, Any]]:
 
 def fits(value: Any, kind: Any) -> bool:
     """Whether a value is of a field's type."""
+    if kind is Any:
+        return True
     members = get_args(kind) if type(None) in get_args(kind) else (kind,)
     plain = [member for member in members if isinstance(member, type) and get_origin(member) is None]
     if dataclasses.is_dataclass(kind):

@@ -16,8 +16,8 @@ import pytest
 
 from data_pipeline.dataset.image_policy import ImagePolicy
 from data_pipeline.storage.base import open_storage
+from data_pipeline.synthesis.formulas.build import synthesize_formulas
 from data_pipeline.synthesis.formulas.grammar import FormulaConfig
-from data_pipeline.synthesize import synthesize_formulas
 from tests.support.chaos import Faults, failing
 from tests.support.runs import losses, small_config, train
 from tests.support.s3 import S3Server

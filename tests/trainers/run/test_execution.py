@@ -8,7 +8,7 @@ from typing import get_args
 import pytest
 import torch
 
-from data_pipeline.stream.config import Execution
+from data_pipeline.stream.config import Execution, StreamConfig
 from trainers.run.execution import choose_execution
 
 GPU, CPU = torch.device("cuda", 0), torch.device("cpu")
@@ -16,11 +16,11 @@ GPU, CPU = torch.device("cuda", 0), torch.device("cpu")
 
 @pytest.mark.parametrize("configured", [execution for execution in get_args(Execution) if execution != "auto"])
 def test_what_is_configured_holds(configured: Execution) -> None:
-    assert choose_execution(configured, GPU, lambda: pytest.fail("asked")) == configured
+    assert choose_execution(StreamConfig(execution=configured), GPU, lambda: pytest.fail("asked")) == configured
 
 
 def test_auto_spares_the_process_that_launches_kernels(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert [choose_execution("auto", device, lambda: True) for device in (GPU, CPU)] == ["ray", "ray"]
-    assert [choose_execution("auto", device, lambda: False) for device in (GPU, CPU)] == ["process", "threads"]
+    assert [choose_execution(StreamConfig(), device, lambda: True) for device in (GPU, CPU)] == ["ray", "ray"]
+    assert [choose_execution(StreamConfig(), device, lambda: False) for device in (GPU, CPU)] == ["process", "threads"]
     monkeypatch.delattr(os, "memfd_create")
-    assert choose_execution("auto", GPU, lambda: False) == "threads"
+    assert choose_execution(StreamConfig(), GPU, lambda: False) == "threads"

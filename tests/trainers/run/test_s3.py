@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from data_pipeline.dataset.image_policy import ImagePolicy
-from data_pipeline.prepare import find_splits, prepare_crohme
+from data_pipeline.importers.crohme.command import find_splits, prepare_crohme
 from data_pipeline.storage.base import open_storage
 from tests.support.overrides import SMALL
 from tests.support.places import CROHME

@@ -9,7 +9,7 @@ from itertools import pairwise
 import numpy as np
 from numpy.typing import NDArray
 
-from data_pipeline.synthesis.formulas.handwriting.strokes import STROKES
+from data_pipeline.synthesis.formulas.handwriting.strokes import ALL_STROKES
 
 Points = NDArray[np.float64]
 """(N, 2) positions in em, x to the right and y up from the baseline."""
@@ -45,7 +45,7 @@ class Glyph:
 @cache
 def glyph_variants(symbol: str) -> tuple[Glyph, ...]:
     """All hand-made variants of a symbol; KeyError when there is none."""
-    return tuple(_glyph(drawing) for drawing in STROKES[symbol])
+    return tuple(_glyph(drawing) for drawing in ALL_STROKES[symbol])
 
 
 def _glyph(drawing: str) -> Glyph:

@@ -6,11 +6,14 @@ a dot. The baseline is y = 0, small letters reach 45, digits and capitals 72, de
 25.
 """
 
+from data_pipeline.synthesis.formulas.handwriting.strokes.capitals import CAPITAL_STROKES
 from data_pipeline.synthesis.formulas.handwriting.strokes.digits import DIGIT_STROKES
 from data_pipeline.synthesis.formulas.handwriting.strokes.greek import GREEK_STROKES
 from data_pipeline.synthesis.formulas.handwriting.strokes.latin import LATIN_STROKES
 from data_pipeline.synthesis.formulas.handwriting.strokes.operators import OPERATOR_STROKES
 
 STROKES: dict[str, tuple[str, ...]] = {**DIGIT_STROKES, **LATIN_STROKES, **GREEK_STROKES, **OPERATOR_STROKES}
+"""The symbols of formulas."""
+ALL_STROKES: dict[str, tuple[str, ...]] = {**STROKES, **CAPITAL_STROKES}
 
-__all__ = ["STROKES"]
+__all__ = ["ALL_STROKES", "STROKES"]

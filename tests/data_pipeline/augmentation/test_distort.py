@@ -1,4 +1,4 @@
-"""Augmentation: a function of (seed, epoch, id), which keeps an image what it is."""
+"""The presets for writing: a function of (seed, epoch, id), which keeps an image what it is."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ import cv2
 import numpy as np
 import pytest
 
-from data_pipeline.augmentation.augment import NOISE_VALUES, augment
-from data_pipeline.augmentation.config import Augmentation
+from data_pipeline.augmentation.config import chain_of
+from data_pipeline.augmentation.operations import NOISE_VALUES
 
-NAMES: list[Augmentation] = ["light", "strong"]
+NAMES = ["light", "strong"]
 
 
 @pytest.fixture(scope="module")
@@ -21,25 +21,25 @@ def written() -> np.ndarray:
     return image
 
 
-def drawn(image: np.ndarray, name: Augmentation, count: int = 200) -> list[np.ndarray]:
-    return [augment(image, name, 0, 0, f"id-{number}") for number in range(count)]
+def drawn(image: np.ndarray, name: str, count: int = 200) -> list[np.ndarray]:
+    return [chain_of(name)(image, 0, 0, f"id-{number}") for number in range(count)]
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_the_draw_follows_from_seed_epoch_and_id_alone(written: np.ndarray, name: Augmentation) -> None:
+def test_the_draw_follows_from_seed_epoch_and_id_alone(written: np.ndarray, name: str) -> None:
     first = drawn(written, name)
     with ThreadPoolExecutor(4) as pool:  # in any order, in any thread
         numbers = list(reversed(range(200)))
-        again = dict(zip(numbers, pool.map(lambda n: augment(written, name, 0, 0, f"id-{n}"), numbers), strict=True))
+        again = dict(zip(numbers, pool.map(lambda n: chain_of(name)(written, 0, 0, f"id-{n}"), numbers), strict=True))
     assert all(np.array_equal(first[number], again[number]) for number in range(200))
     for seed, epoch in ((1, 0), (0, 1)):
-        other = [augment(written, name, seed, epoch, f"id-{number}") for number in range(200)]
+        other = [chain_of(name)(written, seed, epoch, f"id-{number}") for number in range(200)]
         assert sum(np.array_equal(one, two) for one, two in zip(first, other, strict=True)) < 100
 
 
 @pytest.mark.parametrize("name", NAMES)
 @pytest.mark.parametrize("shape", [(64, 256), (64, 256, 3), (1, 1), (3, 2), (32, 1), (4, 1), (1, 4), (4, 1, 3)])
-def test_size_and_type_are_kept(name: Augmentation, shape: tuple[int, ...]) -> None:
+def test_size_and_type_are_kept(name: str, shape: tuple[int, ...]) -> None:
     image = np.random.default_rng(0).integers(0, 255, shape, dtype=np.uint8)
     before = image.copy()
     for result in drawn(image, name, 60):
@@ -48,14 +48,14 @@ def test_size_and_type_are_kept(name: Augmentation, shape: tuple[int, ...]) -> N
 
 
 def test_none_is_the_image_itself(written: np.ndarray) -> None:
-    assert augment(written, "none", 0, 0, "a") is written
+    assert chain_of("none")(written, 0, 0, "a") is written
 
 
 @pytest.mark.parametrize(
     ("name", "minimum", "maximum", "untouched"), [("light", 0.98, 1.02, (0.1, 0.4)), ("strong", 0.9, 1.1, (0, 0.15))]
 )
 def test_ink_stays_ink_where_it_was(
-    written: np.ndarray, name: Augmentation, minimum: float, maximum: float, untouched: tuple[float, float]
+    written: np.ndarray, name: str, minimum: float, maximum: float, untouched: tuple[float, float]
 ) -> None:
     """Paper keeps its mean over many draws, ink moves by a share of the size, and some images stay as they are."""
     results = drawn(written, name, 400)

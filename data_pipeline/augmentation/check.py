@@ -1,0 +1,45 @@
+"""A check of an augmentation on a blank image, before anything is trained with it."""
+
+from __future__ import annotations
+
+import cv2
+import numpy as np
+
+from cluster.errors import UserError
+from cluster.yaml_text import one_line, shown
+from data_pipeline.augmentation.albumentations_steps import AlbumentationsStep
+from data_pipeline.augmentation.chain import Chain
+from data_pipeline.augmentation.config import KEY, Augmentation, chain_of
+from data_pipeline.augmentation.step import Step
+from data_pipeline.dataset.image_policy import ImagePolicy
+
+DRAWS = 16  # of each step: one that changes the size may do so for some draws alone
+
+
+def check_augmentation(augmentation: Augmentation, policy: ImagePolicy) -> None:
+    """Check that every step takes images of a dataset with this policy and keeps their size, type and channels.
+
+    Raises:
+        UserError: what the configuration states is wrong; albumentations is declared and not installed; or a step changes
+            what it must keep or needs more than an image.
+    """
+    chain = chain_of(augmentation)
+    chain.require()
+    shape = (policy.height, policy.width) if policy.color == "gray" else (policy.height, policy.width, 3)
+    blank = np.full(shape, policy.background, np.uint8)
+    for step in (each for declared in chain.steps for each in declared.certain()):
+        for draw in range(DRAWS):
+            try:
+                Chain((step,))(blank, 0, draw, "blank")
+            except Exception as error:  # whatever a transform raises that needs a mask, boxes or three channels
+                reason = error.err if isinstance(error, cv2.error) else one_line(error)
+                raise UserError(
+                    f"{KEY}: the step {_written(step)} cannot be used on {policy.color} images of "
+                    f"{policy.width}x{policy.height}: {shown(reason)}. A step takes an image alone and keeps its size, its "
+                    "type (uint8) and its channels: take this one out."
+                ) from None
+
+
+def _written(step: Step) -> str:
+    """A step as a configuration names it."""
+    return f"'{step.name}: {step.transform}'" if isinstance(step, AlbumentationsStep) else f"'{step.name}'"

@@ -1,0 +1,218 @@
+"""Tables of labels: CSV and TSV, JSON lines, and Parquet, all as records that say where in the file they are."""
+
+from __future__ import annotations
+
+import csv
+import json
+import sys
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from cluster.errors import UserError
+from cluster.redaction import printable
+from data_pipeline.importers.labels.classes import listed
+from data_pipeline.importers.labels.hf_images import Feature, features_of
+
+TEXT_SUFFIXES = (".csv", ".tsv", ".tab", ".jsonl", ".ndjson", ".json")
+SUFFIXES = (*TEXT_SUFFIXES, ".parquet")
+_DELIMITERS = (",", ";", "\t")
+csv.field_size_limit(min(sys.maxsize, 2**31 - 1))
+
+
+class Record(NamedTuple):
+    """A row: where it is, the values of the columns that were asked for, and why it cannot be read, if it cannot."""
+
+    shown: str
+    values: tuple[Any, ...]
+    problem: str = ""
+
+
+class Position(NamedTuple):
+    """The place of a row in a Parquet file: its number from 0, and where in which row group it is."""
+
+    number: int
+    row_group: int
+    row: int
+
+
+@dataclass(frozen=True)
+class Table:
+    """A table with named columns.
+
+    `features` are what Hugging Face's metadata says of the columns of a Parquet file; `images` its columns that hold images
+    themselves, as bytes or as structs {bytes, path}: their value in a record is the `Position` of the row.
+    """
+
+    path: Path
+    columns: tuple[str, ...]
+    features: dict[str, Feature]
+    images: frozenset[str] = frozenset()
+
+    def require(self, columns: Sequence[str]) -> None:
+        """Check that there are these columns.
+
+        Raises:
+            UserError: one is missing; the message lists those that exist.
+        """
+        for name in columns:
+            if name not in self.columns:
+                raise UserError(f"'{self.name}' has no column '{printable(name)}'. It has: {listed(self.columns, 40)}.")
+
+    @property
+    def name(self) -> str:
+        """The name of the file, as it is shown."""
+        return printable(self.path.name)
+
+    def records(self, columns: Sequence[str]) -> Iterator[Record]:
+        """All rows, with the values of these columns in this order: texts of a CSV file, else what the file holds.
+
+        Raises:
+            UserError: there is no such column, or the file is damaged.
+        """
+        self.require(columns)
+        if self.path.suffix.lower() == ".parquet":
+            return _parquet_records(self, columns)
+        read = _json_records if self.path.suffix.lower() in (".jsonl", ".ndjson", ".json") else _csv_records
+        return read(self, columns)
+
+
+def open_table(path: Path) -> Table:
+    """Open a table and read the names of its columns.
+
+    Raises:
+        UserError: there is no such file, it is of another kind, empty, damaged, or names a column twice.
+    """
+    suffix = path.suffix.lower()
+    if suffix not in SUFFIXES:
+        raise UserError(f"'{printable(str(path))}' is no table: its name ends with none of {', '.join(SUFFIXES)}.")
+    try:
+        if suffix == ".parquet":
+            return _open_parquet(path)
+        columns = _json_columns(path) if suffix in (".jsonl", ".ndjson", ".json") else _csv_columns(path)
+    except OSError as error:
+        raise UserError(f"Cannot read '{printable(str(path))}': {error.strerror or error}.") from None
+    if twice := [name for name, count in Counter(columns).items() if count > 1]:
+        raise UserError(
+            f"'{printable(path.name)}' has several columns with the name {listed(twice)}. Its first line must be a header "
+            "that names each column once."
+        )
+    return Table(path, tuple(columns), {})
+
+
+def _csv_columns(path: Path) -> list[str]:
+    with _open_text(path) as file:
+        header = next(_csv_rows(path, file), None)
+    if header is None or not any(header[1]):
+        raise UserError(f"'{printable(path.name)}' has no header: its first line names the columns.")
+    return [name.strip() for name in header[1]]
+
+
+def _csv_records(table: Table, columns: Sequence[str]) -> Iterator[Record]:
+    places = [table.columns.index(name) for name in columns]
+    with _open_text(table.path) as file:
+        rows = _csv_rows(table.path, file)
+        next(rows)
+        for line, row in rows:
+            shown = f"{table.name} line {line}"
+            if len(row) != len(table.columns):
+                yield Record(shown, (), f"has {len(row)} fields, the header names {len(table.columns)}")
+            else:
+                yield Record(shown, tuple(row[place].strip() for place in places))
+
+
+def _csv_rows(path: Path, file: Any) -> Iterator[tuple[int, list[str]]]:
+    """The lines of a CSV file that are not blank, each with its number."""
+    first = file.readline()
+    file.seek(0)
+    delimiter = "\t" if path.suffix.lower() in (".tsv", ".tab") else max(_DELIMITERS, key=first.count)
+    rows = csv.reader(file, delimiter=delimiter)
+    while True:
+        line = rows.line_num + 1  # where the row begins: a quoted field may have line ends
+        try:
+            row = next(rows)
+        except StopIteration:
+            return
+        except csv.Error as error:
+            raise UserError(f"'{printable(path.name)}' line {line}: {error}. Write it as a CSV file in UTF-8.") from None
+        if row:
+            yield line, row
+
+
+def _open_text(path: Path) -> Any:
+    with path.open("rb") as file:
+        if file.read(2) in (b"\xff\xfe", b"\xfe\xff"):
+            raise UserError(f"'{printable(path.name)}' is UTF-16. Save it as UTF-8.")
+    # Bytes that are not UTF-8 are those of names of files that are not.
+    return path.open(encoding="utf-8-sig", errors="surrogateescape", newline="")
+
+
+def _json_rows(path: Path) -> Iterator[tuple[int, Any]]:
+    """The values of a file of JSON lines, or of one JSON list; text where a line is not JSON."""
+    with _open_text(path) as file:
+        start = file.read(1)
+        file.seek(0)
+        if start == "[":
+            try:
+                yield from enumerate(json.load(file), 1)
+            except (ValueError, RecursionError) as error:
+                raise UserError(f"'{printable(path.name)}' is not JSON: {error}.") from None
+            return
+        for number, line in enumerate(file, 1):
+            if line.strip():
+                try:
+                    yield number, json.loads(line)
+                except (ValueError, RecursionError):
+                    yield number, None
+
+
+def _json_columns(path: Path) -> list[str]:
+    columns = dict.fromkeys(str(key) for _, row in _json_rows(path) if isinstance(row, dict) for key in row)
+    if not columns:
+        raise UserError(f"'{printable(path.name)}' has no rows: each line of it is a JSON object with named values.")
+    return list(columns)
+
+
+def _json_records(table: Table, columns: Sequence[str]) -> Iterator[Record]:
+    for number, row in _json_rows(table.path):
+        shown = f"{table.name} row {number}"
+        if isinstance(row, dict):
+            yield Record(shown, tuple(row.get(name) for name in columns))
+        else:
+            yield Record(shown, (), "is no JSON object")
+
+
+def _open_parquet(path: Path) -> Table:
+    try:
+        schema = pq.read_schema(path)
+    except (pa.ArrowException, OSError) as error:
+        raise UserError(f"Cannot read '{printable(str(path))}' as Parquet: {str(error).splitlines()[0]}.") from None
+    images = frozenset(field.name for field in schema if _holds_bytes(field.type))
+    return Table(path, tuple(schema.names), features_of(schema), images)
+
+
+def _holds_bytes(kind: pa.DataType) -> bool:
+    if pa.types.is_struct(kind):
+        return any(field.name == "bytes" and _holds_bytes(field.type) for field in kind)
+    return pa.types.is_binary(kind) or pa.types.is_large_binary(kind) or pa.types.is_binary_view(kind)
+
+
+def _parquet_records(table: Table, columns: Sequence[str]) -> Iterator[Record]:
+    plain = [name for name in dict.fromkeys(columns) if name not in table.images]
+    number = 0
+    try:
+        file = pq.ParquetFile(table.path)
+        for group in range(file.num_row_groups):
+            read = file.read_row_group(group, columns=plain)
+            values = {name: read.column(name).to_pylist() for name in plain}
+            for row in range(file.metadata.row_group(group).num_rows):
+                found = [Position(number, group, row) if name in table.images else values[name][row] for name in columns]
+                number += 1
+                yield Record(f"{table.name} row {number}", tuple(found))
+    except (pa.ArrowException, OSError) as error:
+        raise UserError(f"Cannot read '{printable(str(table.path))}': {str(error).splitlines()[0]}.") from None
