@@ -4,22 +4,24 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, PercentFormatter
 
 from trainers.report.plot_style import (
     HALF_WIDTH,
     INK,
     LINE,
+    MARGIN,
     MUTED,
     PALETTE,
     WHOLE_WIDTH,
     families,
     new_figure,
     rendered,
+    set_figure_title,
     set_title,
     short_names,
     text_width,
@@ -31,7 +33,7 @@ IN_A_COLUMN = 30  # names
 MAX_NAMES = 2 * IN_A_COLUMN  # with more of them, the lowest ones are shown
 LINE_HEIGHT = 0.2  # inches of a name
 MARKS = {"o": "●", "d": "♦", "s": "■"}  # and as a letter
-MARGIN, ABOVE, BELOW = 0.08, 0.6, 0.32
+ABOVE, BELOW = 0.56, 0.28
 
 
 def draw_bars(bars: Bars) -> Image:
@@ -64,8 +66,7 @@ def draw_bars(bars: Bars) -> Image:
             (height - ABOVE - BELOW) / height - 0.02,
         )
         _draw_profile(figure.add_axes(box), bars.series, names)
-    style: dict[str, Any] = {"parse_math": False, "va": "top", "family": families()}
-    figure.text(MARGIN / width, 1 - MARGIN / height, title, fontsize=10, fontweight="bold", color=INK, **style)
+    set_figure_title(figure, title)
     _write_legend(figure, bars, 1 - (MARGIN + 0.24) / height)
     return rendered(figure)
 
@@ -115,7 +116,7 @@ def _draw_profile(axes: Axes, series: Mapping[str, Sequence[float]], names: int)
     with_plain_frame(axes)
 
 
-def _write_legend(figure: Any, bars: Bars, y: float) -> None:
+def _write_legend(figure: Figure, bars: Bars, y: float) -> None:
     """The names of the series in their colors, in a line; what the gray numbers are."""
     signs = ["▬", *(list(MARKS.values())[index % len(MARKS)] for index in range(len(bars.series) - 1))]
     x = MARGIN / figure.get_figwidth()

@@ -6,6 +6,7 @@ Without pyplot, which keeps every figure in a global list and may ask for a disp
 import warnings
 from collections.abc import Iterable
 from functools import cache
+from typing import Any
 
 import numpy as np
 from matplotlib import font_manager
@@ -20,6 +21,7 @@ INK, MUTED, LINE = "#1f2430", "#6b7280", "#d9dde5"
 PALETTE = ("#2f5fd0", "#e07b20", "#1a9c74", "#9a4fc4", "#c43d6b", "#64748b")
 DPI = 120
 WHOLE_WIDTH, HALF_WIDTH = 9.4, 4.62  # inches: of the page, and of two figures side by side
+MARGIN = 0.08  # inches around a title
 MAX_NAME = 24  # characters of a class in a plot
 
 _EAST_ASIAN = (
@@ -75,6 +77,14 @@ def short_names(names: Iterable[str], length: int = MAX_NAME) -> list[str]:
 def set_title(axes: Axes, title: str, points: float = 10) -> None:
     """A title above the upper left corner, taken literally."""
     axes.set_title(title, loc="left", fontsize=points, fontweight="bold", color=INK, parse_math=False, family=families())
+
+
+def set_figure_title(figure: Figure, title: str) -> None:
+    """A title in the upper left corner, taken literally and cut to the width."""
+    width, height = figure.get_size_inches()
+    text = shorten([Word(title)], int(width / 0.088))[0].text
+    style: dict[str, Any] = {"fontsize": 10, "fontweight": "bold", "color": INK, "family": families()}
+    figure.text(MARGIN / width, 1 - MARGIN / height, text, va="top", parse_math=False, **style)
 
 
 def with_plain_frame(axes: Axes) -> None:

@@ -9,10 +9,21 @@ from matplotlib.axes import Axes
 from matplotlib.ticker import FuncFormatter, MaxNLocator, PercentFormatter
 from numpy.typing import NDArray
 
-from trainers.report.plot_style import HALF_WIDTH, INK, LINE, MUTED, PALETTE, new_figure, rendered, set_title, with_plain_frame
+from trainers.report.plot_style import (
+    HALF_WIDTH,
+    INK,
+    LINE,
+    MARGIN,
+    MUTED,
+    PALETTE,
+    new_figure,
+    rendered,
+    set_figure_title,
+    with_plain_frame,
+)
 from trainers.tasks.presentation import Curves, Image, Reliability
 
-HEIGHT = 3.7  # inches
+HEIGHT, TITLE = 3.7, 0.24  # inches
 CERTAINTY = 1.96  # standard deviations of an interval that holds in 95 of 100 cases
 
 
@@ -29,10 +40,10 @@ def draw_curves(curves: Curves) -> Image:
             label, (x, 0.02), (shift, 0), textcoords="offset points", ha=side, fontsize=8, color=INK, parse_math=False
         )
     _share_axes(axes)
-    set_title(axes, curves.title)
+    set_figure_title(figure, curves.title)
     axes.set_xlabel(curves.x_title, fontsize=8, color=MUTED, parse_math=False)
     axes.legend(fontsize=8, frameon=False, labelcolor=INK, ncols=3, loc="upper center", bbox_to_anchor=(0.5, -0.14))
-    figure.tight_layout(pad=0.7)
+    figure.tight_layout(pad=0.7, rect=(0, 0, 1, 1 - TITLE / HEIGHT))
     return rendered(figure)
 
 
@@ -47,10 +58,11 @@ def draw_reliability(shown: Reliability) -> Image:
     upper.vlines(confidence, low, high, color=PALETTE[0], linewidth=1.2, alpha=0.6)
     upper.plot(confidence, accuracy, "o-", color=PALETTE[0], linewidth=1.6, markersize=4)
     _share_axes(upper)
-    upper.set_ylabel("right", fontsize=8, color=MUTED)
-    set_title(upper, shown.title)
+    upper.set_ylabel(shown.y_title, fontsize=8, color=MUTED)
+    set_figure_title(figure, shown.title)
     error = "–" if math.isnan(shown.error) else f"{shown.error:.4f}"
-    upper.text(0.03, 0.93, f"calibration error {error}", fontsize=8, color=INK, va="top")
+    corner = (1 - MARGIN / HALF_WIDTH, 1 - (MARGIN + 0.02) / HEIGHT)
+    figure.text(*corner, f"calibration error {error}", fontsize=8, color=MUTED, ha="right", va="top")
     bins = len(shown.counts)
     lower.bar((np.arange(bins) + 0.5) / bins, shown.counts, width=0.9 / bins, color=PALETTE[0], alpha=0.75)
     lower.set_ylim(0, 1.1 * max(1, int(np.max(shown.counts, initial=0))))
@@ -59,8 +71,8 @@ def draw_reliability(shown: Reliability) -> Image:
     lower.grid(axis="y", color=LINE, linewidth=0.7)
     with_plain_frame(lower)
     lower.set_ylabel("number", fontsize=8, color=MUTED)
-    lower.set_xlabel("confidence", fontsize=8, color=MUTED)
-    figure.tight_layout(pad=0.7)
+    lower.set_xlabel(shown.x_title, fontsize=8, color=MUTED)
+    figure.tight_layout(pad=0.7, rect=(0, 0, 1, 1 - TITLE / HEIGHT))
     figure.align_ylabels()
     return rendered(figure)
 

@@ -140,7 +140,7 @@ class Reliability:
     """How often predictions of some confidence are right (Guo et al. 2017), in bins of equal width from 0 to 1.
 
     `confidence` and `accuracy` (bins,) are means over the `counts` predictions of a bin, NaN of none; `error` is the
-    calibration error.
+    calibration error. `x_title` and `y_title` say what it is confidence in.
     """
 
     title: str
@@ -148,6 +148,8 @@ class Reliability:
     accuracy: NDArray[np.floating[Any]]
     counts: NDArray[np.integer[Any]]
     error: float
+    x_title: str = "confidence"
+    y_title: str = "right"
 
 
 @dataclass(frozen=True)

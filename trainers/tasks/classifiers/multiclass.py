@@ -24,7 +24,7 @@ from trainers.tasks.losses.class_weights import Weights, class_weights
 from trainers.tasks.losses.labels import multiclass_count, multiclass_loss
 from trainers.tasks.losses.mixing import class_shares
 from trainers.tasks.metrics.base import Metrics
-from trainers.tasks.metrics.multiclass import DETAILS, DIRECTIONS, HEADLINES, MulticlassMetrics
+from trainers.tasks.metrics.multiclass import DETAILS, DIRECTIONS, HEADLINES, MulticlassMetrics, directions
 from trainers.tasks.presentation import MetricColumn, Section, Table
 
 
@@ -44,6 +44,11 @@ class MulticlassTask(SoftmaxTask):
     def classes(self) -> Mapping[str, tuple[str, ...]]:
         """One head."""
         return {LABEL: tuple(self.target["classes"])}
+
+    @property
+    def reported_directions(self) -> Directions:
+        """With the top 5 where there are more than 5 classes."""
+        return directions(len(self.classes[LABEL]))
 
     def check_options(self) -> None:
         """Check that the labeling has no thresholds, and no heads."""
@@ -84,7 +89,7 @@ class MulticlassTask(SoftmaxTask):
 
     def new_metrics(self) -> MulticlassMetrics:
         """Accuracy, F1, calibration error, and the confusion matrix."""
-        return MulticlassMetrics(self.classes[LABEL])
+        return MulticlassMetrics(classes=self.classes[LABEL])
 
     def rows_of(self, probs: Mapping[str, Tensor]) -> list[Row]:
         """The most probable class, and all probabilities."""

@@ -94,7 +94,7 @@ class MultilabelTask(ClassifierTask):
 
     def new_metrics(self) -> MultilabelMetrics:
         """Accuracy over pairs, exact match, F1, mean average precision, calibration error."""
-        return MultilabelMetrics(self.classes[LABELS])
+        return MultilabelMetrics(classes=self.classes[LABELS])
 
     def thresholds(self) -> np.ndarray:
         """The probability above which each class is present: float32 (K,)."""

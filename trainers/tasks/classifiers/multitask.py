@@ -14,6 +14,7 @@ import pyarrow as pa
 from torch import Tensor, nn
 
 from models import ClassifierOutput
+from models.label_heads import LABEL_HEADS
 from trainers.config.criterion import Directions
 from trainers.tasks.base import Progress, Row
 from trainers.tasks.classifiers.base import require_known, require_no_thresholds
@@ -27,7 +28,7 @@ from trainers.tasks.losses.class_weights import Weights, head_class_weights, hea
 from trainers.tasks.losses.labels import joint_indices, multitask_count, multitask_loss
 from trainers.tasks.losses.mixing import class_shares
 from trainers.tasks.metrics.base import Metrics
-from trainers.tasks.metrics.multitask import DIRECTIONS, MultitaskMetrics, multitask_columns, multitask_directions
+from trainers.tasks.metrics.multitask import DIRECTIONS, MultitaskMetrics, details, directions, headlines
 from trainers.tasks.presentation import Matrix, MetricColumn, Section, Table
 
 
@@ -74,17 +75,17 @@ class MultitaskTask(SoftmaxTask):
     @property
     def reported_directions(self) -> Directions:
         """The metrics of each head beside those of all."""
-        return multitask_directions(self.classes, bool(self.joint_classes))
+        return directions(list(self.classes), bool(self.joint_classes))
 
     @property
     def headlines(self) -> tuple[MetricColumn, ...]:
-        """All heads right, their mean accuracy, and that of each."""
-        return multitask_columns(self.classes, bool(self.joint_classes))[0]
+        """All heads right, their mean accuracy, and the joint's."""
+        return headlines(bool(self.joint_classes))
 
     @property
     def details(self) -> tuple[MetricColumn, ...]:
         """What else there is to say of each head."""
-        return multitask_columns(self.classes, bool(self.joint_classes))[1]
+        return details(list(self.classes), bool(self.joint_classes))
 
     def check_options(self) -> None:
         """Check the heads that have temperatures of their own."""
@@ -121,7 +122,7 @@ class MultitaskTask(SoftmaxTask):
     @property
     def learns_joint(self) -> bool:
         """Whether the network has a joint class among its outputs, with a loss of its own."""
-        return bool(self.joint_classes) and self.network.joint_is_learned
+        return bool(self.joint_classes) and LABEL_HEADS[self.network.head.name].joint_is_learned
 
     @property
     def attends(self) -> bool:
@@ -155,7 +156,7 @@ class MultitaskTask(SoftmaxTask):
 
     def new_metrics(self) -> MultitaskMetrics:
         """Accuracy and F1 of each head, of the joint, and of all heads at once."""
-        return MultitaskMetrics(self.classes, self.joint_classes)
+        return MultitaskMetrics.of(self.classes, self.joint_classes)
 
     def rows_of(self, probs: Mapping[str, Tensor]) -> list[Row]:
         """The most probable class of each head and of the joint, all probabilities, and the heads' weights if there are any."""
@@ -203,8 +204,9 @@ class MultitaskTask(SoftmaxTask):
             metrics.add(prediction, target)
         parts = dict(metrics.heads)
         if metrics.joint is not None:
-            parts[self.target["joint"]["name"]] = metrics.joint
-        sections = [Section(f"Classes of {name}", class_drawings(part), class_note(part)) for name, part in parts.items()]
+            parts["joint"] = metrics.joint
+        titles = {head: f"Head {head}" for head in metrics.heads} | {"joint": "Joint class"}
+        sections = [Section(titles[name], class_drawings(part), class_note(part)) for name, part in parts.items()]
         if self.attends and rows:
             sections.append(Section("How much each head counts", (self._attention(rows),)))
         return [*sections, *confusion_section(parts), Section("Metrics of each class", self.class_table(metrics))]

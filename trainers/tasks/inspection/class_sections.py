@@ -10,6 +10,8 @@ from trainers.tasks.inspection.reliability import reliability
 from trainers.tasks.metrics.multiclass import MulticlassMetrics
 from trainers.tasks.presentation import Drawing, Section, Table
 
+PAIRS, PAIRS_OF_A_HEAD = 15, 5  # that are listed, of a single head and of several
+
 
 def class_drawings(metrics: MulticlassMetrics) -> tuple[Drawing, ...]:
     """Confusion matrix, metrics of each class, and how reliable the confidence is."""
@@ -31,7 +33,10 @@ def class_note(metrics: MulticlassMetrics) -> str:
 
 def confusion_section(heads: Mapping[str, MulticlassMetrics]) -> list[Section]:
     """The pairs of classes that are confused most, of each head; with a single head its name is not shown."""
-    rows = [(head, *pair) for head, metrics in heads.items() for pair in confused_pairs(metrics.classes, metrics.confusion())]
+    count = PAIRS if len(heads) == 1 else PAIRS_OF_A_HEAD
+    rows = [
+        (head, *pair) for head, metrics in heads.items() for pair in confused_pairs(metrics.classes, metrics.confusion(), count)
+    ]
     columns = ("head", "truth", "prediction", "images", "share of the truth's images")
     first = 0 if len(heads) > 1 else 1
     return [Section("Most confused classes", Table(columns[first:], [row[first:] for row in rows]))] if rows else []

@@ -65,7 +65,7 @@ def merged(counts: Counts, chosen: Sequence[int]) -> Counts:
     return found
 
 
-def confused_pairs(names: Sequence[str], counts: Counts, count: int = 15) -> list[tuple[str, str, int, str]]:
+def confused_pairs(names: Sequence[str], counts: Counts, count: int) -> list[tuple[str, str, int, str]]:
     """The pairs of truth and prediction with the most images: truth, prediction, images, share of the truth's images."""
     return [
         (names[truth], names[given], int(counts[truth, given]), _percent(counts[truth, given] / counts[truth].sum()))

@@ -22,8 +22,8 @@ Floats = NDArray[np.floating[Any]]
 
 STRIKING = 4.0  # standard deviations from chance that a pair is listed from: of 500,000 pairs chance lists 16
 FEWEST = 5  # images of a listed pair: of rarer ones the deviation says nothing
-LIMIT = 8.0  # standard deviations of the darkest color
-LEGEND = "Orange: more often wrong together than by chance. Blue: less often. White: as chance has it. Numbers: images."
+NOISE, LIMIT = 2.0, 8.0  # standard deviations up to which there is no color, and those of the darkest
+LEGEND = "Orange: more often wrong together than by chance, blue: less often; white: within two standard deviations of it."
 
 
 def joint_errors(wrong: Bools) -> tuple[NDArray[np.int64], Floats, Floats]:
@@ -53,7 +53,8 @@ def error_matrix(names: Sequence[str], wrong: Bools) -> Matrix:
     shown = [names[index] for index in chosen]
     values = together.astype(np.float64)
     np.fill_diagonal(values, np.nan)
-    return Matrix(title, shown, shown, values, -deviations, LEGEND, limit=LIMIT)
+    shades = -np.sign(deviations) * np.maximum(np.abs(deviations) - NOISE, 0)
+    return Matrix(title, shown, shown, values, shades, LEGEND, limit=LIMIT - NOISE)
 
 
 def error_pairs(names: Sequence[str], predicted: Bools, truth: Bools, count: int = 15) -> Table:

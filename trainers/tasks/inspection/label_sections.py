@@ -18,18 +18,16 @@ def label_sections(metrics: MultilabelMetrics, threshold: float, own_thresholds:
     records = metrics.records
     probs, predicted, truth = records["probs"], records["predicted"], records["truth"]
     names = metrics.classes
-    note = f"{own_thresholds:,} classes have thresholds of their own; the curves are those of one threshold for all." * bool(
-        own_thresholds
-    )
+    note = f"Classes with thresholds of their own: {own_thresholds:,}. The curves are those of one threshold for all."
     drawings = (
         class_bars(metrics.per_class(), ("F1", "average precision")),
         threshold_curves(probs, truth, threshold),
-        reliability("Probability that a class is present", probs.ravel(), truth.ravel()),
+        reliability("Probability that a class is present", probs.ravel(), truth.ravel(), "probability", "present"),
     )
     pairs = error_pairs(names, predicted, truth)
     together = f"Pairs that are {STRIKING:g} standard deviations or more above what independent errors would give."
     return [
-        Section("Classes", drawings, note),
+        Section("Classes", drawings, note if own_thresholds else ""),
         *([Section("Errors that come together", (error_matrix(names, predicted != truth),))] if len(names) > 1 else []),
         *([Section("Classes that are wrong together", pairs, together)] if pairs.rows else []),
     ]

@@ -11,7 +11,13 @@ from trainers.tasks.metrics.scores import BINS, calibration_error
 from trainers.tasks.presentation import Reliability
 
 
-def reliability(title: str, confidence: NDArray[np.floating[Any]], correct: NDArray[np.bool_]) -> Reliability:
+def reliability(
+    title: str,
+    confidence: NDArray[np.floating[Any]],
+    correct: NDArray[np.bool_],
+    x_title: str = "confidence",
+    y_title: str = "right",
+) -> Reliability:
     """Confidences (N,) and whether each is right, in the bins of the calibration error. NaN is in no bin."""
     numbers = ~np.isnan(confidence)
     values = confidence[numbers].astype(np.float64)
@@ -22,4 +28,6 @@ def reliability(title: str, confidence: NDArray[np.floating[Any]], correct: NDAr
         sums = np.bincount(bins, weights=of, minlength=BINS)
         return np.divide(sums, counts, out=np.full(BINS, np.nan), where=counts > 0)
 
-    return Reliability(title, means(values), means(correct[numbers]), counts, calibration_error(confidence, correct))
+    return Reliability(
+        title, means(values), means(correct[numbers]), counts, calibration_error(confidence, correct), x_title, y_title
+    )
