@@ -20,7 +20,7 @@ class Plain(str):
 class _Loader(yaml.SafeLoader):
     """Leaves scalars as they are written; a key that stands twice is an error."""
 
-    yaml_implicit_resolvers = {"<": [("tag:yaml.org,2002:merge", re.compile("<<"))]}  # noqa: RUF012  # as yaml has it
+    yaml_implicit_resolvers = {"<": [("tag:yaml.org,2002:merge", re.compile("<<$"))]}  # noqa: RUF012  # as yaml has it
 
     def construct_mapping(self, node: Any, deep: bool = False) -> dict[Any, Any]:
         written = [key.value for key, _ in node.value if key.tag != "tag:yaml.org,2002:merge"]

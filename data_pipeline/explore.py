@@ -1,14 +1,15 @@
 """`python -m data_pipeline.explore DATASET`: what a dataset holds, and a grid of its images.
 
 Prints rows, sizes, sources and targets of each split; `--grid FILE.png` draws images spread evenly over a split, or
-those that `--where` names: the widest, the narrowest, the longest texts.
+those that `--where` names: the widest, the narrowest, the longest texts. `--augmented FILE.png` draws each of them as
+training sees it in its first epochs, with any `--augmentation`: a preset or a list of steps.
 """
 
 from __future__ import annotations
 
 import argparse
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,12 +19,18 @@ import pyarrow.parquet as pq
 from cluster.arguments import whole_number
 from cluster.errors import UserError, run_command
 from cluster.redaction import printable
+from cluster.values import Typing
+from data_pipeline.augmentation.chain import Chain
+from data_pipeline.augmentation.check import check_augmentation
+from data_pipeline.augmentation.config import chain_of
 from data_pipeline.dataset.manifest import REJECTED, Dataset, open_dataset
 from data_pipeline.dataset.shards import read_split
 from data_pipeline.dataset.token_targets import TEXT
+from data_pipeline.exploration.augmented import Example, augmented_grid
 from data_pipeline.exploration.grid import captioned_grid
 from data_pipeline.preparation.images import BadImage, decode, encode_png
 from data_pipeline.storage.base import storage_errors
+from data_pipeline.stream.config import StreamConfig
 
 _SORTED = {
     "widest": lambda row: -row["width"],
@@ -32,6 +39,7 @@ _SORTED = {
     "shortest": lambda row: len(row[TEXT].split()),
 }
 _NEED_TEXT = ("longest", "shortest")
+GRID_IMAGES, AUGMENTED_IMAGES = 48, 8  # unless --count says otherwise
 SHOWN_VALUES = 8  # of a column: those that occur most
 
 
@@ -95,7 +103,34 @@ def choose(rows: list[dict[str, Any]], where: str, count: int) -> list[dict[str,
     return sorted(rows, key=_SORTED[where])[:count]
 
 
-def _require_file(file: Path) -> None:
+def _examples(dataset: Dataset, split: str, where: str, count: int) -> Iterator[Example]:
+    """The images of the rows that are chosen, with their captions; those that cannot be decoded are named."""
+    policy, columns = dataset.manifest.image, list(dataset.manifest.columns)
+    rows = read_split(dataset, split, ["id", "image", *columns, "width"]).to_pylist()
+    for row in choose(rows, where, count):
+        try:
+            yield Example(decode(row["image"], policy.color, policy.background), row["id"], caption(row, columns))
+        except BadImage as reason:
+            print(f"warning: image '{printable(row['id'])}' is left out: {reason}")
+
+
+def _chain(written: str | None, dataset: Dataset) -> Chain:
+    """The augmentation as it is written on the command line, the default one for None, checked on the dataset's images.
+
+    Raises:
+        UserError: whatever is wrong with it.
+    """
+    augmentation = StreamConfig().augmentation
+    if written is not None:
+        typing = Typing(StreamConfig, "the command line")
+        augmentation = typing.override(f"augmentation={written}").get("augmentation")
+        if typing.problems:
+            raise UserError(" ".join(typing.problems))
+    check_augmentation(augmentation, dataset.manifest.image)
+    return chain_of(augmentation)
+
+
+def _require_file(option: str, file: Path) -> None:
     """Check, before anything is read for it, that `file` can be written; its folder is made."""
     try:
         file.parent.mkdir(parents=True, exist_ok=True)
@@ -103,7 +138,7 @@ def _require_file(file: Path) -> None:
             pass
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or error
-        raise UserError(f"--grid: cannot write '{file}' ({reason}). Name another file.") from None
+        raise UserError(f"{option}: cannot write '{file}' ({reason}). Name another file.") from None
 
 
 def main() -> int:
@@ -113,34 +148,40 @@ def main() -> int:
     )
     parser.add_argument("dataset", help="folder or URI")
     parser.add_argument("--grid", type=Path, help="draw images of a split into this PNG file")
+    parser.add_argument("--augmented", type=Path, help="draw augmented images of a split into this PNG file")
+    parser.add_argument("--augmentation", metavar="PRESET_OR_STEPS", help="as stream.augmentation takes it (default light)")
     parser.add_argument("--sheet", help=argparse.SUPPRESS)
     parser.add_argument("--split", default="train")
     parser.add_argument("--where", choices=["spread", *_SORTED], default="spread")
-    parser.add_argument("--count", type=whole_number(1), default=48, help="images in the grid (default %(default)s)")
+    parser.add_argument(
+        "--count", type=whole_number(1), help=f"images in the grid (default {GRID_IMAGES}, augmented {AUGMENTED_IMAGES})"
+    )
     args = parser.parse_args()
     if args.sheet:
         raise UserError("--sheet was renamed to --grid.")
+    if args.augmentation is not None and not args.augmented:
+        raise UserError("--augmentation is drawn where --augmented FILE.png says. Add it.")
     dataset = open_dataset(args.dataset)
-    if args.grid:
+    chain = _chain(args.augmentation, dataset) if args.augmented else Chain()
+    for option, file in (("--grid", args.grid), ("--augmented", args.augmented)):
+        if not file:
+            continue
         dataset.manifest.filled_split(args.split)
         if args.where in _NEED_TEXT and TEXT not in dataset.manifest.columns:
             raise UserError(
                 f"--where {args.where} sorts by the length of texts, which '{dataset.manifest.name}' does not have."
             )
-        _require_file(args.grid)
+        _require_file(option, file)
     print(describe(dataset))
     if args.grid:
-        policy, columns = dataset.manifest.image, list(dataset.manifest.columns)
-        rows = read_split(dataset, args.split, ["id", "image", *columns, "width"]).to_pylist()
-        images, captions = [], []
-        for row in choose(rows, args.where, args.count):
-            try:
-                images.append(decode(row["image"], policy.color, policy.background))
-                captions.append(caption(row, columns))
-            except BadImage as reason:
-                print(f"warning: image '{printable(row['id'])}' is left out: {reason}")
-        args.grid.write_bytes(encode_png(captioned_grid(images, captions)))
+        examples = list(_examples(dataset, args.split, args.where, args.count or GRID_IMAGES))
+        grid = captioned_grid([example.pixels for example in examples], [example.caption for example in examples])
+        args.grid.write_bytes(encode_png(grid))
         print(f"Grid {args.grid}")
+    if args.augmented:
+        examples = list(_examples(dataset, args.split, args.where, args.count or AUGMENTED_IMAGES))
+        args.augmented.write_bytes(encode_png(augmented_grid(examples, chain)))
+        print(f"Augmented images {args.augmented}")
     return 0
 
 

@@ -34,7 +34,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(
         prog="python -m trainers.out_of_fold", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("runs", nargs="+", metavar="RUN", help="runs with data.fold=k, or a folder of them; then the file to write")
+    parser.add_argument("runs", nargs="+", metavar="RUN", help="runs with data.fold=k, or a folder of them; last, OUT")
     parser.add_argument("--dataset", help="where the dataset lies now, if not where the runs had it")
     parser.add_argument("--some-folds", action="store_true", help="do without the rows of folds that have no run")
     parser.add_argument("--batch-size", type=int, default=BATCH_SIZE, help="images read at once (default %(default)s)")

@@ -12,6 +12,7 @@ import json
 import math
 import os
 import random
+import sys
 import threading
 import warnings
 from collections.abc import Iterator, Sequence
@@ -32,7 +33,15 @@ NAME = "albumentations"
 FORM = "{albumentations: {Name: {argument: value}}}, or a list of such transforms"
 INSTALL = "pip install -e '.[augment]'"
 
-_ABSTRACT = ("BasicTransform", "DualTransform", "ImageOnlyTransform", "Transform3D", "Lambda")  # Lambda takes functions
+_TENSORS = ("ToTensorV2", "ToTensor3D")
+_ABSTRACT = (
+    "BasicTransform",
+    "DualTransform",
+    "ImageOnlyTransform",
+    "Transform3D",
+    "Lambda",
+    *_TENSORS,
+)  # Lambda takes functions
 _TRANSFORMS = "transforms"
 
 Declared = dict[str, dict[str, Any]]  # the name of a transform and its arguments, among these perhaps other transforms
@@ -115,6 +124,10 @@ def read_transforms(value: Any, key: str) -> tuple[list[Step], list[str]]:
 @functools.cache
 def _library() -> ModuleType:
     os.environ["NO_ALBUMENTATIONS_UPDATE"] = "1"  # its import would ask PyPI for its newest version
+    # A process that only decodes has no torch: 600 MB and 3 s for transforms that make tensors, which none of its steps may.
+    without_torch = "torch" not in sys.modules
+    if without_torch:
+        sys.modules["torch"] = None  # type: ignore[assignment]  # what imports it gets an ImportError
     try:
         return import_module(NAME)
     except ImportError as error:
@@ -122,6 +135,9 @@ def _library() -> ModuleType:
             f"Steps of albumentations are declared, and it cannot be imported ({one_line(error)}). Run {INSTALL}, on every "
             "machine of a cluster, or take these steps out of stream.augmentation."
         ) from None
+    finally:
+        if without_torch:
+            del sys.modules["torch"]
 
 
 @functools.cache
@@ -140,6 +156,8 @@ def _read(item: Any, key: str) -> tuple[Declared | None, list[str]]:
         return None, [f"{key}={shown(item)}: write {FORM}"]
     ((name, arguments),) = item.items()
     arguments = {} if arguments is None else arguments
+    if name in _TENSORS:
+        return None, [f"{key}={name}: batches become tensors by themselves. Leave it out"]
     installed = find_spec(NAME) is not None
     if installed and name not in _names():
         return None, [f"{key}={shown(name)}: {unknown('transform', name, _names(), NAME)}"]
@@ -219,7 +237,9 @@ def _build(declared: Declared) -> Any:
     # Strict: what its own check cannot handle is an error, too. What is left of its warnings are other names for a transform.
     with _building, warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        return getattr(library, name)(**arguments, strict=True)
+        kind = getattr(library, name)
+        checked = next(each for each in kind.__mro__ if "__init__" in vars(each))
+        return kind(**arguments, **({"strict": True} if "InitSchema" in vars(checked) else {}))
 
 
 def _leaves(declared: Declared) -> Iterator[Declared]:

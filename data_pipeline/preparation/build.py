@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import functools
 import pickle
-import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -16,13 +15,13 @@ import ray.data
 from cluster.errors import UserError
 from cluster.progress import progress
 from cluster.redaction import printable
-from data_pipeline.dataset.manifest import MANIFEST, REJECTED, DatasetError, Manifest, Shard, Split
-from data_pipeline.dataset.shards import Rejected, Row, write_rejected, write_shard
+from data_pipeline.dataset.manifest import Manifest, Shard, Split
+from data_pipeline.dataset.shards import Rejected, Row, write_shard
+from data_pipeline.preparation.destination import Destination, destination, shard_name
 from data_pipeline.preparation.images import BadImage, decode
 from data_pipeline.preparation.ink import ink_size, inverted_line
 from data_pipeline.preparation.target_survey import NoSurvey, TargetSurvey
 from data_pipeline.storage.base import Storage
-from data_pipeline.storage.claim import Claim, claim
 
 MAX_SIDE = 16_384  # pixels of an image's height or width, the most that a dataset is made with
 
@@ -79,39 +78,19 @@ def build_dataset(
         UserError: there is a dataset already and `overwrite` is off, nothing usable came out, or another process builds here.
         StorageError: `out` cannot be written.
     """
-    _require_free(out, overwrite)
-    with claim(out, "preparation of a dataset") as held:
-        _require_free(out, overwrite)  # another process may have finished one in the meantime
-        old = _files_of(out)
-        finished = _build(out, manifest, chunks, builder, survey or NoSurvey(), unit, _suffix(old), held)
-        new = {shard.file for split in finished.splits.values() for shard in split.shards}
-        for file in old:
-            if file not in new:
-                out.child(file).delete()
-    return finished
-
-
-def _require_free(out: Storage, overwrite: bool) -> None:
-    if not overwrite and out.child(MANIFEST).exists():
-        raise UserError(f"'{out.shown}' holds a dataset already. Choose another place, or pass --overwrite.")
+    with destination(out, overwrite) as place:
+        return _build(place, manifest, chunks, builder, survey or NoSurvey(), unit)
 
 
 def _build(
-    out: Storage,
-    manifest: Manifest,
-    chunks: Sequence[Chunk],
-    builder: Builder,
-    survey: TargetSurvey,
-    unit: str,
-    suffix: str,
-    held: Claim,
+    place: Destination, manifest: Manifest, chunks: Sequence[Chunk], builder: Builder, survey: TargetSurvey, unit: str
 ) -> Manifest:
     built: list[BuiltShard] = []
     total = sum(chunk.inputs for chunk in chunks)
     sizes = {(chunk.split, chunk.number): chunk.inputs for chunk in chunks}
     with progress(total, unit, manifest.name) as bar:
-        for shard in _run(chunks, functools.partial(_build_shard, out, builder, survey, manifest, suffix)):
-            held.check()
+        for shard in _run(chunks, functools.partial(_build_shard, place.storage, builder, survey, manifest, place.suffix)):
+            place.claim.check()
             bar.update(sizes[shard.split, shard.number])
             built.append(shard)
     built.sort(key=lambda shard: (list(dict.fromkeys(c.split for c in chunks)).index(shard.split), shard.number))
@@ -136,27 +115,8 @@ def _build(
     image = replace(manifest.image, ink_size=_median([size for shard in built for size in shard.ink_sizes]))
     target = survey.target(manifest.target, [shard.targets for shard in built])
     finished = replace(manifest, image=image, target=target, splits=splits, rejected=len(rejected), digest="")
-    held.check()
-    write_rejected(out.child(REJECTED), rejected)
-    out.child(MANIFEST).write_bytes(finished.to_json())
+    place.publish(finished, rejected)
     return finished
-
-
-def _files_of(out: Storage) -> list[str]:
-    """The shards of the dataset at `out`; none of a damaged one, which cannot be read anyway."""
-    if not out.child(MANIFEST).exists():
-        return []
-    try:
-        splits = Manifest.from_json(out.child(MANIFEST).read_bytes(), out.uri).splits
-    except DatasetError:
-        return []
-    return [shard.file for split in splits.values() for shard in split.shards]
-
-
-def _suffix(old: Sequence[str]) -> str:
-    """The suffix that distinguishes names of new shards from those of `old` ones: nothing, then `-1`, `-2`, ..."""
-    numbers = [int(match[1] or 0) for file in old if (match := re.search(r"part-\d{5}(?:-(\d+))?\.parquet$", file))]
-    return f"-{max(numbers) + 1}" if numbers else ""
 
 
 def _run(chunks: Sequence[Chunk], task: Callable[[dict[str, Any]], dict[str, Any]]) -> Any:
@@ -174,7 +134,7 @@ def _build_shard(
     problems = [survey.problem(row.target) for row in made]
     rows = [row for row, problem in zip(made, problems, strict=True) if not problem]
     unusable = [Rejected(row.id, chunk.split, row.id, problem) for row, problem in zip(made, problems, strict=True) if problem]
-    file = f"{chunk.split}/part-{chunk.number:05d}{suffix}.parquet"
+    file = shard_name(chunk.split, chunk.number, suffix)
     built = BuiltShard(
         split=chunk.split,
         number=chunk.number,

@@ -97,8 +97,9 @@ def drop_unused(net: nn.Module, features: Tensor, recompute: Callable[[], object
     used = _leaves(features)
     dropped = _drop(net, used)
     try:
-        with torch.no_grad():
-            recompute()
+        if dropped:
+            with torch.no_grad():
+                recompute()
     except Exception:  # a network may raise errors of any class
         for module, name, part in dropped:
             setattr(module, name, part)

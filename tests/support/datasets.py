@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pickle
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -42,12 +43,19 @@ def write_sequence_dataset(
     return open_dataset(str(folder))
 
 
-def synthesize_here(out: Path, counts: Mapping[str, int], seed: int = 0) -> Manifest:
-    """Formulas as `data_pipeline.synthesize` makes them, one shard after the other in this process: the same bytes, no Ray."""
-    from data_pipeline.synthesis.formulas.build import synthesize_formulas
-
+@contextmanager
+def built_here() -> Iterator[None]:
+    """Datasets are built one shard after the other in this process: the same bytes, no Ray."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("data_pipeline.preparation.build._run", _one_by_one)
+        yield
+
+
+def synthesize_here(out: Path, counts: Mapping[str, int], seed: int = 0) -> Manifest:
+    """Formulas as `data_pipeline.synthesize` makes them, without Ray."""
+    from data_pipeline.synthesis.formulas.build import synthesize_formulas
+
+    with built_here():
         return synthesize_formulas(str(out), dict(counts), seed, ImagePolicy(64, 256), FormulaConfig(), overwrite=False)
 
 

@@ -38,7 +38,9 @@ class DataConfig:
         if self.fold < 0:
             return self
         if self.fold >= folds:
-            there = f"the dataset has folds 0 to {folds - 1}" if folds else "the dataset has no folds; prepare it with --folds 5"
+            there = (
+                f"the dataset has folds 0 to {folds - 1}" if folds else "the dataset has no folds; prepare it with --folds 5"
+            )
             raise UserError(f"data.fold={self.fold}: {there}.")
         train = "+".join(fold_name(other) for other in range(folds) if other != self.fold)
         test = self.test_split if self.test_split in splits else ""

@@ -73,7 +73,10 @@ class TrainConfig:
             (bool(self.name) and "/" not in self.name, f"name='{self.name}': a name without '/'"),
         )
         found += [message for section in sections if hasattr(section, "validate") for message in section.validate()]
-        return with_number_problems(self, found + _decoding_problems(self.decoding) + self.mixup.problems_with(self.label_loss) + self._across_sections())
+        return with_number_problems(
+            self,
+            found + _decoding_problems(self.decoding) + self.mixup.problems_with(self.label_loss) + self._across_sections(),
+        )
 
     def _across_sections(self) -> list[str]:
         workers, elastic = self.scaling.num_train_workers, self.scaling.min_train_workers > 0

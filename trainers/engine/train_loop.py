@@ -60,7 +60,7 @@ class TrainLoop:
         self.meter = IntervalMeter(context.device)
         self.system = SystemMetrics(context.device)
         self._on_metrics = on_metrics or (lambda metrics: None)
-        self._outputs = spec.task.describe()
+        self._outputs, self._legend = spec.task.describe(), spec.task.legend()
         self._epoch_totals = TrainTotals()
         self._first_wait_s: float | None = None  # for the first batch of this epoch
         self._checkpoint_requested = False
@@ -157,6 +157,7 @@ class TrainLoop:
                 execution=self.sources.stream_config.execution,
                 outputs=self._outputs,
                 notes=[
+                    *self._legend,
                     *describe_groups(step.optimizer, self.state.network),
                     *step.freezing.describe(),
                     *step.averaging.describe(),

@@ -65,13 +65,16 @@ class Freezing:
             module.eval()
 
     def describe(self) -> list[str]:
-        """A line for each pattern."""
-        return [
+        """A line for each pattern, and how much is trained at first."""
+        lines = [
             f"{pattern}: frozen {'for good' if epochs == FOR_GOOD else f'in the first {epochs} epochs'} "
             f"({sum(self._parameters[name].numel() for name in self._matched(pattern)):,} parameters)"
             for pattern, epochs in self._patterns.items()
             if epochs
         ]
+        trained = sum(parameter.numel() for name, parameter in self._parameters.items() if name not in self._frozen(0))
+        total = sum(parameter.numel() for parameter in self._parameters.values())
+        return [*lines, f"{trained:,} of {total:,} parameters are trained in the first epoch"] if lines else []
 
 
 def frozen_statistics(network: nn.Module) -> list[nn.Module]:

@@ -91,7 +91,7 @@ def fold_runs(uris: Sequence[str], options: Sequence[str]) -> list[FoldRun]:
             raise UserError(f"Run '{uri}' was not trained on folds (data.fold=-1): none of its rows is out of fold.")
         if fold in runs:
             raise UserError(
-                f"Runs '{runs[fold].checkpoint.uri}' and '{checkpoint.uri}' both left out fold {fold}. Name one run for each fold."
+                f"Runs '{runs[fold].checkpoint.uri}' and '{checkpoint.uri}' both left out fold {fold}. Name one for each fold."
             )
         runs[fold] = FoldRun(fold, checkpoint)
     ordered = [runs[fold] for fold in sorted(runs)]

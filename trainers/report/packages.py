@@ -19,3 +19,13 @@ def require_report_packages() -> None:
             f"report.enabled=true needs {' and '.join(missing)}, not installed here. "
             "Install them with pip install -e '.[report]', or set report.enabled=false."
         )
+
+
+def require_page_package() -> None:
+    """Check, before anything is computed, that a page without drawings can be written at the end.
+
+    Raises:
+        UserError: jinja2 is missing, and how to install it.
+    """
+    if find_spec("jinja2") is None:
+        raise UserError("The page needs jinja2, not installed here. Install it with pip install -e '.[report]'.")

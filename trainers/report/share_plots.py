@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -22,6 +23,8 @@ from trainers.report.plot_style import (
     with_plain_frame,
 )
 from trainers.tasks.presentation import Curves, Image, Reliability
+
+Floats = NDArray[np.floating[Any]]
 
 HEIGHT, TITLE = 3.7, 0.24  # inches
 CERTAINTY = 1.96  # standard deviations of an interval that holds in 95 of 100 cases
@@ -77,7 +80,7 @@ def draw_reliability(shown: Reliability) -> Image:
     return rendered(figure)
 
 
-def wilson_interval(share: NDArray[np.float64], counts: NDArray[np.integer]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+def wilson_interval(share: Floats, counts: NDArray[np.integer[Any]]) -> tuple[Floats, Floats]:
     """Where the true share lies in 95 of 100 cases, of a share that was measured on `counts` (Wilson 1927)."""
     squared = CERTAINTY**2
     center = (share + squared / (2 * counts)) / (1 + squared / counts)

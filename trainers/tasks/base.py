@@ -124,6 +124,10 @@ class Task(Protocol):
     def describe(self) -> str:
         """How many outputs there are, in words: `92 tokens`."""
 
+    def legend(self) -> list[str]:
+        """Lines about the outputs that the log of a run begins with."""
+        return []
+
     def require_same(self, other: Self, mine: str, theirs: str) -> None:
         """Check that `other` (from `theirs`, in words) has the same outputs as this one (from `mine`), for resuming.
 

@@ -86,7 +86,7 @@ def flagged(classes: Sequence[str], values: Sequence[Any]) -> Mapping[str, Any] 
         place = flags.index(None)
         value = values[place]
         missing = is_missing(value) or str(value).lower() == "nan"
-        said = "has no value" if missing else f"is '{value}', which is neither 0 nor 1"
+        said = "has no value" if missing else f"is '{str(value)[:40]}', which is neither 0 nor 1"
         return f"column '{classes[place]}' {said}"
     return {LABELS: [name for name, flag in zip(classes, flags, strict=True) if flag]}
 

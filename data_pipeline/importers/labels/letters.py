@@ -47,9 +47,9 @@ def read_letters(source: Path, csv: str = "", images: str = "") -> LabelSource:
     """
     require_folder(source)
     path = source / csv if csv else _find_table(source)
+    table = open_table(path)
     folder = source / images if images else _find_images(source, path)
     require_folder(folder)
-    table = open_table(path)
     index, *classes = table.columns
     if not classes or any(re.fullmatch(r"[0-9.]*", name) for name in classes):
         raise UserError(

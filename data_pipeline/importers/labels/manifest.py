@@ -49,6 +49,12 @@ def read_manifest(source: Path, options: ManifestOptions) -> LabelSource:
     columns = [options.image, *options.labels.columns, *extra]
     for table in tables:
         table.require(columns)
+        for name in options.labels.columns:
+            if table.features.get(name) != tables[0].features.get(name):
+                raise UserError(
+                    f"Column '{printable(name)}' has other classes in '{table.name}' than in '{tables[0].name}': "
+                    "prepare them apart."
+                )
     records = [(table, record) for table in tables for record in table.records(columns)]
     readable = [(table, record) for table, record in records if not record.problem]
     rejected = [rejection(record.shown, record.shown, record.problem) for _, record in records if record.problem]
@@ -126,9 +132,11 @@ def _completed(options: ManifestOptions, table: Table) -> ManifestOptions:
         raise UserError(f"Which column of '{table.name}' names the images? Set --image. It has: {listed(table.columns, 40)}.")
     labels = options.labels
     if not labels.columns:
-        labels = replace(labels, label=only("class") or first("label"))
+        label = only("class")
+        several = "" if label else only("classes")
+        labels = replace(labels, label=label or ("" if several else first("label")), labels=several)
     if not labels.columns:
-        labels = replace(labels, labels=only("classes") or first("labels"))
+        labels = replace(labels, labels=first("labels"))
     if not labels.columns:
         raise UserError(
             f"Which columns of '{table.name}' hold the labels? Set --label, --labels, --label-columns or --heads. "

@@ -76,7 +76,7 @@ def synthesize_faces(
         task="multitask",
         target=TARGET,
         columns=label_columns("multitask", TARGET),
-        image=ImagePolicy(config.side, config.side, "rgb"),
+        image=ImagePolicy(config.side, config.side, "rgb", fixed_width=True),
         splits={},
         rejected=0,
         preparation={

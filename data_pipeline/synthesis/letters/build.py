@@ -111,7 +111,7 @@ def synthesize_letters(
         task="multilabel",
         target=target,
         columns=label_columns("multilabel", target),
-        image=ImagePolicy(side, side, background=0),
+        image=ImagePolicy(side, side, background=0, fixed_width=True),
         splits={},
         rejected=0,
         preparation={

@@ -84,8 +84,11 @@ def _letter(field: str, numbered: bool) -> str | None:
 
 def _pixels(text: str, where: str) -> np.ndarray:
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", DeprecationWarning)  # NumPy's way of saying that a text is not all numbers
-        values = np.fromstring(text, np.float64, sep=",")
+        warnings.simplefilter("error", DeprecationWarning)  # older NumPy's way of saying that a text is not all numbers
+        try:
+            values = np.fromstring(text, np.float64, sep=",")
+        except (ValueError, DeprecationWarning):
+            values = np.zeros(0)
     fine = len(values) == _PIXELS and bool(((values >= 0) & (values <= 255) & (values == np.floor(values))).all())
     if not fine:
         place, field = next((place, field) for place, field in enumerate(text.split(",")) if not _is_level(field))

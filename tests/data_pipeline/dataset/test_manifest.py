@@ -7,10 +7,13 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from data_pipeline.dataset.image_policy import ImagePolicy
 from data_pipeline.dataset.manifest import SCHEMA_VERSION, DatasetError, Extent, Manifest, RowGroup, Shard, Split, open_dataset
+from data_pipeline.dataset.schema_versions import content_digest
+from data_pipeline.stream.batch import pad_images
 from data_pipeline.stream.row_groups import RowGroups
 from tests.support.numbers import number_manifest
 
@@ -76,6 +79,26 @@ def test_the_digest_follows_the_content() -> None:
     }
     assert len(digests) == 4
     assert manifest(name="another name").digest == manifest().digest
+
+
+def test_keys_of_the_image_policy_that_came_later_change_no_digest_unless_they_are_set(tmp_path: Path) -> None:
+    def digest(policy: ImagePolicy) -> str:
+        return content_digest("sequence", {"charset": ["a"]}, {"text": "string"}, policy, [("train/part-00000.parquet", "ab")])
+
+    first = "sha256:ae1e2fe4212c56f9487cbb3137939d360aafafc8d511009df70985ef1eb968e0"
+    assert digest(ImagePolicy(32, 64)) == first, "the datasets that exist would be others"
+    assert digest(ImagePolicy(32, 64, fixed_width=True)) != first != digest(ImagePolicy(32, 64, scale="crop"))
+    assert "fixed_width" not in ImagePolicy().to_json(), "older jobs would be others"
+    exact = ImagePolicy(32, 64, fixed_width=True, scale="stretch")
+    assert ImagePolicy.from_json(exact.to_json()) == exact and ImagePolicy.from_json({}).fixed_width is False
+    assert open_dataset(written(tmp_path, manifest(image=exact).to_json())).manifest.image == exact
+
+
+def test_images_of_one_size_are_not_padded_in_a_batch() -> None:
+    policy = ImagePolicy(33, 331, fixed_width=True)
+    assert pad_images([np.zeros((33, 331), np.uint8)] * 2, policy)[0].shape == (2, 1, 33, 331)
+    groups = RowGroups.of(Split([Shard("train/part-00000.parquet", [Extent(8, 331, 33, 700)], 900, "ab")]), policy)
+    assert (groups.height.tolist(), groups.width.tolist()) == ([33], [331])
 
 
 def test_a_manifest_of_schema_version_1_is_read_and_keeps_its_digest(tmp_path: Path) -> None:

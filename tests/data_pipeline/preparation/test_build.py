@@ -21,11 +21,11 @@ from data_pipeline.dataset.shards import ROWS_PER_GROUP, Rejected, Row, read_spl
 from data_pipeline.dataset.token_targets import TokenTargets
 from data_pipeline.dataset.tokenizer import Tokenizer
 from data_pipeline.explore import describe
+from data_pipeline.importers.crohme.command import find_splits, prepare_crohme
 from data_pipeline.preparation.build import Chunk
 from data_pipeline.preparation.build import build_dataset as build
 from data_pipeline.preparation.images import decode
 from data_pipeline.preparation.target_survey import TextSurvey
-from data_pipeline.importers.crohme.command import find_splits, prepare_crohme
 from data_pipeline.storage.base import StorageError, open_storage
 from data_pipeline.storage.claim import claim
 from data_pipeline.stream import EvaluationStream, StreamConfig

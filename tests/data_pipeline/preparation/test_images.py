@@ -14,9 +14,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from data_pipeline.dataset.image_policy import ImagePolicy
+from data_pipeline.dataset.image_policy import ImagePolicy, Scale
 from data_pipeline.preparation import images
-from data_pipeline.preparation.images import BadImage, decode, encode_png, fit
+from data_pipeline.preparation.images import BadImage, decode, encode_png, fit, require_policy
 
 PIXELS = np.random.default_rng(0).integers(0, 255, (40, 90), np.uint8)
 
@@ -106,6 +106,31 @@ def test_a_large_image_keeps_its_aspect() -> None:
     fitted = fit(canvas, ImagePolicy(64, 256))
     rows, columns = np.nonzero(fitted < 128)
     assert abs(int(np.ptp(rows)) - int(np.ptp(columns))) <= 1, "the circle became an ellipse"
+
+
+@given(SIZES, SIZES, st.integers(1, 128), st.integers(1, 300), st.sampled_from(["fit", "crop", "stretch", "none"]))
+def test_images_of_one_size_are_exactly_that(height: int, width: int, high: int, wide: int, scale: Scale) -> None:
+    policy = ImagePolicy(high, wide, scale=scale, fixed_width=True)
+    fitted = fit(np.full((height, width), 200, np.uint8), policy)
+    assert fitted.shape == (high, wide) and fitted.min() == fitted.max() == 200
+    require_policy(fitted, policy)
+    assert np.shares_memory(fit(fitted, policy), fitted), "a prepared image is not touched again"
+    with pytest.raises(BadImage, match="not the dataset's"):
+        require_policy(np.zeros((high, wide - 1), np.uint8), policy)
+
+
+def test_an_image_is_padded_cropped_or_stretched_to_one_size() -> None:
+    wide = np.zeros((40, 120), np.uint8)
+    wide[:, 40:80] = 255
+    wide[:, 110:] = 90
+    made = {scale: fit(wide, ImagePolicy(20, 20, scale=scale, fixed_width=True)) for scale in ("fit", "crop", "stretch")}
+    assert (made["crop"] == 255).all(), "the middle"
+    columns = made["stretch"][10]
+    assert (made["stretch"] == columns).all() and columns[:6].max() == 0 and columns[8:12].min() == 255 and columns[-1] == 90
+    padded = made["fit"]
+    assert (padded == padded[10]).all() and padded[0, 10] == 255, "the border goes on above and below"
+    small = fit(np.arange(4, dtype=np.uint8).reshape(2, 2) * 80, ImagePolicy(64, 32, scale="fit", fixed_width=True))
+    assert small.shape == (64, 32) and small[32, 0] != small[32, -1], "enlarged as far as the width goes"
 
 
 def layered(suffix: str, mode: str) -> bytes:

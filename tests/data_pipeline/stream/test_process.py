@@ -214,3 +214,14 @@ def test_a_slow_consumer_does_not_fill_the_memory(tmp_path: Path) -> None:
     filled = bytes_held(tmp_path / "large", 512, 1024, memory_mb=200)
     on_their_way = AHEAD * 16 * 512 * 1024  # nobody's yet
     assert filled - at_rest + on_their_way < 200 * 2**20
+
+
+def test_transforms_of_albumentations_give_the_same_images_in_a_process(dataset: Dataset) -> None:
+    augmentation = [{"shift_scale_rotate": {"p": 1}}, {"albumentations": ["GaussNoise", {"Sharpen": {"p": 1}}]}]
+    read = {}
+    for execution in ("threads", "process"):
+        config = replace(CONFIG, execution=execution, augmentation=augmentation, threads=3)  # type: ignore[arg-type]
+        batches = train_stream(dataset, config=config).batches(StreamPosition(), 1)
+        read[execution] = [digests(batch) for _, batch in zip(range(4), batches, strict=False)]
+        batches.close()
+    assert read["threads"] == read["process"] and not any(image.endswith("error") for image in read["threads"][0])

@@ -10,6 +10,7 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
+from data_pipeline.augmentation.chain import Chain
 from data_pipeline.dataset.image_policy import ImagePolicy
 from data_pipeline.dataset.manifest import Dataset
 from data_pipeline.dataset.shards import Rejected, Row
@@ -19,7 +20,6 @@ from data_pipeline.preparation.images import encode_png
 from data_pipeline.preparation.target_survey import TextSurvey
 from data_pipeline.storage.base import open_storage
 from data_pipeline.stream import Batch, StreamConfig, StreamPosition
-from data_pipeline.stream import collator as collator_module
 from tests.support.datasets import sequence_manifest, text_row, write_sequence_dataset
 from tests.support.streams import CONFIG, train_stream
 from trainers.config.train import TrainConfig
@@ -75,14 +75,12 @@ def long_and_short(chunk: Chunk) -> tuple[list[Row], list[Rejected]]:
 def test_whatever_augmentation_raises_is_the_rows_rejection(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: Exception
 ) -> None:
-    real = collator_module.augment
-
-    def augment(image: np.ndarray, name: str, seed: int, epoch: int, sample_id: str) -> np.ndarray:
+    def augment(chain: Chain, image: np.ndarray, seed: int, epoch: int, sample_id: str) -> np.ndarray:
         if sample_id == "bad":
             raise error
-        return real(image, "none", seed, epoch, sample_id)
+        return image
 
-    monkeypatch.setattr(collator_module, "augment", augment)
+    monkeypatch.setattr(Chain, "__call__", augment)
     batch = only_batch(dataset_of(tmp_path, row("bad"), row("good")))
     assert list(batch.errors) == ["bad"] and batch.errors["bad"].startswith("cannot be augmented: ")
     assert batch.weights.sum() == 1 and batch.targets["tokens"].shape[1] == 4

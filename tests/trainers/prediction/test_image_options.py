@@ -71,6 +71,23 @@ def test_files_are_treated_as_the_inputs_of_the_dataset_were_and_prepared_rows_a
     assert (policy.invert, policy.scale) == ("never", "none")
 
 
+def test_photos_of_one_size_come_to_it_in_the_way_of_the_dataset_and_are_never_inverted(tmp_path: Path) -> None:
+    exact = ImagePolicy(32, 48, scale="crop", fixed_width=True)
+    write_checkpoint(tmp_path, data=replace(DATA, image=exact))
+    checkpoint = open_checkpoint(str(tmp_path))
+    assert checkpoint.data.image == exact, "read back"
+    for prepared in (True, False):
+        policy = image_policy_of(checkpoint, [], prepared)
+        assert (policy.invert, policy.scale, policy.fixed_width) == ("never", "crop", True)
+    assert image_policy_of(checkpoint, ["image.scale=stretch"], prepared=False).scale == "stretch"
+    predictor = Predictor(checkpoint)
+    dark = np.zeros((100, 300), np.uint8)
+    dark[40:60, 140:160] = 255
+    prepared_image = predictor.prepare(encode_png(dark))
+    assert not prepared_image.inverted and prepared_image.pixels.shape == (32, 48) and prepared_image.pixels.max() > 200
+    assert predictor.to_tensors([prepared_image.pixels])[0].shape == (1, 1, 32, 48)
+
+
 @pytest.mark.parametrize(
     ("override", "message"),
     [

@@ -25,7 +25,7 @@ from trainers.config.label_loss import LabelLossConfig, without_label_training_t
 from trainers.config.labeling import LabelingConfig
 from trainers.config.mixup import MixupConfig
 from trainers.tasks.base import Attention, Progress, Row, Task
-from trainers.tasks.classifiers.checks import dataset_notes
+from trainers.tasks.classifiers.checks import dataset_notes, mapping
 from trainers.tasks.classifiers.saliency import grad_cam
 from trainers.tasks.device_batch import DeviceBatch
 from trainers.tasks.losses.mixing import mix
@@ -128,6 +128,10 @@ class ClassifierTask(Task):
         """
         self.check_options()
 
+    def legend(self) -> list[str]:
+        """The index of each class, which the checkpoint stores."""
+        return [f"Classes of {head} by index: {mapping(names)}" for head, names in self.classes.items()]
+
     def require_same(self, other: Self, mine: str, theirs: str) -> None:
         """Check that `other` has the same classes in the same order.
 
@@ -198,7 +202,7 @@ class ClassifierTask(Task):
         return axes
 
     def check_dataset(self, dataset: Dataset, split: str, model: nn.Module) -> list[str]:
-        """Whether the network takes the dataset's images, which classes have no rows, and how much of the network is trained."""
+        """Whether the network takes the dataset's images, and which classes have no rows."""
         policy = dataset.manifest.image
         require_views(self.labeling.tta, policy.height, policy.width)
         with torch.device("meta"):
@@ -218,7 +222,12 @@ class ClassifierTask(Task):
         """The network with its re-parameterizable blocks fused (RepVGG, Ding et al. 2021)."""
         return model.fuse()
 
-    def rows_of(self, probs: Mapping[str, Tensor]) -> list[Row]:
+    @property
+    def probs_columns(self) -> Mapping[str, str]:
+        """The column of a prediction that holds the probabilities of each head, and of the joint."""
+        return dict.fromkeys(self.classes, "probs")
+
+    def rows_of(self, probs: Mapping[str, np.ndarray]) -> list[Row]:
         """Rows of `prediction_schema`, of the probabilities (B, K) of each head."""
         raise NotImplementedError
 
@@ -226,8 +235,31 @@ class ClassifierTask(Task):
         """The probabilities float32 (B, K) of each head, and of the joint, that logits stand for."""
         raise NotImplementedError
 
-    def sharpened(self, probs: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """Probabilities at the configured temperatures."""
+    def at_temperature(self, probs: np.ndarray, temperature: float) -> np.ndarray:
+        """Probabilities (B, K) of a head as a temperature makes them."""
+        raise NotImplementedError
+
+    def labeled(self, probs: Mapping[str, np.ndarray]) -> list[Row]:
+        """Predictions by the section `labeling`, of probabilities float32 (B, K) of each head that know no temperature."""
+        labeling, made = self.labeling, {}
+        for head, part in probs.items():
+            temperature = labeling.temperatures.get(head, labeling.temperature) if head in self.probs_columns else 1.0
+            made[head] = part if temperature == 1 else self.at_temperature(part, temperature)
+        return self.rows_of(made)
+
+    def relabeled(self, rows: Sequence[Row]) -> list[Row]:
+        """Predictions that were made without temperatures as the section `labeling` makes them."""
+        columns = self.probs_columns
+        return self.labeled({head: np.array([row[column] for row in rows], np.float32) for head, column in columns.items()})
+
+    def tuned(self, rows: Sequence[Row], per_class: bool = False) -> tuple[LabelingConfig, list[str]]:
+        """The section `labeling` tuned on predictions beside their truths, and what it could not tune, in sentences.
+
+        Temperatures have the least cross-entropy (Guo et al. 2017), thresholds the highest F1: one, or one `per_class`.
+
+        Raises:
+            UserError: the task has no thresholds.
+        """
         raise NotImplementedError
 
     @torch.inference_mode()
@@ -238,15 +270,15 @@ class ClassifierTask(Task):
         for name in names:
             seen = self.probabilities(model(view(images, name), sizes))
             total = {head: total[head] + part if total else part for head, part in seen.items()}
-        return self.rows_of(self.sharpened({head: part / len(names) for head, part in total.items()}))
+        return self.labeled({head: (part / len(names)).cpu().numpy() for head, part in total.items()})
 
     def predict_with_attention(self, model: Classifier, images: Tensor, sizes: Tensor) -> list[tuple[Row, Attention | None]]:
         """Labels of a single view, with where the network saw the most probable class of each head (Grad-CAM)."""
         with torch.no_grad():
             output = model(images, sizes)
-            probs = self.sharpened(self.probabilities(output))
+            probs = self.probabilities(output)
         maps = grad_cam(model, images, sizes, {head: probs[head].argmax(1) for head in self.classes})
-        rows = self.rows_of(probs)
+        rows = self.labeled({head: part.cpu().numpy() for head, part in probs.items()})
         if maps is None:
             return [(row, None) for row in rows]
         found: list[tuple[Row, Attention | None]] = []

@@ -11,8 +11,8 @@ _SHOWN = 10  # classes that a note names
 
 
 def dataset_notes(manifest: Manifest, train: str, classes: Mapping[str, Sequence[str]]) -> list[str]:
-    """Sentences about classes that training never sees, that no evaluation asks for, or that are alone; and the mapping."""
-    notes = [f"Classes of {head}: {_mapping(names)}" for head, names in classes.items()]
+    """Sentences about classes that training never sees, that no evaluation asks for, or that are alone."""
+    notes = []
     trained = set(train.split("+"))
     others = [name for name, split in manifest.splits.items() if name not in trained and split.rows]
     for head, names in classes.items():
@@ -42,7 +42,7 @@ def _listed(names: Sequence[str]) -> str:
     return f"class {quoted}" if len(names) == 1 else f"classes {quoted}{', ...' if len(names) > _SHOWN else ''}"
 
 
-def _mapping(names: Sequence[str]) -> str:
+def mapping(names: Sequence[str]) -> str:
     """Class to index, as it is stored."""
-    shown = ", ".join(f"{printable(name)} {index}" for index, name in enumerate(names[:40]))
+    shown = ", ".join(f"{index} {printable(name)}" for index, name in enumerate(names[:40]))
     return f"{shown}, ... ({len(names)} in all)" if len(names) > 40 else shown

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import ClassVar
 
+import numpy as np
 import pyarrow as pa
 from torch import Tensor, nn
 
@@ -91,7 +92,7 @@ class MulticlassTask(SoftmaxTask):
         """Accuracy, F1, calibration error, and the confusion matrix."""
         return MulticlassMetrics(classes=self.classes[LABEL])
 
-    def rows_of(self, probs: Mapping[str, Tensor]) -> list[Row]:
+    def rows_of(self, probs: Mapping[str, np.ndarray]) -> list[Row]:
         """The most probable class, and all probabilities."""
         return [{"prediction": name, "probs": values} for name, values in chosen(self.classes[LABEL], probs[LABEL])]
 

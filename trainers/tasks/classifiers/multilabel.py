@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import ClassVar
 
@@ -17,7 +17,9 @@ from data_pipeline.dataset.label_targets import LabelTargets
 from data_pipeline.dataset.manifest import Split
 from models import ClassifierOutput
 from trainers.config.criterion import Directions
+from trainers.config.labeling import LabelingConfig
 from trainers.tasks.base import NotableRow, Progress, Row
+from trainers.tasks.calibration import multilabel_temperature, tune_thresholds, with_temperature
 from trainers.tasks.classifiers.base import ClassifierTask, require_known
 from trainers.tasks.device_batch import DeviceBatch
 from trainers.tasks.inspection.label_sections import label_sections
@@ -105,16 +107,27 @@ class MultilabelTask(ClassifierTask):
         """The sigmoid of the logits."""
         return {LABELS: output.logits[LABELS].float().sigmoid()}
 
-    def sharpened(self, probs: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    def at_temperature(self, probs: np.ndarray, temperature: float) -> np.ndarray:
         """Probabilities with their logits divided by the temperature."""
-        temperature = self.labeling.temperature
-        if temperature == 1:
-            return dict(probs)
-        return {head: (part.double().logit(eps=1e-12) / temperature).sigmoid().float() for head, part in probs.items()}
+        return with_temperature(probs, temperature, multilabel=True)
 
-    def rows_of(self, probs: Mapping[str, Tensor]) -> list[Row]:
+    def tuned(self, rows: Sequence[Row], per_class: bool = False) -> tuple[LabelingConfig, list[str]]:
+        """One temperature; and then one threshold, or one for each class."""
+        names = self.classes[LABELS]
+        probs = np.array([row["probs"] for row in rows], np.float32)
+        truth = np.array([[name in row[LABELS] for name in names] for row in rows], bool)
+        temperature = multilabel_temperature(probs, truth)
+        found = tune_thresholds(self.at_temperature(probs, temperature), truth, names)
+        labeling = replace(self.labeling, temperature=temperature, temperatures={}, threshold=found.threshold, thresholds={})
+        if not per_class:
+            return labeling, []
+        kept = ", ".join(found.kept[:10])
+        notes = [f"Without a threshold of their own, never or always present: {kept}."] if kept else []
+        return replace(labeling, thresholds={name: found.thresholds[name] for name in names if name not in found.kept}), notes
+
+    def rows_of(self, probs: Mapping[str, np.ndarray]) -> list[Row]:
         """The classes above their thresholds, in declared order, and all probabilities."""
-        names, values = self.classes[LABELS], probs[LABELS].cpu().numpy()
+        names, values = self.classes[LABELS], probs[LABELS]
         present = values > self.thresholds()
         return [
             {"predictions": [names[index] for index in np.flatnonzero(chosen)], "probs": row.tolist()}

@@ -60,6 +60,15 @@ class MultitaskTask(SoftmaxTask):
         return dict(zip(itertools.product(*self.classes.values()), self.joint_classes, strict=False))
 
     @property
+    def probs_columns(self) -> Mapping[str, str]:
+        """One for each head, and for the joint."""
+        return {head: f"{head}_probs" for head in [*self.classes, *([JOINT] if self.joint_classes else [])]}
+
+    def truth_of(self, head: str, row: Row) -> str:
+        """The true class of a head, or the joint class of all; empty where there is none."""
+        return str(row[head]) if head in self.classes else self.joint_of.get(tuple(row[name] for name in self.classes), "")
+
+    @property
     def columns(self) -> tuple[str, ...]:
         """One for each head."""
         return tuple(self.classes)
@@ -67,7 +76,7 @@ class MultitaskTask(SoftmaxTask):
     @property
     def prediction_schema(self) -> pa.Schema:
         """Class and probabilities of each head, and of the joint; with attention over the heads, their weights."""
-        names = [*self.classes, *([JOINT] if self.joint_classes else [])]
+        names = list(self.probs_columns)
         kinds = {"prediction": pa.string(), "probs": pa.list_(pa.float32())}
         fields = [(f"{name}_{what}", kind) for name in names for what, kind in kinds.items()]
         return pa.schema([*fields, *([(ATTENTION, pa.list_(pa.float32()))] if self.attends else [])])
@@ -90,8 +99,7 @@ class MultitaskTask(SoftmaxTask):
     def check_options(self) -> None:
         """Check the heads that have temperatures of their own."""
         require_no_thresholds(self.labeling)
-        known = [*self.classes, *([JOINT] if self.joint_classes else [])]
-        require_known("labeling.temperatures", list(self.labeling.temperatures), known, "head")
+        require_known("labeling.temperatures", list(self.labeling.temperatures), list(self.probs_columns), "head")
 
     def check_names(self) -> None:
         """Check the heads and classes that have weights of their own."""
@@ -158,14 +166,14 @@ class MultitaskTask(SoftmaxTask):
         """Accuracy and F1 of each head, of the joint, and of all heads at once."""
         return MultitaskMetrics.of(self.classes, self.joint_classes)
 
-    def rows_of(self, probs: Mapping[str, Tensor]) -> list[Row]:
+    def rows_of(self, probs: Mapping[str, np.ndarray]) -> list[Row]:
         """The most probable class of each head and of the joint, all probabilities, and the heads' weights if there are any."""
         names = {**self.classes, **({JOINT: self.joint_classes} if self.joint_classes else {})}
         rows: list[dict[str, Any]] = [{} for _ in range(len(next(iter(probs.values()))))]
         for head, classes in names.items():
             for row, (name, values) in zip(rows, chosen(classes, probs[head]), strict=True):
                 row |= {f"{head}_prediction": name, f"{head}_probs": values}
-        if self.attends:
+        if ATTENTION in probs:
             for row, weights in zip(rows, probs[ATTENTION].tolist(), strict=True):
                 row[ATTENTION] = weights
         return list(rows)
@@ -176,7 +184,7 @@ class MultitaskTask(SoftmaxTask):
         for head, names in self.classes.items():
             row |= {f"{head}_prediction": target[head], f"{head}_probs": one_hot(names, target[head])}
         if self.joint_classes:
-            joint = self.joint_of.get(tuple(target[head] for head in self.classes), "")
+            joint = self.truth_of(JOINT, target)
             row |= {f"{JOINT}_prediction": joint, f"{JOINT}_probs": one_hot(self.joint_classes, joint)}
         return row
 
@@ -188,10 +196,9 @@ class MultitaskTask(SoftmaxTask):
 
     def table_cells(self, prediction: Row, probabilities: bool) -> list[str]:
         """The classes, or all probabilities."""
-        heads = [*self.classes, *([JOINT] if self.joint_classes else [])]
         if probabilities:
-            return [f"{value:.6f}" for head in heads for value in prediction[f"{head}_probs"]]
-        return [prediction[f"{head}_prediction"] for head in heads]
+            return [f"{value:.6f}" for column in self.probs_columns.values() for value in prediction[column]]
+        return [prediction[f"{head}_prediction"] for head in self.probs_columns]
 
     def text_of(self, prediction: Row) -> str:
         """The class of each head: `mask:worn gender:male age:young`."""

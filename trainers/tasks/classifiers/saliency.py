@@ -37,9 +37,8 @@ def grad_cam(model: Classifier, images: Tensor, sizes: Tensor, classes: Mapping[
     except ImportError:
         return None
     maps = []
-    # Out of inference mode, whose tensors no gradient goes through.
     with torch.inference_mode(False), torch.enable_grad():
-        images, sizes = images.clone(), sizes.clone()
+        images, sizes = images.clone(), sizes.clone()  # those of inference cannot be differentiated through
         for head, chosen in classes.items():
             logits = _HeadLogits(model, head)
             found = LayerGradCam(logits, layer).attribute(

@@ -5,15 +5,19 @@ Legend: B batch, K classes of a head.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 from torch import Tensor
 
+from cluster.errors import UserError
 from data_pipeline.dataset.label_targets import ClassTargets
 from data_pipeline.dataset.manifest import Split
 from models import ClassifierOutput
+from trainers.config.labeling import LabelingConfig
 from trainers.tasks.base import NotableRow, Row
+from trainers.tasks.calibration import multiclass_temperature, with_temperature
 from trainers.tasks.classifiers.base import ClassifierTask
 from trainers.tasks.inspection.mistakes import Mistake, most_certain
 
@@ -40,14 +44,26 @@ class SoftmaxTask(ClassifierTask):
         found = {head: part.float().softmax(-1) for head, part in logits.items()}
         return found if output.attention is None else {**found, ATTENTION: output.attention.float()}
 
-    def sharpened(self, probs: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """Probabilities with their logarithms divided by the temperature of their head."""
+    def at_temperature(self, probs: np.ndarray, temperature: float) -> np.ndarray:
+        """Probabilities with their logarithms divided by the temperature."""
+        return with_temperature(probs, temperature, multilabel=False)
+
+    def truth_of(self, head: str, row: Row) -> str:
+        """The true class of a head, or of the joint, in a row with the dataset's columns."""
+        return str(row[head])
+
+    def tuned(self, rows: Sequence[Row], per_class: bool = False) -> tuple[LabelingConfig, list[str]]:
+        """A temperature; of several heads, one for each."""
+        if per_class:
+            raise UserError(f"--per-class: thresholds are of multi-label tasks, this is '{self.name}'. Leave it out.")
         found = {}
-        for head, part in probs.items():
-            temperature = 1.0 if head == ATTENTION else self.labeling.temperatures.get(head, self.labeling.temperature)
-            sharp = (part.double().clamp(min=1e-12).log() / temperature).softmax(-1).float()
-            found[head] = part if temperature == 1 else sharp
-        return found
+        for head, column in self.probs_columns.items():
+            places = {name: index for index, name in enumerate(self.classes.get(head, self.joint_classes))}
+            truth = np.array([places.get(self.truth_of(head, row), -1) for row in rows], np.int64)
+            found[head] = multiclass_temperature(np.array([row[column] for row in rows], np.float32), truth)
+        if len(found) == 1:
+            return replace(self.labeling, temperature=next(iter(found.values())), temperatures={}), []
+        return replace(self.labeling, temperature=1.0, temperatures=found), []
 
     def mistake(self, prediction: Row, target: Row) -> Mistake | None:
         """The answer in a prediction that is wrong and most certain, if any is wrong."""
@@ -58,10 +74,9 @@ class SoftmaxTask(ClassifierTask):
         return most_certain((self.mistake(prediction, target) for prediction, target in rows), count)
 
 
-def chosen(names: tuple[str, ...], probs: Tensor) -> list[tuple[str, list[float]]]:
+def chosen(names: tuple[str, ...], probs: np.ndarray) -> list[tuple[str, list[float]]]:
     """The most probable class of each row of probabilities (B, K), and all of them."""
-    values = probs.cpu().numpy()
-    return [(names[int(row.argmax())], row.tolist()) for row in values]
+    return [(names[int(row.argmax())], row.tolist()) for row in probs]
 
 
 def one_hot(names: tuple[str, ...], name: str) -> list[float]:

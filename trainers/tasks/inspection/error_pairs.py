@@ -50,7 +50,7 @@ def error_matrix(names: Sequence[str], wrong: Bools) -> Matrix:
         chosen = np.sort(np.argsort(-wrong.sum(0), kind="stable")[:KEPT])
         title += f": the {KEPT} classes of {len(names):,} with the most errors"
     together, _, deviations = joint_errors(wrong[:, chosen])
-    shown = [names[index] for index in chosen]
+    shown = [names[index] for index in chosen.tolist()]
     values = together.astype(np.float64)
     np.fill_diagonal(values, np.nan)
     shades = -np.sign(deviations) * np.maximum(np.abs(deviations) - NOISE, 0)

@@ -35,15 +35,13 @@ def _weights(presences: Presences | None) -> Tensor | None:
 def _bce(config: LabelLossConfig, presences: Presences | None) -> Criterion:
     from timm.loss import BinaryCrossEntropy
 
-    return BinaryCrossEntropy(
-        config.label_smoothing, reduction="none", pos_weight=_weights(presences), smooth_dense=True
-    )  # type: ignore[no-any-return]
+    return BinaryCrossEntropy(config.label_smoothing, reduction="none", pos_weight=_weights(presences), smooth_dense=True)
 
 
 def _asymmetric(config: LabelLossConfig, presences: Presences | None) -> Criterion:
     from timm.loss import AsymmetricLossMultiLabel
 
-    return AsymmetricLossMultiLabel(  # type: ignore[no-any-return]
+    return AsymmetricLossMultiLabel(
         config.asymmetric_gamma_negative,
         config.asymmetric_gamma_positive,
         config.asymmetric_clip,
@@ -76,7 +74,7 @@ def _focal(config: LabelLossConfig, presences: Presences | None) -> Criterion:
 def _poly(config: LabelLossConfig, presences: Presences | None) -> Criterion:
     from timm.loss import PolyBinaryCrossEntropy
 
-    return PolyBinaryCrossEntropy(config.poly_epsilon, smoothing=config.label_smoothing, reduction="none")  # type: ignore[no-any-return]
+    return PolyBinaryCrossEntropy(config.poly_epsilon, smoothing=config.label_smoothing, reduction="none")
 
 
 def _distribution_balanced(config: LabelLossConfig, presences: Presences | None) -> Criterion:
@@ -84,7 +82,7 @@ def _distribution_balanced(config: LabelLossConfig, presences: Presences | None)
 
     assert presences is not None, "the task hands in how often each label is present"
     rows = max(presences.rows, 2)
-    return DistributionBalancedLoss(  # type: ignore[no-any-return]
+    return DistributionBalancedLoss(
         presences.by_class, rows, focal_gamma=config.focal_gamma, smoothing=config.label_smoothing, reduction="none"
     )
 

@@ -72,8 +72,8 @@ class MultilabelMetrics(RowMetrics):
         """The metrics; over no prediction at all they are NaN.
 
         `accuracy` is the share of all pairs of image and label that are right, `exact_match` that of images with all labels
-        right. `f1_macro` is the mean over the classes that are present or predicted anywhere, `map` over those that are present;
-        others have no such value. `f1_sample` is the mean over images, where none predicted of none present is 1.
+        right. `f1_macro` is the mean over the classes that are present or predicted anywhere, `map` over those that are
+        present; others have no such value. `f1_sample` is the mean over images, where none predicted of none present is 1.
         `calibration_error` is over all pairs.
         """
         records = self.records

@@ -80,5 +80,8 @@ def require_prediction(name: str, index: dict[str, int]) -> int:
         UserError: there is no such class.
     """
     if name not in index:
-        raise UserError(f"A prediction names the class '{shown(name)}', which is none of the checkpoint's: {shown(list(index))}.")
+        raise UserError(
+            f"A prediction names the class '{shown(name)}', which is none of the checkpoint's: {shown(list(index))}. "
+            "Predict again with this checkpoint."
+        )
     return index[name]

@@ -81,7 +81,6 @@ def average_precisions(probs: Floats, truth: Bools) -> Floats:
         for label in range(truth.shape[1]):
             scores, present = probs[:, label], truth[:, label]
             if present.any() and not np.isnan(scores).any():
-                # In float64: float32 has no room for the sum over many rows.
                 value = binary_average_precision(
                     torch.from_numpy(_shares(scores)), torch.from_numpy(present.astype(np.int64)), validate_args=False
                 )

@@ -1,4 +1,4 @@
-"""Strokes of the capital letters that no formula has: a reader could not tell them from their small letter by shape alone."""
+"""Strokes of the capital letters that no formula has."""
 
 CAPITAL_STROKES: dict[str, tuple[str, ...]] = {
     "C": (

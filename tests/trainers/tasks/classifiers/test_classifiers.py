@@ -1,0 +1,226 @@
+"""Tasks with labels, from a dataset to predictions: names stay names, whatever the order; what is trained is what predicts."""
+
+from __future__ import annotations
+
+import csv
+import json
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from cluster.errors import UserError
+from data_pipeline.dataset.manifest import Dataset, open_dataset
+from data_pipeline.dataset.shards import read_split
+from data_pipeline.storage.base import open_storage
+from tests.support.label_datasets import MULTICLASS, MULTILABEL, MULTITASK, TINY, write_labels
+from tests.support.runs import train_here
+from trainers.checkpoint.load import Checkpoint, open_checkpoint
+from trainers.config.load import load_config
+from trainers.config.train import TrainConfig
+from trainers.prediction.csv_table import write_csv
+from trainers.prediction.evaluation import constant_baseline, evaluate_checkpoint
+from trainers.prediction.local import predict_split_here
+from trainers.prediction.parts import Parts
+from trainers.prediction.predictor import Predictor
+from trainers.run.preflight import preflight
+from trainers.tasks import TASKS
+from trainers.tasks.classifiers.base import ClassifierTask
+from trainers.tasks.device_batch import DeviceBatch
+
+OWN = {"multitask": ["classifier.head.name=attention", "classifier.head.hidden_dim=16"]}
+COUNTS = {"train": 288, "val": 40, "test": 40}
+
+
+def config_of(folder: Path, runs: Path, *overrides: str) -> TrainConfig:
+    return load_config(None, [*TINY, f"data.dataset={folder}", f"runs_dir={runs}", *overrides])
+
+
+@pytest.fixture(scope="module", params=["multilabel", "multiclass", "multitask"])
+def trained(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[tuple[Dataset, Checkpoint, str]]:
+    folder = tmp_path_factory.mktemp(request.param)
+    dataset = write_labels(folder / "data", request.param, **COUNTS)
+    run, _, printed = train_here(config_of(folder / "data", folder / "runs", *OWN.get(request.param, [])))
+    yield dataset, open_checkpoint(run.uri), printed
+
+
+def truths(dataset: Dataset, split: str = "test") -> dict[str, dict[str, Any]]:
+    columns = ["id", *dataset.manifest.columns]
+    return {row["id"]: row for row in read_split(dataset, split, columns).to_pylist()}
+
+
+def test_a_task_goes_all_the_way(trained: tuple[Dataset, Checkpoint, str], tmp_path: Path) -> None:
+    dataset, checkpoint, printed = trained
+    task = checkpoint.task
+    assert isinstance(task, ClassifierTask)
+    assert f"Classes of {next(iter(task.classes))} by index: 0 " in printed
+    assert json.loads(checkpoint.storage.child("classes.json").read_bytes()) == dataset.manifest.target
+    result = evaluate_checkpoint(checkpoint, dataset, "test", predict_split_here)
+    whole = result.metrics.whole()
+    assert {"even", "odd"} == set(result.metrics.parts()), "metrics of each source"
+    _, baseline = constant_baseline(task, dataset, "train", "test")
+    assert whole["accuracy"] > baseline.whole()["accuracy"] + 0.2, "it learned something"
+
+    # Predictions as a table of text: each line is what the prediction says, in declared order.
+    parts = Parts(open_storage(tmp_path), "job", task.prediction_schema, [row["id"] for row in result.rows], {}, 16)
+    parts.look()
+    for row in result.rows:
+        parts.add({key: row[key] for key in ("id", "error", *task.prediction_schema.names)})
+    for probabilities in (False, True):
+        write_csv(open_storage(tmp_path), task, open_storage(tmp_path / "table.csv"), probabilities)
+        lines = list(csv.DictReader((tmp_path / "table.csv").read_text().splitlines()))
+        assert [line.pop("index") for line in lines] == [row["id"] for row in result.rows]
+        for line, row in zip(lines, result.rows, strict=True):
+            assert list(line) == task.table_columns(probabilities)
+            if not probabilities:
+                assert list(line.values()) == task.table_cells(row, False)
+            else:
+                probs = np.concatenate([row[column] for column in task.probs_columns.values()])
+                np.testing.assert_allclose([float(value) for value in line.values()], probs, atol=1e-6)
+
+
+def test_the_predictor_names_what_the_dataset_names(trained: tuple[Dataset, Checkpoint, str]) -> None:
+    dataset, checkpoint, _ = trained
+    predictor = Predictor(checkpoint)
+    rows = read_split(dataset, "test", ["id", "image"]).to_pylist()
+    predicted = predictor(
+        {"id": np.array([row["id"] for row in rows]), "image": np.array([row["image"] for row in rows], object)}
+    )
+    assert not any(predicted["inverted"]), "images of one size are prepared as the dataset was, photos are not inverted"
+    task, known = predictor.task, truths(dataset)
+    assert isinstance(task, ClassifierTask)
+    metrics = task.new_metrics()
+    for index, name in enumerate(predicted["id"]):
+        metrics.add({key: predicted[key][index] for key in task.prediction_schema.names}, known[name])
+    assert metrics.averages()["accuracy"] > 0.5
+    # A batch equals its images one by one, and where the network looked is told for each head.
+    images = [predictor.prepare(row["image"]).pixels for row in rows[:3]]
+    alone = [predictor.predict([image])[0] for image in images]
+    for one, many in zip(alone, predictor.predict(images), strict=True):
+        for column in task.probs_columns.values():
+            np.testing.assert_allclose(one[column], many[column], atol=1e-5)
+    seen = task.predict_with_attention(predictor.model, *predictor.to_tensors(images))
+    for _, attention in seen:
+        assert attention is not None and len(attention.labels) == len(task.classes) == len(attention.maps)
+        assert np.isfinite(attention.maps).all() and (attention.maps >= 0).all()
+
+
+def test_views_are_averaged_and_options_are_checked(trained: tuple[Dataset, Checkpoint, str]) -> None:
+    dataset, checkpoint, _ = trained
+    views = ["identity", "flip_horizontal", "rotate_90"]
+    images = torch.from_numpy(np.random.default_rng(0).integers(0, 255, (2, 1, 32, 32), dtype=np.uint8))
+    sizes = torch.full((2, 2), 32)
+    with_views = Predictor(checkpoint.with_options([f"labeling.tta=[{','.join(views)}]"]))
+    each = [Predictor(checkpoint.with_options([f"labeling.tta=[{name}]"])) for name in views]
+    task = with_views.task
+    assert isinstance(task, ClassifierTask)
+    for column in task.probs_columns.values():
+        mean = np.mean([[row[column] for row in one.task.predict(one.model, images, sizes)] for one in each], 0)
+        found = [row[column] for row in task.predict(with_views.model, images, sizes)]
+        np.testing.assert_allclose(found, mean, atol=1e-6)
+    for wrong in ("labeling.tta=[sideways]", "labeling.threshold=0", "labeling.temperature=0", "labeling.thresholds={z: .5}"):
+        with pytest.raises(UserError, match=wrong.partition("=")[0]):
+            checkpoint.with_options([wrong])
+
+
+def test_classes_in_another_order_are_compared_by_name(trained: tuple[Dataset, Checkpoint, str], tmp_path: Path) -> None:
+    dataset, checkpoint, _ = trained
+    task = dataset.manifest.task
+    target = json.loads(json.dumps(dataset.manifest.target))
+    for names in [target["classes"]] if "classes" in target else target["heads"].values():
+        names.reverse()
+    other = write_labels(tmp_path / "reversed", task, target=target, **COUNTS)
+    same = write_labels(tmp_path / "same", task, **COUNTS)
+    reversed_result = evaluate_checkpoint(checkpoint, other, "test", predict_split_here)
+    assert reversed_result.metrics.whole() == evaluate_checkpoint(checkpoint, same, "test", predict_split_here).metrics.whole()
+    mine = checkpoint.task
+    theirs = TASKS[task].from_dataset(other.manifest, checkpoint.config)
+    (note,) = mine.require_covers(theirs, "the checkpoint", "the dataset")
+    assert "another order" in note and "class 0 is" in note
+    with pytest.raises(UserError, match="same classes in the same order"):
+        mine.require_same(theirs, "the checkpoint", "the dataset")
+
+
+def test_a_class_that_was_never_taught(tmp_path: Path) -> None:
+    known = TASKS["multiclass"].from_dataset(write_labels(tmp_path / "a", "multiclass", train=8).manifest, TrainConfig())
+    more = {"classes": [*MULTICLASS["classes"], "12"]}
+    other = TASKS["multiclass"].from_dataset(write_labels(tmp_path / "b", "multiclass", more, train=8).manifest, TrainConfig())
+    with pytest.raises(UserError, match="never taught: 12"):
+        known.require_covers(other, "the checkpoint", "the dataset")
+
+
+def test_numbers_keep_their_order(tmp_path: Path) -> None:
+    """A string order would make 10 the third class: it cost a source 50 points."""
+    dataset = write_labels(tmp_path, "multiclass", train=64)
+    task = TASKS["multiclass"].from_dataset(dataset.manifest, TrainConfig())
+    assert task.output_names == [str(number) for number in range(12)]
+    encoder = task.target_encoder()
+    encoded = encoder.collate([encoder.encode({"label": name}) for name in ("2", "10", "11")], 4)
+    assert encoded["label"].tolist() == [2, 10, 11, 0]
+    again = TASKS["multiclass"].from_checkpoint(task.to_bytes(), {}, TrainConfig())
+    assert again.output_names == task.output_names
+    assert task.perfect_prediction({"label": "10"})["probs"][10] == 1
+
+
+@pytest.mark.parametrize("task", ["multilabel", "multiclass", "multitask"])
+def test_parts_of_a_batch_add_up(task: str, tmp_path: Path) -> None:
+    """The loss of a batch equals that of its parts; rows of weight 0 do not count; heads of a network that stands in for all."""
+    dataset = write_labels(tmp_path, task, train=40)
+    overrides = ["classifier.head.name=flat"] if task == "multitask" else ["label_loss.class_weights=balanced"]
+    made = TASKS[task].from_dataset(dataset.manifest, config_of(tmp_path, tmp_path / "runs", *overrides))
+    torch.manual_seed(0)
+    model = made.build_model().eval()
+    rows = read_split(dataset, "train", list(made.columns)).to_pylist()[:8]
+    encoder = made.target_encoder()
+    arrays = encoder.collate([encoder.encode(row) for row in rows], 10)
+    targets = {name: torch.from_numpy(array) for name, array in arrays.items()}
+    weights = torch.tensor([1.0] * 8 + [0.0] * 2)
+    images = torch.randint(0, 255, (10, 1, 32, 32), dtype=torch.uint8)
+    batch = DeviceBatch(images, torch.full((10, 2), 32), targets, weights)
+    whole, count = made.loss_sum(model, batch), made.target_count(batch)
+    parts = list(batch.split(3))
+    torch.testing.assert_close(sum(made.loss_sum(model, part) for part in parts), whole, rtol=1e-5, atol=1e-5)
+    torch.testing.assert_close(sum(made.target_count(part) for part in parts), count)
+    untouched = replace(batch, images=torch.cat([images[:8], torch.zeros_like(images[:2])]))
+    torch.testing.assert_close(made.loss_sum(model, untouched), whole)
+    assert 0.2 < float(whole / count) / made.untrained_loss < 3
+
+
+def test_folds_are_trained_and_checked(tmp_path: Path) -> None:
+    folds = {f"fold_{number}": 8 for number in range(3)}
+    write_labels(tmp_path / "data", "multilabel", **folds)
+    spec = preflight(config_of(tmp_path / "data", tmp_path, "data.fold=1"))
+    data = spec.config.data
+    assert (data.train_split, data.val_split, data.test_split) == ("fold-0+fold-2", "fold-1", "")
+    assert spec.task.train_rows == 16  # type: ignore[attr-defined]
+    with pytest.raises(UserError, match=r"data\.fold=3: the dataset has folds 0 to 2"):
+        preflight(config_of(tmp_path / "data", tmp_path, "data.fold=3"))
+    with pytest.raises(UserError, match=r"as in data\.fold=0"):
+        preflight(config_of(tmp_path / "data", tmp_path))
+    with pytest.raises(UserError, match=r"data\.fold=-2"):
+        config_of(tmp_path / "data", tmp_path, "data.fold=-2")
+
+
+def test_classes_without_rows_are_named(tmp_path: Path) -> None:
+    target = {"classes": [*MULTILABEL["classes"], "e"]}
+    dataset = write_labels(tmp_path, "multilabel", target, train=8, val=8)
+    notes = preflight(config_of(tmp_path, tmp_path, "data.test_split=''")).notes
+    assert any("'e'" in note and "declared, but empty" in note for note in notes), notes
+    with pytest.raises(UserError, match=r"label_loss\.weights.*'?z"):
+        preflight(config_of(tmp_path, tmp_path, "label_loss.weights={z: 2.0}", "data.test_split=''"))
+    with pytest.raises(UserError, match="weight 0, so nothing would be trained"):
+        zero = "{a: 0, b: 0, c: 0, d: 0, e: 0}"
+        preflight(config_of(tmp_path, tmp_path, f"label_loss.weights={zero}", "data.test_split=''"))
+    assert open_dataset(str(tmp_path)).manifest.digest == dataset.manifest.digest
+
+
+def test_a_joint_head_needs_a_joint(tmp_path: Path) -> None:
+    write_labels(tmp_path, "multitask", {"heads": MULTITASK["heads"]}, train=8, val=8)
+    with pytest.raises(UserError, match=r"classifier\.head\.name"):
+        preflight(config_of(tmp_path, tmp_path, "classifier.head.name=attention", "data.test_split=''"))
