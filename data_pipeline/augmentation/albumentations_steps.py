@@ -34,14 +34,8 @@ FORM = "{albumentations: {Name: {argument: value}}}, or a list of such transform
 INSTALL = "pip install -e '.[augment]'"
 
 _TENSORS = ("ToTensorV2", "ToTensor3D")
-_ABSTRACT = (
-    "BasicTransform",
-    "DualTransform",
-    "ImageOnlyTransform",
-    "Transform3D",
-    "Lambda",
-    *_TENSORS,
-)  # Lambda takes functions
+# Not to be declared: bases of the others, and what takes functions.
+_ABSTRACT = ("BasicTransform", "DualTransform", "ImageOnlyTransform", "Transform3D", "Lambda", *_TENSORS)
 _TRANSFORMS = "transforms"
 
 Declared = dict[str, dict[str, Any]]  # the name of a transform and its arguments, among these perhaps other transforms

@@ -39,6 +39,19 @@ def test_exploring_prints_and_draws(
     assert drawn.shape[1] > 1000 and np.unique(drawn).size > 20
 
 
+def test_augmented_images_are_those_of_training_beside_what_they_come_from(
+    formulas: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    sheet = tmp_path / "sheet.png"
+    chain = "[{cutout:{size:0.5,fill:0,p:1}},{albumentations:{InvertImg:{p:1}}}]"
+    monkeypatch.setattr("sys.argv", ["explore", formulas, "--augmented", str(sheet), "--augmentation", chain, "--count", "3"])
+    assert explore.main() == 0
+    assert f"Augmented images {sheet}" in capsys.readouterr().out
+    drawn = decode(sheet.read_bytes(), "gray").astype(float)
+    cards = [drawn[:, 10 + 250 * column :][:, :240].mean() for column in range(6)]
+    assert drawn.shape[1] == 10 + 6 * 250 and min(cards[0] - np.array(cards[1:])) > 20, "inverted paper is dark"
+
+
 def test_a_dataset_without_a_list_of_rejected_inputs_is_described(tmp_path: Path) -> None:
     assert describe(write_stroke_dataset(tmp_path, train=5)).endswith("rejected: 0")
 
@@ -94,6 +107,7 @@ MISTAKES = [
     (prepare, ["crohme", ".", "out", "--split", "=."], "name of a split"),
     (explore, ["absent", "--count", "0"], "argument --count: '0'"),
     (bench, ["nowhere"], "No dataset at 'nowhere'"),
+    (explore, ["absent", "--augmentation", "boards"], "--augmentation is drawn where --augmented FILE.png says"),
     (explore, ["~nouser/x"], "'~nouser/x' is no path"),
     (explore, [LONG], "Cannot use '.*xxx"),
     (bench, ["absent", "--seconds", "nan"], "argument --seconds: 'nan'"),
@@ -124,6 +138,13 @@ def test_a_grid_that_cannot_be_written_is_known_before_the_dataset_is_read(
     monkeypatch.setattr("sys.argv", ["explore", formulas_dataset, "--grid", "/proc/nowhere/grid.png"])
     with pytest.raises(UserError, match=r"--grid: cannot write '/proc/nowhere/grid\.png'"):
         explore.main()
+
+
+def test_an_augmentation_that_is_none_is_named(formulas_dataset: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    for written, said in (("bords", "Did you mean boards"), ("[rotate_90", "not valid YAML"), ("[{blur:{p:2}}]", r"blur\.p=2")):
+        monkeypatch.setattr("sys.argv", ["explore", formulas_dataset, "--augmented", "x.png", "--augmentation", written])
+        with pytest.raises(UserError, match=said):
+            explore.main()
 
 
 def test_an_older_name_of_an_option_names_the_new_one(monkeypatch: pytest.MonkeyPatch) -> None:

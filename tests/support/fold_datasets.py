@@ -53,7 +53,9 @@ def write_fold_dataset(
     return open_dataset(str(folder))
 
 
-def predicted(dataset: Dataset, predictions: Callable[[int], Mapping[str, Any]], rows: Sequence[Mapping[str, Any]]) -> OutOfFold:
+def predicted(
+    dataset: Dataset, predictions: Callable[[int], Mapping[str, Any]], rows: Sequence[Mapping[str, Any]]
+) -> OutOfFold:
     """Out-of-fold predictions of rows with id, source, fold and labels: `predictions` of the number of each."""
     task = TASKS[dataset.manifest.task].from_dataset(dataset.manifest, TrainConfig())
     made_by = {

@@ -30,8 +30,8 @@ TINY = [
     "classifier.in_channels=1",
     "classifier.backbone.name=test_resnet",
     "stream.augmentation=none",
-    "global_batch_size=32",
-    "optim.lr=1e-2",
+    "global_batch_size=16",
+    "optim.lr=5e-3",
     "epochs=4",
     "compute.threads_per_worker=1",
     "report.enabled=false",
@@ -50,6 +50,7 @@ def board(present: Sequence[str], shade: int, rng: np.random.Generator) -> np.nd
 
 def labeled_row(task: str, name: str, rng: np.random.Generator) -> Row:
     """A random image of a task with its labels."""
+    target: dict[str, Any]
     if task == "multilabel":
         present = [corner for corner in CORNERS if rng.random() < 0.45]
         image, target = board(present, 230, rng), {"labels": present}
@@ -59,20 +60,22 @@ def labeled_row(task: str, name: str, rng: np.random.Generator) -> Row:
         target = {"label": str(number)}
     else:
         shade, corner = ("dark", "light")[int(rng.integers(2))], ("upper", "lower", "none")[int(rng.integers(3))]
-        present = {"upper": ["a", "b"], "lower": ["c", "d"], "none": []}[corner]
+        corners: dict[str, list[str]] = {"upper": ["a", "b"], "lower": ["c", "d"], "none": []}
+        present = corners[corner]
         image, target = board(present, 230, rng), {"shade": shade, "corner": corner}
         image = np.maximum(image, 90 if shade == "light" else 0).astype(np.uint8)
     source = "even" if name[-1] in "02468" else "odd"
     return Row(name, encode_png(image), SIDE, SIDE, target, source=source, writer=f"w{int(rng.integers(20))}")
 
 
-def write_labels(folder: Path, task: str, target: Mapping[str, Any] | None = None, seed: int = 0, **counts: int) -> Dataset:
-    """A dataset of a task with so many rows of each split; `fold_0=8` is the split fold-0."""
+def write_labels(
+    folder: Path, task: str, counts: Mapping[str, int], target: Mapping[str, Any] | None = None, seed: int = 0
+) -> Dataset:
+    """A dataset of a task with so many rows of each split."""
     rng, declared = np.random.default_rng(seed), dict(target or TARGETS[task])
     columns, survey = label_columns(task, declared), LabelSurvey(task, declared)
     storage, splits = open_storage(folder), {}
-    for key, count in counts.items():
-        split = key.replace("_", "-")
+    for split, count in counts.items():
         rows = [labeled_row(task, f"{split}-{number:04d}", rng) for number in range(count)]
         shard = write_shard(storage, f"{split}/part-00000.parquet", rows, columns)
         splits[split] = Split([shard], survey.stats([survey.of([row.target for row in rows])]))

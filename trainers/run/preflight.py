@@ -9,6 +9,7 @@ from collections.abc import Sequence
 import torch
 
 from cluster.errors import UserError
+from data_pipeline.augmentation.check import check_augmentation
 from data_pipeline.dataset.manifest import Dataset, open_dataset
 from data_pipeline.dataset.shards import read_split
 from data_pipeline.storage.base import Storage
@@ -61,6 +62,7 @@ def preflight(config: TrainConfig, run: Storage | None = None) -> RunSpec:
         for section, part in (("checkpoint", config.checkpoint), ("early_stopping", config.early_stopping)):
             _require_reported(section, part.metric, part.mode, reported, config)
     source = open_checkpoint(config.init.checkpoint) if fresh and config.init.checkpoint else None
+    check_augmentation(config.stream.augmentation, manifest.image)
     spec = RunSpec(config, dataset, task, groups, source)
     _check_streams(spec)
     notes += _check_network(spec, fresh)

@@ -220,8 +220,9 @@ def test_transforms_of_albumentations_give_the_same_images_in_a_process(dataset:
     augmentation = [{"shift_scale_rotate": {"p": 1}}, {"albumentations": ["GaussNoise", {"Sharpen": {"p": 1}}]}]
     read = {}
     for execution in ("threads", "process"):
-        config = replace(CONFIG, execution=execution, augmentation=augmentation, threads=3)  # type: ignore[arg-type]
-        batches = train_stream(dataset, config=config).batches(StreamPosition(), 1)
-        read[execution] = [digests(batch) for _, batch in zip(range(4), batches, strict=False)]
-        batches.close()
-    assert read["threads"] == read["process"] and not any(image.endswith("error") for image in read["threads"][0])
+        config = replace(CONFIG, execution=execution, augmentation=augmentation, threads=3)
+        with contextlib.closing(train_stream(dataset, config=config).batches(StreamPosition(), 1)) as batches:
+            first = [batch for _, batch in zip(range(4), batches, strict=False)]
+        assert not any(batch.errors for batch in first)
+        read[execution] = [digests(batch) for batch in first]
+    assert read["threads"] == read["process"]

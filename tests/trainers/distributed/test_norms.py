@@ -11,6 +11,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from data_pipeline.augmentation.chain import Chain
 from data_pipeline.dataset.image_policy import ImagePolicy
 from data_pipeline.dataset.token_targets import TokenTargets
 from data_pipeline.stream.batch import Batch
@@ -39,7 +40,7 @@ def arrays(tensors: Mapping[str, Tensor]) -> dict[str, np.ndarray]:
 def made_up(rows: int = 1) -> Batch:
     """What the stream hands to a rank that has no row."""
     policy = ImagePolicy(64, 256, fixed_height=False)
-    collated = Collator(policy, TokenTargets(TOKENIZER), "none", 0)(0, rows, [])
+    collated = Collator(policy, TokenTargets(TOKENIZER), Chain(), 0)(0, rows, [])
     return Batch(**vars(collated), position=StreamPosition(), global_size=1)
 
 

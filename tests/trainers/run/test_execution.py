@@ -24,3 +24,9 @@ def test_auto_spares_the_process_that_launches_kernels(monkeypatch: pytest.Monke
     assert [choose_execution(StreamConfig(), device, lambda: False) for device in (GPU, CPU)] == ["process", "threads"]
     monkeypatch.delattr(os, "memfd_create")
     assert choose_execution(StreamConfig(), GPU, lambda: False) == "threads"
+
+
+def test_auto_moves_what_holds_the_interpreters_lock_to_a_process() -> None:
+    stream = StreamConfig(augmentation=["rotate_90", {"albumentations": "Blur"}])
+    assert [choose_execution(stream, device, lambda: False) for device in (GPU, CPU)] == ["process", "process"]
+    assert choose_execution(stream, CPU, lambda: True) == "ray"

@@ -42,7 +42,14 @@ def test_doubts_of_all_columns_are_ranked_by_margin() -> None:
 
 @pytest.mark.parametrize(
     ("labels", "share", "count", "most"),
-    [(100, None, None, 100), (100, 0.02, None, 2), (101, 0.02, None, 3), (3, 0.001, None, 1), (100, None, 7, 7), (100, 1.0, None, 100)],
+    [
+        (100, None, None, 100),
+        (100, 0.02, None, 2),
+        (101, 0.02, None, 3),
+        (3, 0.001, None, 1),
+        (100, None, 7, 7),
+        (100, 1.0, None, 100),
+    ],
 )
 def test_a_share_or_a_count_limits_what_is_listed(labels: int, share: float | None, count: int | None, most: int) -> None:
     assert most_listed(labels, share, count) == most

@@ -8,7 +8,6 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 
 from data_pipeline.dataset.manifest import Dataset
@@ -110,7 +109,9 @@ def test_a_review_of_several_classes_a_row(tmp_path: Path) -> None:
     ]
     page = Page((tmp_path / "out" / "index.html").read_text())
     text = " ".join(" ".join(page.text["main"]).split())
-    assert "− a 4 % − c 4 %" in text and "+ a 95 %" in text and "a absent present 1" in text and "label a c predicted none" in text
+    assert (
+        "− a 4 % − c 4 %" in text and "+ a 95 %" in text and "a absent present 1" in text and "label a c predicted none" in text
+    )
 
 
 def test_a_review_of_several_heads(tmp_path: Path) -> None:
@@ -177,4 +178,6 @@ def test_mistakes_have_one_message(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     assert "<b>9</b>" in message and "fold 0" in message and "NaN" in message
     (tmp_path / "data").rename(tmp_path / "moved")
     assert "No dataset" in only_message(command_here("trainers.label_errors", file, str(tmp_path / "x")))
-    assert command_here("trainers.label_errors", file, str(tmp_path / "x"), "--dataset", str(tmp_path / "moved")).returncode == 0
+    assert (
+        command_here("trainers.label_errors", file, str(tmp_path / "x"), "--dataset", str(tmp_path / "moved")).returncode == 0
+    )

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import json
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -33,6 +32,7 @@ from trainers.tasks.classifiers.base import ClassifierTask
 from trainers.tasks.device_batch import DeviceBatch
 
 OWN = {"multitask": ["classifier.head.name=attention", "classifier.head.hidden_dim=16"]}
+Trained = tuple[Dataset, Checkpoint, str]  # and what was printed
 COUNTS = {"train": 288, "val": 40, "test": 40}
 
 
@@ -41,13 +41,11 @@ def config_of(folder: Path, runs: Path, *overrides: str) -> TrainConfig:
 
 
 @pytest.fixture(scope="module", params=["multilabel", "multiclass", "multitask"])
-def trained(
-    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[tuple[Dataset, Checkpoint, str]]:
+def trained(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Trained:
     folder = tmp_path_factory.mktemp(request.param)
-    dataset = write_labels(folder / "data", request.param, **COUNTS)
+    dataset = write_labels(folder / "data", request.param, COUNTS)
     run, _, printed = train_here(config_of(folder / "data", folder / "runs", *OWN.get(request.param, [])))
-    yield dataset, open_checkpoint(run.uri), printed
+    return dataset, open_checkpoint(run.uri), printed
 
 
 def truths(dataset: Dataset, split: str = "test") -> dict[str, dict[str, Any]]:
@@ -55,7 +53,7 @@ def truths(dataset: Dataset, split: str = "test") -> dict[str, dict[str, Any]]:
     return {row["id"]: row for row in read_split(dataset, split, columns).to_pylist()}
 
 
-def test_a_task_goes_all_the_way(trained: tuple[Dataset, Checkpoint, str], tmp_path: Path) -> None:
+def test_a_task_goes_all_the_way(trained: Trained, tmp_path: Path) -> None:
     dataset, checkpoint, printed = trained
     task = checkpoint.task
     assert isinstance(task, ClassifierTask)
@@ -85,13 +83,12 @@ def test_a_task_goes_all_the_way(trained: tuple[Dataset, Checkpoint, str], tmp_p
                 np.testing.assert_allclose([float(value) for value in line.values()], probs, atol=1e-6)
 
 
-def test_the_predictor_names_what_the_dataset_names(trained: tuple[Dataset, Checkpoint, str]) -> None:
+def test_the_predictor_names_what_the_dataset_names(trained: Trained) -> None:
     dataset, checkpoint, _ = trained
     predictor = Predictor(checkpoint)
     rows = read_split(dataset, "test", ["id", "image"]).to_pylist()
-    predicted = predictor(
-        {"id": np.array([row["id"] for row in rows]), "image": np.array([row["image"] for row in rows], object)}
-    )
+    columns = {key: np.array([row[key] for row in rows], object) for key in ("id", "image")}
+    predicted = predictor(columns)
     assert not any(predicted["inverted"]), "images of one size are prepared as the dataset was, photos are not inverted"
     task, known = predictor.task, truths(dataset)
     assert isinstance(task, ClassifierTask)
@@ -111,8 +108,8 @@ def test_the_predictor_names_what_the_dataset_names(trained: tuple[Dataset, Chec
         assert np.isfinite(attention.maps).all() and (attention.maps >= 0).all()
 
 
-def test_views_are_averaged_and_options_are_checked(trained: tuple[Dataset, Checkpoint, str]) -> None:
-    dataset, checkpoint, _ = trained
+def test_views_are_averaged_and_options_are_checked(trained: Trained) -> None:
+    _, checkpoint, _ = trained
     views = ["identity", "flip_horizontal", "rotate_90"]
     images = torch.from_numpy(np.random.default_rng(0).integers(0, 255, (2, 1, 32, 32), dtype=np.uint8))
     sizes = torch.full((2, 2), 32)
@@ -129,14 +126,14 @@ def test_views_are_averaged_and_options_are_checked(trained: tuple[Dataset, Chec
             checkpoint.with_options([wrong])
 
 
-def test_classes_in_another_order_are_compared_by_name(trained: tuple[Dataset, Checkpoint, str], tmp_path: Path) -> None:
+def test_classes_in_another_order_are_compared_by_name(trained: Trained, tmp_path: Path) -> None:
     dataset, checkpoint, _ = trained
     task = dataset.manifest.task
     target = json.loads(json.dumps(dataset.manifest.target))
     for names in [target["classes"]] if "classes" in target else target["heads"].values():
         names.reverse()
-    other = write_labels(tmp_path / "reversed", task, target=target, **COUNTS)
-    same = write_labels(tmp_path / "same", task, **COUNTS)
+    other = write_labels(tmp_path / "reversed", task, COUNTS, target)
+    same = write_labels(tmp_path / "same", task, COUNTS)
     reversed_result = evaluate_checkpoint(checkpoint, other, "test", predict_split_here)
     assert reversed_result.metrics.whole() == evaluate_checkpoint(checkpoint, same, "test", predict_split_here).metrics.whole()
     mine = checkpoint.task
@@ -148,16 +145,18 @@ def test_classes_in_another_order_are_compared_by_name(trained: tuple[Dataset, C
 
 
 def test_a_class_that_was_never_taught(tmp_path: Path) -> None:
-    known = TASKS["multiclass"].from_dataset(write_labels(tmp_path / "a", "multiclass", train=8).manifest, TrainConfig())
+    known = TASKS["multiclass"].from_dataset(write_labels(tmp_path / "a", "multiclass", {"train": 8}).manifest, TrainConfig())
     more = {"classes": [*MULTICLASS["classes"], "12"]}
-    other = TASKS["multiclass"].from_dataset(write_labels(tmp_path / "b", "multiclass", more, train=8).manifest, TrainConfig())
+    other = TASKS["multiclass"].from_dataset(
+        write_labels(tmp_path / "b", "multiclass", {"train": 8}, more).manifest, TrainConfig()
+    )
     with pytest.raises(UserError, match="never taught: 12"):
         known.require_covers(other, "the checkpoint", "the dataset")
 
 
 def test_numbers_keep_their_order(tmp_path: Path) -> None:
     """A string order would make 10 the third class: it cost a source 50 points."""
-    dataset = write_labels(tmp_path, "multiclass", train=64)
+    dataset = write_labels(tmp_path, "multiclass", {"train": 64})
     task = TASKS["multiclass"].from_dataset(dataset.manifest, TrainConfig())
     assert task.output_names == [str(number) for number in range(12)]
     encoder = task.target_encoder()
@@ -170,8 +169,8 @@ def test_numbers_keep_their_order(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("task", ["multilabel", "multiclass", "multitask"])
 def test_parts_of_a_batch_add_up(task: str, tmp_path: Path) -> None:
-    """The loss of a batch equals that of its parts; rows of weight 0 do not count; heads of a network that stands in for all."""
-    dataset = write_labels(tmp_path, task, train=40)
+    """The loss of a batch equals that of its parts, and rows of weight 0 do not count."""
+    dataset = write_labels(tmp_path, task, {"train": 40})
     overrides = ["classifier.head.name=flat"] if task == "multitask" else ["label_loss.class_weights=balanced"]
     made = TASKS[task].from_dataset(dataset.manifest, config_of(tmp_path, tmp_path / "runs", *overrides))
     torch.manual_seed(0)
@@ -189,12 +188,11 @@ def test_parts_of_a_batch_add_up(task: str, tmp_path: Path) -> None:
     torch.testing.assert_close(sum(made.target_count(part) for part in parts), count)
     untouched = replace(batch, images=torch.cat([images[:8], torch.zeros_like(images[:2])]))
     torch.testing.assert_close(made.loss_sum(model, untouched), whole)
-    assert 0.2 < float(whole / count) / made.untrained_loss < 3
+    assert 0.2 < float((whole / count).detach()) / made.untrained_loss < 3
 
 
 def test_folds_are_trained_and_checked(tmp_path: Path) -> None:
-    folds = {f"fold_{number}": 8 for number in range(3)}
-    write_labels(tmp_path / "data", "multilabel", **folds)
+    write_labels(tmp_path / "data", "multilabel", {f"fold-{number}": 8 for number in range(3)})
     spec = preflight(config_of(tmp_path / "data", tmp_path, "data.fold=1"))
     data = spec.config.data
     assert (data.train_split, data.val_split, data.test_split) == ("fold-0+fold-2", "fold-1", "")
@@ -209,7 +207,7 @@ def test_folds_are_trained_and_checked(tmp_path: Path) -> None:
 
 def test_classes_without_rows_are_named(tmp_path: Path) -> None:
     target = {"classes": [*MULTILABEL["classes"], "e"]}
-    dataset = write_labels(tmp_path, "multilabel", target, train=8, val=8)
+    dataset = write_labels(tmp_path, "multilabel", {"train": 8, "val": 8}, target)
     notes = preflight(config_of(tmp_path, tmp_path, "data.test_split=''")).notes
     assert any("'e'" in note and "declared, but empty" in note for note in notes), notes
     with pytest.raises(UserError, match=r"label_loss\.weights.*'?z"):
@@ -221,6 +219,6 @@ def test_classes_without_rows_are_named(tmp_path: Path) -> None:
 
 
 def test_a_joint_head_needs_a_joint(tmp_path: Path) -> None:
-    write_labels(tmp_path, "multitask", {"heads": MULTITASK["heads"]}, train=8, val=8)
+    write_labels(tmp_path, "multitask", {"train": 8, "val": 8}, {"heads": MULTITASK["heads"]})
     with pytest.raises(UserError, match=r"classifier\.head\.name"):
         preflight(config_of(tmp_path, tmp_path, "classifier.head.name=attention", "data.test_split=''"))
