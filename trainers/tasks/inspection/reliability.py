@@ -21,7 +21,7 @@ def reliability(
     """Confidences (N,) and whether each is right, in the bins of the calibration error. NaN is in no bin."""
     numbers = ~np.isnan(confidence)
     values = confidence[numbers].astype(np.float64)
-    bins = np.clip((values * BINS).astype(int), 0, BINS - 1)
+    bins = np.digitize(values, np.linspace(0, 1, BINS + 1)[1:-1])
     counts = np.bincount(bins, minlength=BINS)
 
     def means(of: NDArray[Any]) -> NDArray[np.float64]:
