@@ -1,8 +1,8 @@
 """`python -m trainers.label_errors OUT_OF_FOLD.parquet OUT`: labels of a dataset that are likely wrong, to review and correct.
 
-A label is doubted where a run that never saw its image predicts another one, near-duplicates where their labels differ. OUT gets
-`index.html`, to look at, and `corrections.csv`, to fill in: `python -m data_pipeline.correct` applies it. With runs in the place
-of the file (`RUN [RUN ...] OUT`, as of `trainers.out_of_fold`), they predict first, and OUT gets their predictions, too.
+A label is doubted where a run that never saw its image predicts another one, near-duplicates where their labels differ. OUT
+gets `index.html`, to look at, and `corrections.csv`, to fill in: `python -m data_pipeline.correct` applies it. With runs in the
+place of the file (`RUN [RUN ...] OUT`, as of `trainers.out_of_fold`), they predict first, and OUT gets their predictions, too.
 """
 
 from __future__ import annotations

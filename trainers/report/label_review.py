@@ -95,15 +95,16 @@ def _card(image: ReviewedImage) -> dict[str, Any]:
         ],
         "more_changes": max(0, len(image.changes) - _MOST_CHANGES),
         "lists": [
-            {
-                "title": title,
-                "chips": [_chip(label) for label in labels[:_MOST_LABELS]],
-                "more": max(0, len(labels) - _MOST_LABELS),
-            }
+            _chips(title, labels)
             for title, labels in (("label", image.labels), ("predicted", image.predicted))
             if labels is not None
         ],
     }
+
+
+def _chips(title: str, labels: Sequence[Label]) -> dict[str, Any]:
+    more = max(0, len(labels) - _MOST_LABELS)
+    return {"title": title, "chips": [_chip(label) for label in labels[:_MOST_LABELS]], "more": more}
 
 
 def _chip(label: Label) -> dict[str, str]:

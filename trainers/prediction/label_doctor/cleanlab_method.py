@@ -24,7 +24,7 @@ def require_cleanlab() -> None:
 
 
 def suggest(labels: np.ndarray, probs: np.ndarray) -> np.ndarray:
-    """The class that each row seems to have, as `confident_learning.suggest` answers, by `cleanlab.filter.find_label_issues`."""
+    """The class that each row seems to have, as `confident_learning.suggest`, by `cleanlab.filter.find_label_issues`."""
     if len(np.unique(labels)) < 2:  # nothing can be learned of one class, and cleanlab refuses it
         return labels.copy()
     issues = importlib.import_module("cleanlab.filter").find_label_issues(labels, probs, n_jobs=1)

@@ -2,8 +2,8 @@
 
 A row is counted as one of class j where the network gives j at least the probability that it gives, on average, to the rows
 labeled j: so a class that is always predicted with little confidence is not suspected as a whole. The rows counted by label and
-by class are the confident joint; scaled to all rows of each label, it says how many labels i are j in truth, and that many rows,
-those where j is more probable than i by the widest margin, are taken for wrong (the paper's pruning by noise rate).
+by class are the confident joint; scaled to all rows of each label, it says how many rows labeled i are j in truth. So many are
+taken for wrong, those where j is more probable than i by the widest margins (the paper's pruning by noise rate).
 
 Legend: N rows, K classes.
 """
@@ -20,7 +20,7 @@ def class_thresholds(labels: np.ndarray, probs: np.ndarray) -> np.ndarray:
     classes = probs.shape[1]
     rows = np.bincount(labels, minlength=classes)
     own = np.bincount(labels, weights=probs[np.arange(len(labels)), labels], minlength=classes)
-    return np.where(rows > 0, own / np.maximum(rows, 1), np.inf)
+    return np.asarray(np.where(rows > 0, own / np.maximum(rows, 1), np.inf))
 
 
 def suggest(labels: np.ndarray, probs: np.ndarray) -> np.ndarray:
@@ -31,7 +31,7 @@ def suggest(labels: np.ndarray, probs: np.ndarray) -> np.ndarray:
     """
     classes = probs.shape[1]
     confident = probs >= class_thresholds(labels, probs) - _ROUNDING
-    counted = confident.any(1)
+    counted = np.atleast_1d(confident.any(1))
     best = np.where(confident | ~counted[:, None], probs, -np.inf).argmax(1)
     pairs = labels * classes + best
     wrong = _wrong_labels(pairs[counted], np.bincount(labels, minlength=classes))

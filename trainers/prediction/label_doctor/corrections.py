@@ -1,4 +1,4 @@
-"""The file in which people correct labels, as `python -m data_pipeline.correct` reads it: `new` is filled where a label changes.
+"""The file in which people correct labels, as `python -m data_pipeline.correct` reads it: where `new` is filled, labels change.
 
 The labels of a row that may have several are one cell with a JSON list, such as `["a", "b"]`: names may hold any character, and
 a row may have none, `[]`.

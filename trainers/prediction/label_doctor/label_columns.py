@@ -81,8 +81,8 @@ def _column(found: OutOfFold, name: str, classes: tuple[str, ...], probs: np.nda
         for label in row[name] if several else [row[name]]:
             if label not in index:
                 raise UserError(
-                    f"Row '{printable(row['id'])}' has the label '{printable(str(label))}' in column '{name}', which is none of "
-                    f"the {len(classes)} classes that were predicted. Make the out-of-fold predictions again."
+                    f"Row '{printable(row['id'])}' has the label '{printable(str(label))}' in column '{name}', which is none "
+                    f"of the {len(classes)} classes that were predicted. Make the out-of-fold predictions again."
                 )
             given[number, index[label]] = True
     if not several:

@@ -127,9 +127,7 @@ def _notes(review: Review) -> list[str]:
     """What a reader has to know before trusting the page."""
     notes = []
     if len(review.listed) < review.flagged:
-        notes.append(
-            f"Only the {len(review.listed):,} surest of {review.flagged:,} labels are listed, as the command asked for."
-        )
+        notes.append(f"Only the {len(review.listed):,} surest of {review.flagged:,} labels are listed, as was asked for.")
     images = len(review.by_image())
     if images > MOST_CARDS:
         notes.append(f"The page shows the {MOST_CARDS:,} surest of {images:,} images. All are in {CORRECTIONS}.")

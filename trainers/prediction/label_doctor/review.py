@@ -77,7 +77,7 @@ def review_labels(found: OutOfFold, dataset: Dataset, options: Options) -> Revie
 
 
 def corrections(review: Review) -> list[Correction]:
-    """A correction for each doubtful row and column, the surest first; then one without suggestion for each other near-duplicate."""
+    """A correction for each doubtful row and column, the surest first; then other near-duplicates, without suggestion."""
     lines: dict[tuple[str, str], Correction] = {}
     several = {column.name: column.several for column in review.columns}
     order = {column.name: {name: index for index, name in enumerate(column.classes)} for column in review.columns}

@@ -35,7 +35,8 @@ def write_review(folder: Storage, review: Review, accept: bool) -> list[str]:
     lines = corrections(review)
     text = corrections_csv(lines, review.dataset.manifest.task == "multitask", accept)
     write_page(folder, text, label_review_page(review_page(review, paths, folder)))
-    found = f"{review.flagged:,} of {review.labels:,} labels are likely wrong ({100 * review.flagged / max(review.labels, 1):.2f} %)"
+    share = f"{100 * review.flagged / max(review.labels, 1):.2f} %"
+    found = f"{review.flagged:,} of {review.labels:,} labels are likely wrong ({share})"
     twins = f", {len(review.duplicates):,} groups of near-duplicates disagree" if review.options.duplicates else ""
     limited = f", the {listed:,} surest are listed" if listed < review.flagged else ""
     said = [f"{review.dataset.manifest.name}: {found}{limited}{twins}", f"Review them: {folder.child(INDEX).shown}"]

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import csv
 import io
+import itertools
 import json
 
 import numpy as np
@@ -34,7 +35,7 @@ def test_doubts_of_all_columns_are_ranked_by_margin() -> None:
         (3, "mask", "a", "b"),
         (6, "labels", "", "y"),
     ]
-    assert all(one.sureness >= other.sureness > 0 for one, other in zip(doubts, doubts[1:], strict=False))
+    assert all(one.sureness >= other.sureness > 0 for one, other in itertools.pairwise(doubts))
     assert doubts[0] == Doubt(3, "mask", "a", "b", 0.02, 0.98)
     present = {(doubt.row, doubt.given, doubt.suggested) for doubt in doubts if doubt.column == "labels"}
     assert (6, "", "y") in present and not any("z" in (given, new) for _, given, new in present)
