@@ -38,10 +38,8 @@ def draw_curves(curves: Curves) -> Image:
         axes.plot(curves.x, values, color=PALETTE[index % len(PALETTE)], linewidth=1.6, label=name)
     for label, x in curves.marks.items():
         axes.axvline(x, color=INK, linewidth=1, linestyle=(0, (4, 3)))
-        side, shift = ("right", -4) if x > 0.5 else ("left", 4)
-        axes.annotate(
-            label, (x, 0.02), (shift, 0), textcoords="offset points", ha=side, fontsize=8, color=INK, parse_math=False
-        )
+        side = "right" if x > 0.8 else "left" if x < 0.2 else "center"
+        axes.annotate(label, (x, 1.02), (0, 3), textcoords="offset points", ha=side, fontsize=8, color=INK, parse_math=False)
     _share_axes(axes)
     set_figure_title(figure, curves.title)
     axes.set_xlabel(curves.x_title, fontsize=8, color=MUTED, parse_math=False)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, ClassVar
 
@@ -234,7 +234,7 @@ class MultitaskTask(SoftmaxTask):
         for head, names in self.classes.items():
             given = prediction[f"{head}_prediction"], prediction[f"{head}_probs"]
             if found := wrong_class(names, *given, target[head], f"{head}="):
-                mistakes.append(replace(found, notes={"head": head, **found.notes}))
+                mistakes.append(found)
         return max(mistakes, key=lambda found: found.certainty, default=None)
 
     def class_table(self, metrics: Metrics) -> Table:

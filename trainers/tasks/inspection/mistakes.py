@@ -21,14 +21,14 @@ class Mistake:
 
 
 def wrong_class(names: Sequence[str], predicted: str, probs: Sequence[float], truth: str, prefix: str = "") -> Mistake | None:
-    """What is wrong about one predicted class, if anything; `prefix` stands before the output's name."""
+    """What is wrong about one predicted class, if anything; `prefix` stands before the names of the head's outputs."""
     if predicted == truth:
         return None
     place = {name: index for index, name in enumerate(names)}
     certainty = probs[place[predicted]]
+    output = f"{prefix}{predicted}"
     true = f"{truth} {shown(probs[place[truth]])}" if truth in place else truth
-    notes = {"predicted": f"{predicted} {shown(certainty)}", "truth": true}
-    return Mistake(certainty, notes, f"{prefix}{predicted}")
+    return Mistake(certainty, {"predicted": f"{output} {shown(certainty)}", "truth": f"{prefix}{true}"}, output)
 
 
 def wrong_label(

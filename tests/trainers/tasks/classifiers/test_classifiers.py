@@ -23,13 +23,16 @@ from trainers.config.load import load_config
 from trainers.config.train import TrainConfig
 from trainers.prediction.csv_table import write_csv
 from trainers.prediction.evaluation import constant_baseline, evaluate_checkpoint
+from trainers.prediction.image_options import image_policy_of
 from trainers.prediction.local import predict_split_here
 from trainers.prediction.parts import Parts
 from trainers.prediction.predictor import Predictor
+from trainers.run.notable import notable_images
 from trainers.run.preflight import preflight
 from trainers.tasks import TASKS
 from trainers.tasks.classifiers.base import ClassifierTask
 from trainers.tasks.device_batch import DeviceBatch
+from trainers.tasks.presentation import Bars, Gallery, Matrix, Reliability
 
 OWN = {"multitask": ["classifier.head.name=attention", "classifier.head.hidden_dim=16"]}
 Trained = tuple[Dataset, Checkpoint, str]  # and what was printed
@@ -124,6 +127,45 @@ def test_views_are_averaged_and_options_are_checked(trained: Trained) -> None:
     for wrong in ("labeling.tta=[sideways]", "labeling.threshold=0", "labeling.temperature=0", "labeling.thresholds={z: .5}"):
         with pytest.raises(UserError, match=wrong.partition("=")[0]):
             checkpoint.with_options([wrong])
+
+
+def test_the_report_shows_each_class_and_the_most_certain_errors(trained: Trained) -> None:
+    dataset, checkpoint, _ = trained
+    task = checkpoint.task
+    result = evaluate_checkpoint(checkpoint, dataset, "test", predict_split_here)
+    sections = {section.title: section.content for section in task.report_sections([(row, row) for row in result.rows])}
+    assert sections["Metrics of each class"] == task.class_table(result.metrics.total)
+    drawings = [drawing for content in sections.values() if isinstance(content, tuple) for drawing in content]
+    assert {type(drawing) for drawing in drawings} >= {Matrix, Bars, Reliability}
+    assert {drawing.counts.sum() for drawing in drawings if isinstance(drawing, Reliability)} <= {40, 160}  # of labels: pairs
+    if task.name == "multitask":
+        weights = next(drawing for drawing in drawings if isinstance(drawing, Matrix) and drawing.title.startswith("Attention"))
+        np.testing.assert_allclose(weights.values.sum(1), 1, atol=1e-5)
+
+    # With the truths of other rows there are errors enough.
+    predictor = Predictor(checkpoint, image=image_policy_of(checkpoint, [], prepared=True))
+    truth = [{name: row[name] for name in task.columns} for row in result.rows]
+    rows = [{**row, **other} for row, other in zip(result.rows, truth[1:] + truth[:1], strict=True)]
+    (section,) = notable_images(predictor, dataset, "test", rows)
+    assert isinstance(section.content, tuple) and isinstance(section.content[0], Gallery)
+    shown = section.content[0].images
+    assert len(shown) == 12 and len({image.id for image in shown}) == 12
+    for image in shown:
+        assert image.image.shape == (32, 32) and image.source in ("even", "odd") and "truth" in image.notes
+        assert image.attention is not None and np.isfinite(image.attention).all() and (image.attention >= 0).all()
+    # What speaks for a class is the same as where the network looked, if that class is the most probable one.
+    tensors = predictor.to_tensors([shown[0].image])
+    ((row, looked),) = task.predict_with_attention(predictor.model, *tensors)
+    assert looked is not None and isinstance(task, ClassifierTask)
+    head, column = next(iter(task.probs_columns.items()))
+    best = task.classes[head][int(np.argmax(row[column]))]
+    output = best if best in task.output_names else f"{head}={best}"
+    with torch.inference_mode():
+        seen = task.saliency(predictor.model, *tensors, output)
+    assert seen is not None
+    np.testing.assert_allclose(seen, looked.maps[0], atol=1e-6)
+    perfect = [{**row, **task.perfect_prediction(row)} for row in result.rows]
+    assert notable_images(predictor, dataset, "test", perfect) == []
 
 
 def test_classes_in_another_order_are_compared_by_name(trained: Trained, tmp_path: Path) -> None:

@@ -139,7 +139,7 @@ def test_the_most_certain_mistakes_come_first() -> None:
     ]
     found = most_certain(mistakes, 3)
     assert [row.row for row in found] == [2, 3, 1]
-    assert found[0].output == "mask=c" and found[0].notes == {"predicted": "c (0.900)", "truth": "b (0.050)"}
+    assert found[0].output == "mask=c" and found[0].notes == {"predicted": "mask=c (0.900)", "truth": "mask=b (0.050)"}
     assert found[1].notes["truth"] == "new"
     assert [row.row for row in most_certain(mistakes, 9)] == [2, 3, 1, 4]
 
