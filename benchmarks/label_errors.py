@@ -1,4 +1,4 @@
-"""`python -m benchmarks.label_errors SCRATCH`: wrong labels, planted in boards of letters, are found, corrected, trained on again.
+"""`python -m benchmarks.label_errors SCRATCH`: wrong labels are planted in boards of letters, found, corrected, trained on again.
 
 Everything goes through the commands that a user types: boards are synthesized in folds, labels are made wrong by
 `data_pipeline.correct`, a run without each fold predicts it, `trainers.label_errors` doubts the labels and accepts its own
@@ -210,7 +210,7 @@ def tables(record: dict[str, Any]) -> str:
     """What came out, as text."""
     at, share = f"at {100 * record['share']:g} %", record["planted"] / record["labels"]
     lines = [
-        f"{record['labels']:,} labels of {record['images']:,} boards, {record['planted']:,} planted wrong ({100 * share:.2f} %)",
+        f"{record['labels']:,} labels of {record['images']:,} boards, {record['planted']:,} made wrong ({100 * share:.2f} %)",
         f"{'method':12}{'flagged':>9}{'precision':>11}{'recall':>8}{'precision ' + at:>18}{'recall ' + at:>15}",
     ]
     for name, row in record["methods"].items():
