@@ -1,7 +1,8 @@
 """Benchmarks `python -m benchmarks.augmentation`: chains of our own steps and of albumentations, in threads and in processes.
 
-Images/s of each chain by one thread, two threads and two processes, and how long a loop of short Python calls beside one
-thread takes, as a multiple of the loop alone: what holds the interpreter's lock holds up such a loop.
+Images/s of each chain by one thread, two threads and two processes; CPU time of an image, and how much of it is spent outside
+of OpenCV's functions, where the interpreter's lock is held but for numpy's longer loops; and how long a loop of short Python
+calls beside one thread takes, as a multiple of the loop alone. CPU times hold on a busy machine, too.
 """
 
 from __future__ import annotations
@@ -13,10 +14,12 @@ import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import Executor, ProcessPoolExecutor, ThreadPoolExecutor
+from contextlib import ExitStack
 from functools import partial
 from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 import cv2
 import numpy as np
@@ -40,6 +43,10 @@ CHAINS: dict[str, Any] = {
 }
 SIZES = {"64x256": (64, 256), "256x256": (256, 256)}
 WORKERS = 2
+OPENCV = (
+    *("warpAffine", "remap", "resize", "LUT", "add", "subtract", "multiply", "GaussianBlur", "blur", "filter2D", "erode"),
+    *("bitwise_not", "cvtColor", "imencode", "imdecode", "randn"),
+)
 
 
 def work(chain: Any, size: tuple[int, int], first: int, images: int) -> None:
@@ -55,6 +62,31 @@ def spread(pool: Executor, chain: Any, size: tuple[int, int], images: int) -> No
     part = images // WORKERS
     for each in [pool.submit(work, chain, size, index * part, part) for index in range(WORKERS)]:
         each.result()
+
+
+def cpu_times(chain: Any, size: tuple[int, int], images: int) -> tuple[float, float]:
+    """CPU milliseconds of an image, and those of them that are spent outside of OpenCV's functions."""
+    inside = 0.0
+
+    def timed(function: Callable[..., Any]) -> Callable[..., Any]:
+        def call(*args: Any, **options: Any) -> Any:
+            nonlocal inside
+            started = time.thread_time()
+            try:
+                return function(*args, **options)
+            finally:
+                inside += time.thread_time() - started
+
+        return call
+
+    work(chain, size, 0, 20)
+    with ExitStack() as patched:
+        for name in OPENCV:
+            patched.enter_context(patch.object(cv2, name, timed(getattr(cv2, name))))
+        started = time.thread_time()
+        work(chain, size, 0, images)
+        spent = time.thread_time() - started
+    return 1e3 * spent / images, 1e3 * (spent - inside) / images
 
 
 def held_up(chain: Any, size: tuple[int, int], rounds: int) -> float:
@@ -101,7 +133,8 @@ def main() -> None:
     args = parser.parse_args()
     torch.set_num_threads(1)
     print(machine())
-    print(f"{'images/s':36}{'1 thread':>10}{'2 threads':>11}{'2 processes':>13}{'a loop beside 1 thread':>25}")
+    head = f"{'images/s':36}{'1 thread':>10}{'2 threads':>11}{'2 processes':>13}"
+    print(f"{head}{'CPU, outside OpenCV':>22}{'a loop beside 1 thread':>25}")
     found = {}
     with ThreadPoolExecutor(WORKERS) as threads, ProcessPoolExecutor(WORKERS, mp_context=get_context("spawn")) as processes:
         for size_name, size in SIZES.items():
@@ -115,10 +148,11 @@ def main() -> None:
                     args.rounds,
                 )
                 rates = {way: args.images / each for way, each in seconds.items()}
+                cpu, outside = cpu_times(chain, size, args.images)
                 loop = held_up(chain, size, args.rounds)
-                found[f"{size_name} {name}"] = {**rates, "loop": loop}
+                found[f"{size_name} {name}"] = {**rates, "cpu_ms": cpu, "outside_ms": outside, "loop": loop}
                 cells = "".join(f"{rate:{width},.0f}" for rate, width in zip(rates.values(), (10, 11, 13), strict=True))
-                print(f"{f'{size_name} {name}':36}{cells}{loop:22.2f} x", flush=True)
+                print(f"{f'{size_name} {name}':36}{cells}{cpu:10.2f} ms, {outside:.2f} ms{loop:22.2f} x", flush=True)
     if args.json:
         args.json.write_text(json.dumps({"machine": machine(), "augmentation": found}, indent=1) + "\n")
 

@@ -75,6 +75,10 @@ def describe(dataset: Dataset) -> str:
 
 def _column(name: str, values: list[Any]) -> str:
     """The line about a column of the task."""
+    if values and isinstance(values[0], list):  # of classes, any number of them
+        lengths = [len(labels) for labels in values]
+        labels = _counted([str(label) for row in values for label in row])
+        return f"  {name}: mean {np.mean(lengths):.1f} a row, most {max(lengths)}; {labels}"
     if name != TEXT:
         return f"  {name}: {_counted(list(map(str, values)))}"
     lengths = [len(text.split()) for text in values]
@@ -93,7 +97,10 @@ def _counted(values: list[str]) -> str:
 
 def caption(row: dict[str, Any], columns: Sequence[str]) -> str:
     """The caption of an image in the grid: its text, or the values of its task's columns."""
-    return str(row[TEXT]) if TEXT in columns else ", ".join(f"{name} {row[name]}" for name in columns)
+    if TEXT in columns:
+        return str(row[TEXT])
+    texts = {name: " ".join(map(str, row[name])) if isinstance(row[name], list) else str(row[name]) for name in columns}
+    return next(iter(texts.values())) if len(texts) == 1 else ", ".join(f"{name} {text}" for name, text in texts.items())
 
 
 def choose(rows: list[dict[str, Any]], where: str, count: int) -> list[dict[str, Any]]:

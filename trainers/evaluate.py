@@ -14,7 +14,7 @@ from trainers.engine.rejected import rejected_lines
 from trainers.prediction.evaluation import BATCH_SIZE, evaluate_checkpoint, require_covers, to_json
 from trainers.prediction.output import require_writable
 from trainers.prediction.pool import predict_split_on_ray
-from trainers.report.metrics_table import metrics_table, split_metrics
+from trainers.report.metrics_table import metrics_table, per_class_text, split_metrics
 
 
 def main() -> int:
@@ -28,6 +28,7 @@ def main() -> int:
     parser.add_argument(
         "--allow-unknown-tokens", action="store_true", help="count tokens that the checkpoint was never taught as errors"
     )
+    parser.add_argument("--per-class", action="store_true", help="print the metrics of each class, too (of classifiers)")
     add_option_arguments(parser)
     args = parser.parse_intermixed_args()
     batch_size = batch_size_of(args.batch_size)
@@ -49,6 +50,8 @@ def main() -> int:
         print(line)
     print(f"{checkpoint.uri} on {args.dataset}: {len(result.rows)} rows, {rejected} of them rejected")
     print(metrics_table(metrics, checkpoint.task.headlines))
+    if args.per_class:
+        print(per_class_text(checkpoint.task.class_table(result.metrics.total)))
     if file:
         record = {"checkpoint": checkpoint.uri, "dataset": args.dataset, "digest": dataset.manifest.digest}
         record |= {"decoding": checkpoint.options, "metrics": metrics}

@@ -21,7 +21,7 @@ class Step(ABC):
     """
 
     name: ClassVar[str]  # in a configuration
-    holds_lock: ClassVar[bool] = False  # most of its time is spent in Python: threads wait for each other
+    holds_lock: ClassVar[bool] = False  # most of its time is spent in Python, where threads wait for each other
 
     @abstractmethod
     def __call__(self, pixels: np.ndarray, rng: np.random.Generator) -> np.ndarray:

@@ -24,7 +24,20 @@ LABEL_TASKS = ("multiclass", "multilabel", "multitask")
 RESERVED = frozenset(
     {
         *FIXED_COLUMNS,
-        *("text", LABEL, LABELS, "prediction", "predictions", "probs", "joint", "error", "warning", "problem", "inverted"),
+        *(
+            "text",
+            LABEL,
+            LABELS,
+            "prediction",
+            "predictions",
+            "probs",
+            "joint",
+            "joint_attention",
+            "error",
+            "warning",
+            "problem",
+            "inverted",
+        ),
         *("page", "pages", "fold"),
     }
 )

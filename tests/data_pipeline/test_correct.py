@@ -58,7 +58,7 @@ def rows_of(uri: str | Path, split: str) -> dict[str, dict[str, Any]]:
     return {row["id"]: row for row in read_split(dataset, split, columns).to_pylist()}
 
 
-CASES = {
+CASES: dict[str, tuple[str, dict[str, dict[str, Any] | None]]] = {
     # A byte order mark, semicolons and CRLF as spreadsheets write them; further columns; a row left as it is, whatever it says.
     "multiclass": ("\ufeffid;given;suggested;new;p\r\nr0;10;2;2;.9\r\nr1;2;;;.5\r\nr9;2;10; ü ;\r\nr5;2;10;drop;\r\n\r\n", {
         "r0": {"label": "2"}, "r9": {"label": "ü"}, "r5": None}),

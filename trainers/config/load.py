@@ -117,7 +117,7 @@ class _Merging:
             if is_dataclass(kind) and isinstance(name, str) and (section == "model" or name.endswith(YAML)):
                 del values[section]
                 self._add_section(section, name, typing, folder)
-        self._values = _over(self._values, values)
+        self._values = _over(self._values, _without_names(values, TrainConfig, "", typing))
         self._collect(typing)
 
     def _add_section(self, section: str, name: str, typing: Typing, folder: Path) -> None:
@@ -169,6 +169,23 @@ class _Merging:
             if rest == values:
                 return None
             values = rest
+
+
+def _without_names(values: dict[str, Any], kind: type, above: str, typing: Typing) -> dict[str, Any]:
+    """`values` without texts in the places of sections, which are problems of `typing`: no file of a section has such a name."""
+    kinds, kept = get_type_hints(kind), {}
+    for name, value in values.items():
+        key = f"{above}{name}"
+        section = is_dataclass(kinds.get(name))
+        if section and isinstance(value, str) and "${" not in value:
+            typing.problems.append(
+                f"Bad value for '{key}' in {typing.where}: '{shown(value)}' is no section. Write {key}.KEY=VALUE"
+                f"{'' if above else f', or {key}=FILE.yaml, a file that holds it'}."
+            )
+            typing.left_out.append(key)
+        else:
+            kept[name] = _without_names(value, kinds[name], f"{key}.", typing) if section and isinstance(value, dict) else value
+    return kept
 
 
 def _plain(config: DictConfig) -> dict[str, Any]:

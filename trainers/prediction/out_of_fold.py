@@ -99,6 +99,11 @@ def fold_runs(uris: Sequence[str], options: Sequence[str]) -> list[FoldRun]:
     for run in ordered[1:]:
         if run.checkpoint.data.digest != first.data.digest:
             raise UserError(f"Runs '{first.uri}' and '{run.checkpoint.uri}' were trained on different datasets.")
+        if run.checkpoint.options != first.options:
+            raise UserError(
+                f"Runs '{first.uri}' and '{run.checkpoint.uri}' predict in different ways (section {first.task.options}). "
+                f"Say how all are to predict, as in {first.task.options}.temperature=1."
+            )
         first.task.require_same(run.checkpoint.task, f"run '{first.uri}'", f"run '{run.checkpoint.uri}'")
     return ordered
 

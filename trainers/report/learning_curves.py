@@ -1,29 +1,21 @@
-"""Learning curves: losses, validation metrics, learning rate, speed and share of time spent waiting, over the steps of a run.
-
-Without pyplot, which keeps every figure in a global list and may ask for a display.
-"""
+"""Learning curves: losses, validation metrics, learning rate, speed and share of time waiting, over the steps of a run."""
 
 import itertools
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullLocator, PercentFormatter
 
 from data_pipeline.exploration.text_layout import Word, shorten
 from trainers.report.formatting import heading
+from trainers.report.plot_style import INK, LINE, MUTED, PALETTE, new_figure, rendered, with_plain_frame
 from trainers.tasks.presentation import Image, MetricColumn
 
 History = Sequence[Mapping[str, float]]
 Curve = tuple[list[float], list[float]]
 
-INK, MUTED, LINE = "#1f2430", "#6b7280", "#d9dde5"
-PALETTE = ("#2f5fd0", "#e07b20", "#1a9c74", "#9a4fc4", "#c43d6b", "#64748b")
-DPI = 120
 LOG_SCALE_FROM = 30.0  # a loss that falls by more than this factor is drawn on a logarithmic scale
 MARKED_POINTS = 40  # a curve of so few points shows each
 MAX_SOURCE = 24  # characters of a source's name in a legend
@@ -50,15 +42,13 @@ def draw_learning_curves(history: History, headlines: Sequence[MetricColumn] = (
     panels = list_panels(history, headlines)
     columns = 2 if len(panels) in (2, 4) else min(3, max(1, len(panels)))
     rows = max(1, math.ceil(len(panels) / columns))
-    figure = Figure(figsize=(4.6 * columns, 3.1 * rows), dpi=DPI, facecolor="white")
-    canvas = FigureCanvasAgg(figure)
+    figure = new_figure(4.6 * columns, 3.1 * rows)
     if not panels:
         figure.text(0.5, 0.5, "Nothing was logged in this run.", ha="center", va="center", color=MUTED)
     for index, panel in enumerate(panels):
         _draw_panel(figure.add_subplot(rows, columns, index + 1), panel, history)
     figure.tight_layout(pad=1.4, w_pad=2.0, h_pad=2.0)
-    canvas.draw()
-    return np.array(canvas.buffer_rgba())[..., :3]
+    return rendered(figure)
 
 
 def curve(history: History, key: str) -> Curve:
@@ -117,11 +107,7 @@ def _draw_panel(axes: Axes, panel: Panel, history: History) -> None:
     axes.xaxis.set_major_locator(MaxNLocator(5, integer=True))
     axes.xaxis.set_major_formatter(FuncFormatter(lambda step, _: f"{step:,.0f}"))
     axes.grid(axis="y", color=LINE, linewidth=0.7)
-    axes.set_axisbelow(True)
-    axes.tick_params(labelsize=8, colors=MUTED, length=0)
-    for side, spine in axes.spines.items():
-        spine.set_visible(side == "bottom")
-        spine.set_color(LINE)
+    with_plain_frame(axes)
     if len(panel.labels) > 1:
         for text in axes.legend(fontsize=8, frameon=False, labelcolor=INK).get_texts():
             text.set_parse_math(False)  # names of sources may hold anything

@@ -1,7 +1,7 @@
 """The report as one HTML page beside its images. All text from the run is escaped; no script, no outside address."""
 
 import shlex
-from collections.abc import Mapping, Set
+from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -16,11 +16,15 @@ from trainers.tasks.presentation import Section, Table
 
 @dataclass(frozen=True)
 class PageImages:
-    """The images of a page by their paths relative to it: all of them, and those of examples and sections by index."""
+    """The images of a page by their paths relative to it: all of them, and those of examples and sections by index.
+
+    Those that are `wide` have no room beside another.
+    """
 
     paths: Set[str] = frozenset()
     examples: Mapping[int, str] = field(default_factory=dict)
-    sections: Mapping[int, str] = field(default_factory=dict)
+    sections: Mapping[int, Sequence[str]] = field(default_factory=dict)
+    wide: Set[str] = frozenset()
 
 
 def page(report: RunReport, images: PageImages) -> str:
@@ -35,7 +39,9 @@ def page(report: RunReport, images: PageImages) -> str:
         metrics=metrics_rows(report, arrows=True),
         choices=_choices(report),
         cards=_cards(report, images.examples),
-        sections=[_section(section, images.sections.get(index)) for index, section in enumerate(report.sections)],
+        sections=[
+            _section(section, images.sections.get(index, ()), images.wide) for index, section in enumerate(report.sections)
+        ],
         dataset=list(flattened(report.dataset)),
         notice=license_notice(report.dataset),
         command=f"python -m trainers.predict {shlex.quote(redact(report.checkpoint))} IMAGES OUT" if report.checkpoint else "",
@@ -65,7 +71,7 @@ def _cards(report: RunReport, images: Mapping[int, str]) -> list[dict[str, Any]]
     return cards
 
 
-def _section(section: Section, image: str | None) -> dict[str, Any]:
+def _section(section: Section, images: Sequence[str], wide: Set[str]) -> dict[str, Any]:
     """A section of the task as the template shows it: `content` by the macro that `kind` names."""
     content: Any = section.content
     if isinstance(content, Table):
@@ -74,6 +80,14 @@ def _section(section: Section, image: str | None) -> dict[str, Any]:
         kind, content = "facts", list(flattened(content))
     elif isinstance(content, str):
         kind = "text"
+    elif isinstance(content, tuple):
+        kind, content = (
+            "drawings",
+            [
+                {"path": path, "title": drawing.title, "wide": path in wide}
+                for path, drawing in zip(images, content, strict=True)
+            ],
+        )
     else:
-        kind, content = ("image", image) if image else ("nothing", None)
+        kind, content = ("image", images[0]) if images else ("nothing", None)
     return {"title": section.title, "note": section.note, "kind": kind, "content": content}

@@ -30,6 +30,7 @@ class RunReport:
     sources: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
     examples: Sequence[Example] = ()
     attention: AttentionExample | None = None
+    attention_note: str = ""
     sections: Sequence[Section] = ()
     dataset: Mapping[str, Any] = field(default_factory=dict)
     checkpoint: str = ""

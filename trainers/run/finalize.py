@@ -10,7 +10,6 @@ import numpy as np
 
 from cluster.redaction import redact
 from cluster.scratch import scratch_folder
-from data_pipeline.dataset.row_groups import iter_row_groups
 from data_pipeline.storage.base import Storage
 from trainers.checkpoint.format import CARD
 from trainers.checkpoint.load import Checkpoint, open_checkpoint
@@ -31,6 +30,7 @@ from trainers.prediction.predictor import Predictor
 from trainers.report.metrics_table import metrics_table, split_metrics
 from trainers.report.record import RunReport
 from trainers.run.log import RunResult
+from trainers.run.notable import encoded_images, notable_images
 from trainers.tasks.presentation import AttentionExample, Example, longest_correct
 
 REPORT, EVALUATION = "report", "evaluation.json"  # of the run's folder
@@ -84,7 +84,8 @@ def _write_report(
     from trainers.report.model_card import model_card
     from trainers.report.write import write_report
 
-    examples, attention = _examples(spec, checkpoint, evaluation, split)
+    predictor = Predictor(checkpoint, image=image_policy_of(checkpoint, [], prepared=True))
+    examples, attention = _examples(spec, predictor, evaluation, split)
     manifest, task = spec.dataset.manifest, checkpoint.task
     report = RunReport(
         title=run.name,
@@ -96,7 +97,11 @@ def _write_report(
         split=split,
         examples=examples,
         attention=attention,
-        sections=task.report_sections([(row, row) for row in evaluation.rows if not row["error"]]),
+        attention_note=task.attention_note,
+        sections=[
+            *task.report_sections([(row, row) for row in evaluation.rows if not row["error"]]),
+            *notable_images(predictor, spec.dataset, split, evaluation.rows),
+        ],
         dataset={
             "name": manifest.name,
             "uri": stored_value(spec.config, "data.dataset"),
@@ -136,15 +141,15 @@ def environment(result: RunResult) -> dict[str, Any]:
 
 
 def _examples(
-    spec: RunSpec, checkpoint: Checkpoint, evaluation: EvaluationResult, split: str
+    spec: RunSpec, predictor: Predictor, evaluation: EvaluationResult, split: str
 ) -> tuple[list[Example], AttentionExample | None]:
     """Rows of the split spread evenly over it, and the attention over the longest of them that is correct."""
-    count, rows, task = spec.config.report.examples, evaluation.rows, checkpoint.task
+    count, rows, task = spec.config.report.examples, evaluation.rows, predictor.task
     step = max(1, len(rows) // max(count, 1))
     # An odd stride: sources that alternate would else show one half only.
     chosen = {row["id"]: row for row in rows[:: step | 1][:count] if not row["error"]}
-    predictor = Predictor(checkpoint, image=image_policy_of(checkpoint, [], prepared=True))
-    images = {name: predictor.prepare(data).pixels for name, data in _encoded(spec, split, set(chosen)).items()}
+    encoded = encoded_images(spec.dataset, split, set(chosen))
+    images = {name: predictor.prepare(data).pixels for name, data in encoded.items()}
     examples = [
         Example(name, images[name], task.text_of(task.perfect_prediction(row)), task.text_of(row), row["source"])
         for name, row in chosen.items()
@@ -152,17 +157,6 @@ def _examples(
     if not examples:
         return examples, None
     return examples, attention_of(predictor, examples[longest_correct(examples)].image)
-
-
-def _encoded(spec: RunSpec, split: str, ids: set[str]) -> dict[str, bytes]:
-    """The encoded images of some rows of a split."""
-    found: dict[str, bytes] = {}
-    for table in iter_row_groups(spec.dataset.storage, spec.dataset.manifest.split(split), ["id", "image"]):
-        names = table.column("id").to_pylist()
-        found |= {name: table.column("image")[row].as_py() for row, name in enumerate(names) if name in ids}
-        if len(found) == len(ids):
-            break
-    return found
 
 
 def attention_of(predictor: Predictor, image: np.ndarray) -> AttentionExample | None:

@@ -23,7 +23,7 @@ from data_pipeline.dataset.targets import TargetEncoder
 from trainers.config.criterion import Directions
 from trainers.tasks.device_batch import DeviceBatch
 from trainers.tasks.metrics.base import Metrics
-from trainers.tasks.presentation import MetricColumn, Section
+from trainers.tasks.presentation import MetricColumn, Section, Table
 
 if TYPE_CHECKING:
     from trainers.config.train import TrainConfig
@@ -47,6 +47,14 @@ class Attention(NamedTuple):
     maps: np.ndarray
 
 
+class NotableRow(NamedTuple):
+    """A row that people should look at: its place among the rows, what there is to say of it, and the output it is about."""
+
+    row: int
+    notes: Mapping[str, str]
+    output: str  # one of the task's `output_names`
+
+
 class Task(Protocol):
     """Targets, network, loss, metrics and predictions of one kind of output. What has a body here suits most tasks.
 
@@ -60,6 +68,8 @@ class Task(Protocol):
     directions: ClassVar[Directions]  # metrics that weights can be compared by, and whether more or less is better
     main_metric: ClassVar[str]  # key of `directions` that the best checkpoint and early stopping go by, unless configured
     model_section: ClassVar[str] = "model"  # section of the configuration that describes the network, with a key in_channels
+
+    attention_note: ClassVar[str] = "Where the decoder looked for each token, in reading order."  # below attention on a page
 
     # What follows is the same for all datasets of most tasks: a class attribute there.
 
@@ -207,3 +217,15 @@ class Task(Protocol):
 
     def report_sections(self, rows: Sequence[tuple[Row, Row]]) -> list[Section]:
         """Sections that the report shows of a split's (prediction, target) pairs, besides what it shows of every task."""
+
+    def notable_rows(self, rows: Sequence[tuple[Row, Row]], count: int) -> list[NotableRow]:
+        """Up to `count` (prediction, target) pairs that a report shows with their images: the most certain errors, say."""
+        return []
+
+    def saliency(self, model: Any, images: Tensor, sizes: Tensor, output: str) -> np.ndarray | None:
+        """Where the network sees, in one image uint8 (1, C, H, W), what speaks for an output: (h, w); None if it has no map."""
+        return None
+
+    def class_table(self, metrics: Metrics) -> Table | None:
+        """The metrics of each class, a row each; None where there are no classes."""
+        return None

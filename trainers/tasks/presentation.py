@@ -6,7 +6,7 @@ Consoles, tables, pages and model cards are made from these, so that none of the
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -89,13 +89,99 @@ class Table:
 
 
 @dataclass(frozen=True)
+class Matrix:
+    """A number for each pair of a row and a column, as cells with a color.
+
+    `values` (R, C) are written in `format` where there is room for them, NaN not at all. `shades` (R, C) are the colors: one
+    for numbers up to `limit`, another for those down to `-limit`, none for 0. With `shade_format` their absolute values are
+    written, too. `legend` says what the colors mean.
+    """
+
+    title: str
+    rows: Sequence[str]
+    columns: Sequence[str]
+    values: NDArray[Any]
+    shades: NDArray[np.floating[Any]]
+    legend: str = ""
+    row_title: str = ""
+    column_title: str = ""
+    format: str = ",.0f"
+    shade_format: str = ""
+    limit: float = 1.0
+
+
+@dataclass(frozen=True)
+class Bars:
+    """Shares of one for each name, by the name of a series: the first as bars, the others as marks; NaN is left out.
+
+    `counts` are the rows that they are measured on, by name. Of many names those with the lowest values of the first series
+    are shown.
+    """
+
+    title: str
+    names: Sequence[str]
+    series: Mapping[str, Sequence[float]]
+    counts: Sequence[int] = ()
+
+
+@dataclass(frozen=True)
+class Curves:
+    """Shares of one over another share, `x`, by the name of a curve; NaN is a gap. `marks` are values of x by their label."""
+
+    title: str
+    x: Sequence[float]
+    curves: Mapping[str, Sequence[float]]
+    x_title: str = ""
+    marks: Mapping[str, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Reliability:
+    """How often predictions of some confidence are right (Guo et al. 2017), in bins of equal width from 0 to 1.
+
+    `confidence` and `accuracy` (bins,) are means over the `counts` predictions of a bin, NaN of none; `error` is the
+    calibration error. `x_title` and `y_title` say what it is confidence in.
+    """
+
+    title: str
+    confidence: NDArray[np.floating[Any]]
+    accuracy: NDArray[np.floating[Any]]
+    counts: NDArray[np.integer[Any]]
+    error: float
+    x_title: str = "confidence"
+    y_title: str = "right"
+
+
+@dataclass(frozen=True)
+class NotedImage:
+    """An image (H, W) or (H, W, 3) with what there is to say of it, by label, and where the network looked (h, w)."""
+
+    id: str
+    image: Image
+    notes: Mapping[str, str]
+    source: str = ""
+    attention: NDArray[Any] | None = None
+
+
+@dataclass(frozen=True)
+class Gallery:
+    """Images to look at, in order."""
+
+    title: str
+    images: Sequence[NotedImage]
+
+
+Drawing = Matrix | Bars | Curves | Reliability | Gallery
+
+
+@dataclass(frozen=True)
 class Section:
     """A part of the report that a task adds.
 
     The content decides how it is shown: a table, a mapping of facts, a preformatted text, an image uint8 (H, W) or
-    (H, W, 3), or attention over an image.
+    (H, W, 3), attention over an image, or drawings, side by side where there is room.
     """
 
     title: str
-    content: Table | Mapping[str, Any] | str | Image | AttentionExample
+    content: Table | Mapping[str, Any] | str | Image | AttentionExample | tuple[Drawing, ...]
     note: str = ""

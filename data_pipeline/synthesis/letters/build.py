@@ -63,8 +63,9 @@ def make_board(
 ) -> tuple[np.ndarray, list[str]]:
     """Board `index` of a collection, uint8 (side, side), and the letters on it; a function of the arguments alone."""
     pixels, letters = draw_board(np.random.default_rng(np.random.SeedSequence([seed, index])), config, glyphs)
-    if side < BOARD_SIDE:
-        pixels = np.asarray(cv2.resize(pixels, (side, side), interpolation=cv2.INTER_AREA))
+    if side != BOARD_SIDE:
+        method = cv2.INTER_AREA if side < BOARD_SIDE else cv2.INTER_LINEAR
+        pixels = np.asarray(cv2.resize(pixels, (side, side), interpolation=method))
     return pixels, [LETTERS[letter] for letter in letters]
 
 

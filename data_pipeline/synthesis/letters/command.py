@@ -35,7 +35,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="whose strokes train has; val and test have a quarter as many, of their own (default 400)",
     )
     parser.add_argument(
-        "--size", type=whole_number(16, BOARD_SIDE), default=BOARD_SIDE, help="side of the images, pixels (default %(default)s)"
+        "--size", type=whole_number(16, 1024), default=BOARD_SIDE, help="side of the images, pixels (default %(default)s)"
     )
     parser.add_argument("--easy", action="store_true", help="no noise and no rotation")
     parser.add_argument("--noise", type=whole_number(0, 255), help="its largest value, 0: none (default 254)")

@@ -29,7 +29,6 @@ from trainers.tasks.classifiers.checks import dataset_notes, mapping
 from trainers.tasks.classifiers.saliency import grad_cam
 from trainers.tasks.device_batch import DeviceBatch
 from trainers.tasks.losses.mixing import mix
-from trainers.tasks.presentation import Section
 from trainers.tasks.test_time_augmentation import require_views, view
 
 if TYPE_CHECKING:
@@ -47,6 +46,7 @@ class ClassifierTask(Task):
     file: ClassVar[str] = "classes.json"
     options: ClassVar[str] = "labeling"
     model_section: ClassVar[str] = "classifier"
+    attention_note: ClassVar[str] = "What speaks for the most probable class (Grad-CAM, Selvaraju et al. 2017)."
 
     target: Mapping[str, Any]
     network: ClassifierConfig = field(default_factory=ClassifierConfig)
@@ -243,7 +243,7 @@ class ClassifierTask(Task):
         """Predictions by the section `labeling`, of probabilities float32 (B, K) of each head that know no temperature."""
         labeling, made = self.labeling, {}
         for head, part in probs.items():
-            temperature = labeling.temperatures.get(head, labeling.temperature)
+            temperature = labeling.temperatures.get(head, labeling.temperature) if head in self.probs_columns else 1.0
             made[head] = part if temperature == 1 else self.at_temperature(part, temperature)
         return self.rows_of(made)
 
@@ -288,9 +288,12 @@ class ClassifierTask(Task):
             found.append((row, Attention(labels, maps[index])))
         return found
 
-    def report_sections(self, rows: Sequence[tuple[Row, Row]]) -> list[Section]:
-        """None beside what a report shows of every task."""
-        return []
+    def saliency(self, model: Classifier, images: Tensor, sizes: Tensor, output: str) -> np.ndarray | None:
+        """Where the network sees what speaks for a class (Grad-CAM), in one image."""
+        places = [(head, index) for head, names in self.classes.items() for index in range(len(names))]
+        head, index = places[self.output_names.index(output)]
+        maps = grad_cam(model, images, sizes, {head: torch.full((len(images),), index, device=images.device)})
+        return None if maps is None else maps[0][0]
 
     def mixed(self, batch: DeviceBatch, shares: Mapping[str, Tensor], progress: Progress) -> DeviceBatch:
         """The batch with images and shares of classes mixed as configured, for a training step."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import ClassVar
@@ -19,11 +19,14 @@ from trainers.tasks.base import Progress, Row
 from trainers.tasks.classifiers.base import require_known, require_no_thresholds
 from trainers.tasks.classifiers.softmax import SoftmaxTask, chosen, one_hot
 from trainers.tasks.device_batch import DeviceBatch
+from trainers.tasks.inspection.class_sections import class_drawings, class_note, confusion_section
+from trainers.tasks.inspection.mistakes import Mistake, wrong_class
 from trainers.tasks.losses.class_weights import Weights, class_weights
 from trainers.tasks.losses.labels import multiclass_count, multiclass_loss
 from trainers.tasks.losses.mixing import class_shares
+from trainers.tasks.metrics.base import Metrics
 from trainers.tasks.metrics.multiclass import DETAILS, DIRECTIONS, HEADLINES, MulticlassMetrics, directions
-from trainers.tasks.presentation import MetricColumn
+from trainers.tasks.presentation import MetricColumn, Section, Table
 
 
 @dataclass(frozen=True)
@@ -108,3 +111,23 @@ class MulticlassTask(SoftmaxTask):
     def text_of(self, prediction: Row) -> str:
         """The class."""
         return str(prediction["prediction"])
+
+    def report_sections(self, rows: Sequence[tuple[Row, Row]]) -> list[Section]:
+        """Confusion, metrics of each class, confidence."""
+        metrics = self.new_metrics()
+        for prediction, target in rows:
+            metrics.add(prediction, target)
+        return [
+            Section("Classes", class_drawings(metrics), class_note(metrics)),
+            *confusion_section({LABEL: metrics}),
+            Section("Metrics of each class", self.class_table(metrics)),
+        ]
+
+    def mistake(self, prediction: Row, target: Row) -> Mistake | None:
+        """The predicted class, if it is wrong."""
+        return wrong_class(self.classes[LABEL], prediction["prediction"], prediction["probs"], target[LABEL])
+
+    def class_table(self, metrics: Metrics) -> Table:
+        """Precision, recall and F1 of each class."""
+        assert isinstance(metrics, MulticlassMetrics)
+        return metrics.per_class()

@@ -18,14 +18,17 @@ from data_pipeline.dataset.manifest import Split
 from models import ClassifierOutput
 from trainers.config.criterion import Directions
 from trainers.config.labeling import LabelingConfig
-from trainers.tasks.base import Progress, Row
+from trainers.tasks.base import NotableRow, Progress, Row
 from trainers.tasks.calibration import multilabel_temperature, tune_thresholds, with_temperature
 from trainers.tasks.classifiers.base import ClassifierTask, require_known
 from trainers.tasks.device_batch import DeviceBatch
+from trainers.tasks.inspection.label_sections import label_sections
+from trainers.tasks.inspection.mistakes import most_certain, wrong_label
 from trainers.tasks.losses.class_weights import Presences, presences
 from trainers.tasks.losses.labels import multilabel_count, multilabel_loss
+from trainers.tasks.metrics.base import Metrics
 from trainers.tasks.metrics.multilabel import DETAILS, DIRECTIONS, HEADLINES, MultilabelMetrics
-from trainers.tasks.presentation import MetricColumn
+from trainers.tasks.presentation import MetricColumn, Section, Table
 
 
 @dataclass(frozen=True)
@@ -167,3 +170,25 @@ class MultilabelTask(ClassifierTask):
     def text_of(self, prediction: Row) -> str:
         """The names of the classes; `(none)` of none."""
         return " ".join(name.replace(" ", "_") for name in prediction["predictions"]) or "(none)"
+
+    def report_sections(self, rows: Sequence[tuple[Row, Row]]) -> list[Section]:
+        """Metrics of each class, other thresholds, confidence, errors that come together."""
+        metrics = self.new_metrics()
+        for prediction, target in rows:
+            metrics.add(prediction, target)
+        own = len(set(self.labeling.thresholds) & set(self.classes[LABELS]))
+        return [
+            *label_sections(metrics, self.labeling.threshold, own),
+            Section("Metrics of each class", self.class_table(metrics)),
+        ]
+
+    def notable_rows(self, rows: Sequence[tuple[Row, Row]], count: int) -> list[NotableRow]:
+        """The rows with the most certain wrong answers about the presence of a class."""
+        names = self.classes[LABELS]
+        mistakes = (wrong_label(names, given["predictions"], given["probs"], target[LABELS]) for given, target in rows)
+        return most_certain(mistakes, count)
+
+    def class_table(self, metrics: Metrics) -> Table:
+        """Precision, recall, F1 and average precision of each class, and its threshold."""
+        assert isinstance(metrics, MultilabelMetrics)
+        return metrics.per_class(self.labeling.thresholds, self.labeling.threshold)

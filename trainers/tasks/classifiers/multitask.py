@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any, ClassVar
 
@@ -18,13 +18,18 @@ from models.label_heads import LABEL_HEADS
 from trainers.config.criterion import Directions
 from trainers.tasks.base import Progress, Row
 from trainers.tasks.classifiers.base import require_known, require_no_thresholds
-from trainers.tasks.classifiers.softmax import JOINT, SoftmaxTask, chosen, one_hot
+from trainers.tasks.classifiers.softmax import ATTENTION, JOINT, SoftmaxTask, chosen, one_hot
 from trainers.tasks.device_batch import DeviceBatch
+from trainers.tasks.inspection.attention_weights import attention_matrix
+from trainers.tasks.inspection.class_sections import class_drawings, class_note, confusion_section
+from trainers.tasks.inspection.confusion import WHOLE
+from trainers.tasks.inspection.mistakes import Mistake, wrong_class
 from trainers.tasks.losses.class_weights import Weights, head_class_weights, head_weights
 from trainers.tasks.losses.labels import joint_indices, multitask_count, multitask_loss
 from trainers.tasks.losses.mixing import class_shares
+from trainers.tasks.metrics.base import Metrics
 from trainers.tasks.metrics.multitask import DIRECTIONS, MultitaskMetrics, details, directions, headlines
-from trainers.tasks.presentation import MetricColumn
+from trainers.tasks.presentation import Matrix, MetricColumn, Section, Table
 
 
 @dataclass(frozen=True)
@@ -70,10 +75,11 @@ class MultitaskTask(SoftmaxTask):
 
     @property
     def prediction_schema(self) -> pa.Schema:
-        """Class and probabilities of each head, and of the joint."""
+        """Class and probabilities of each head, and of the joint; with attention over the heads, their weights."""
         names = list(self.probs_columns)
         kinds = {"prediction": pa.string(), "probs": pa.list_(pa.float32())}
-        return pa.schema([(f"{name}_{what}", kind) for name in names for what, kind in kinds.items()])
+        fields = [(f"{name}_{what}", kind) for name in names for what, kind in kinds.items()]
+        return pa.schema([*fields, *([(ATTENTION, pa.list_(pa.float32()))] if self.attends else [])])
 
     @property
     def reported_directions(self) -> Directions:
@@ -126,6 +132,11 @@ class MultitaskTask(SoftmaxTask):
         """Whether the network has a joint class among its outputs, with a loss of its own."""
         return bool(self.joint_classes) and LABEL_HEADS[self.network.head.name].joint_is_learned
 
+    @property
+    def attends(self) -> bool:
+        """Whether the joint class is learned with attention over the heads, whose weights are predicted, too."""
+        return self.learns_joint and self.network.head.name == "attention"
+
     def target_count(self, batch: DeviceBatch) -> Tensor:
         """The images: float scalar."""
         return multitask_count(batch.weights)
@@ -156,12 +167,15 @@ class MultitaskTask(SoftmaxTask):
         return MultitaskMetrics.of(self.classes, self.joint_classes)
 
     def rows_of(self, probs: Mapping[str, np.ndarray]) -> list[Row]:
-        """The most probable class of each head and of the joint, and all probabilities."""
+        """The most probable class of each head and of the joint, all probabilities, and the heads' weights if there are any."""
         names = {**self.classes, **({JOINT: self.joint_classes} if self.joint_classes else {})}
         rows: list[dict[str, Any]] = [{} for _ in range(len(next(iter(probs.values()))))]
         for head, classes in names.items():
             for row, (name, values) in zip(rows, chosen(classes, probs[head]), strict=True):
                 row |= {f"{head}_prediction": name, f"{head}_probs": values}
+        if ATTENTION in probs:
+            for row, weights in zip(rows, probs[ATTENTION].tolist(), strict=True):
+                row[ATTENTION] = weights
         return list(rows)
 
     def perfect_prediction(self, target: Row) -> Row:
@@ -189,3 +203,41 @@ class MultitaskTask(SoftmaxTask):
     def text_of(self, prediction: Row) -> str:
         """The class of each head: `mask:worn gender:male age:young`."""
         return " ".join(f"{head}:{prediction[f'{head}_prediction']}".replace(" ", "_") for head in self.classes)
+
+    def report_sections(self, rows: Sequence[tuple[Row, Row]]) -> list[Section]:
+        """Of each head and of the joint class: confusion, metrics of each class, confidence; how much each head counts."""
+        metrics = self.new_metrics()
+        for prediction, target in rows:
+            metrics.add(prediction, target)
+        parts = dict(metrics.heads)
+        if metrics.joint is not None:
+            parts["joint"] = metrics.joint
+        titles = {head: f"Head {head}" for head in metrics.heads} | {"joint": "Joint class"}
+        sections = [Section(titles[name], class_drawings(part), class_note(part)) for name, part in parts.items()]
+        if self.attends and rows:
+            sections.append(Section("How much each head counts", (self._attention(rows),)))
+        return [*sections, *confusion_section(parts), Section("Metrics of each class", self.class_table(metrics))]
+
+    def _attention(self, rows: Sequence[tuple[Row, Row]]) -> Matrix:
+        """The mean weights of the heads by joint class, or of many by class of each head."""
+        weights = np.array([prediction[ATTENTION] for prediction, _ in rows])
+        heads = list(self.classes)
+        if len(self.joint_classes) <= WHOLE:
+            truths = [self.joint_of.get(tuple(target[head] for head in heads), "") for _, target in rows]
+            return attention_matrix(heads, self.joint_classes, truths, weights)
+        truths = [f"{head}={target[head]}" for head in heads for _, target in rows]
+        return attention_matrix(heads, self.output_names, truths, np.tile(weights, (len(heads), 1)))
+
+    def mistake(self, prediction: Row, target: Row) -> Mistake | None:
+        """The most certain of the wrong classes of all heads."""
+        mistakes = []
+        for head, names in self.classes.items():
+            given = prediction[f"{head}_prediction"], prediction[f"{head}_probs"]
+            if found := wrong_class(names, *given, target[head], f"{head}="):
+                mistakes.append(replace(found, notes={"head": head, **found.notes}))
+        return max(mistakes, key=lambda found: found.certainty, default=None)
+
+    def class_table(self, metrics: Metrics) -> Table:
+        """Precision, recall and F1 of each class of each head, and of the joint."""
+        assert isinstance(metrics, MultitaskMetrics)
+        return metrics.per_class()

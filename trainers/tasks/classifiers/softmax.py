@@ -16,11 +16,13 @@ from data_pipeline.dataset.label_targets import ClassTargets
 from data_pipeline.dataset.manifest import Split
 from models import ClassifierOutput
 from trainers.config.labeling import LabelingConfig
-from trainers.tasks.base import Row
+from trainers.tasks.base import NotableRow, Row
 from trainers.tasks.calibration import multiclass_temperature, with_temperature
 from trainers.tasks.classifiers.base import ClassifierTask
+from trainers.tasks.inspection.mistakes import Mistake, most_certain
 
 JOINT = "joint"
+ATTENTION = "joint_attention"  # the weights of the heads in a learned joint class
 
 
 class SoftmaxTask(ClassifierTask):
@@ -39,7 +41,8 @@ class SoftmaxTask(ClassifierTask):
         logits = dict(output.logits)
         if output.joint is not None:
             logits[JOINT] = output.joint
-        return {head: part.float().softmax(-1) for head, part in logits.items()}
+        found = {head: part.float().softmax(-1) for head, part in logits.items()}
+        return found if output.attention is None else {**found, ATTENTION: output.attention.float()}
 
     def at_temperature(self, probs: np.ndarray, temperature: float) -> np.ndarray:
         """Probabilities with their logarithms divided by the temperature."""
@@ -61,6 +64,14 @@ class SoftmaxTask(ClassifierTask):
         if len(found) == 1:
             return replace(self.labeling, temperature=next(iter(found.values())), temperatures={}), []
         return replace(self.labeling, temperature=1.0, temperatures=found), []
+
+    def mistake(self, prediction: Row, target: Row) -> Mistake | None:
+        """The answer in a prediction that is wrong and most certain, if any is wrong."""
+        raise NotImplementedError
+
+    def notable_rows(self, rows: Sequence[tuple[Row, Row]], count: int) -> list[NotableRow]:
+        """The rows with the most certain wrong classes."""
+        return most_certain((self.mistake(prediction, target) for prediction, target in rows), count)
 
 
 def chosen(names: tuple[str, ...], probs: np.ndarray) -> list[tuple[str, list[float]]]:

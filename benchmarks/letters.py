@@ -1,0 +1,144 @@
+"""`python -m benchmarks.letters SCRATCH`: letters in noise from nothing, with the commands that a user has, and what comes out.
+
+Boards are synthesized, a network is trained for each seed, and 2,000 boards that it never saw are predicted: with one view and
+with four turned ones, each into a CSV file of probabilities. The weighted mean of all seeds' files is the ensemble. Accuracy is
+over all pairs of board and letter at a threshold of .5; intervals are bootstrapped over boards (95 %), those of differences in
+pairs. What is there already is not made again, so the command continues where it stopped. `--easy`: without noise and rotation.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import json
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from benchmarks.machine import machine
+from cluster.arguments import whole_number
+from cluster.errors import UserError, run_command
+from data_pipeline.dataset.manifest import open_dataset
+from data_pipeline.dataset.shards import read_split
+from data_pipeline.synthesis.letters.glyphs import LETTERS
+
+VIEWS = "labeling.tta=[identity,rotate_90,rotate_180,rotate_270]"
+WEIGHTS = (1.5, *[1.0] * 15)  # of the members: the first counts half as much again, as in the competition
+DRAWS = 2000  # of the bootstrap
+TIMES = "seconds.json"
+
+
+def run(*words: str) -> float:
+    """Run a command of Inkray; returns its seconds.
+
+    Raises:
+        UserError: it failed.
+    """
+    started = time.perf_counter()
+    if subprocess.run([sys.executable, "-m", *words], check=False).returncode:
+        raise UserError(f"`python -m {' '.join(words)}` failed. Started again, this command continues there.")
+    return time.perf_counter() - started
+
+
+def timed(scratch: Path, key: str, made: Path, *words: str) -> float:
+    """Run a command unless `made` is there; the seconds that it took, also of an earlier start."""
+    file = scratch / TIMES
+    known: dict[str, float] = json.loads(file.read_text()) if file.exists() else {}
+    if not made.exists():
+        known[key] = run(*words)
+        file.write_text(json.dumps(known, indent=1))
+    return known.get(key, float("nan"))
+
+
+def truths(dataset: Path) -> tuple[list[str], np.ndarray]:
+    """The ids of the test split, and which letters are there: bool (N, 26)."""
+    rows = read_split(open_dataset(str(dataset)), "test", ["id", "labels"]).to_pylist()
+    return [row["id"] for row in rows], np.array([[letter in row["labels"] for letter in LETTERS] for row in rows])
+
+
+def probabilities(file: Path, ids: list[str]) -> np.ndarray:
+    """The probabilities in a CSV file, in the order of `ids`: float (N, 26)."""
+    with file.open() as lines:
+        rows = {row["index"]: [float(row[letter]) for letter in LETTERS] for row in csv.DictReader(lines)}
+    return np.array([rows[name] for name in ids])
+
+
+def interval(values: np.ndarray) -> tuple[float, float]:
+    """The mean of values per board, and half of its bootstrapped 95 % interval."""
+    picks = np.random.default_rng(0).integers(0, len(values), (DRAWS, len(values)))
+    low, high = np.percentile(values[picks].mean(1), [2.5, 97.5])
+    return float(values.mean()), float(high - low) / 2
+
+
+def main() -> int:
+    """The command line."""
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks.letters", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("scratch", type=Path, help="folder for data, runs and predictions")
+    parser.add_argument("overrides", nargs="*", help="of configs/train/letters.yaml")
+    parser.add_argument("--easy", action="store_true", help="boards without noise and rotation")
+    parser.add_argument("--seeds", type=whole_number(1, 16), default=1, help="networks that are trained (default %(default)s)")
+    parser.add_argument("--json", type=Path, help="write the metrics to this file, too")
+    args = parser.parse_intermixed_args()
+    scratch = args.scratch
+    scratch.mkdir(parents=True, exist_ok=True)
+    data = scratch / "letters"
+    kind = ["--easy"] if args.easy else []
+    setup = timed(
+        scratch, "data", data / "dataset.json", "data_pipeline.synthesize", "letters", str(data), "--size", "128", *kind
+    )
+    ids, truth = truths(data)
+    absent = 1 - truth.mean()
+    print(f"{machine()}\nalways absent: {absent:.4f}", flush=True)
+    members: dict[str, list[np.ndarray]] = {"one view": [], "four views": []}
+    record: dict[str, Any] = {"machine": machine(), "always_absent": absent, "data_s": setup, "seeds": []}
+    for seed in range(args.seeds):
+        runs = scratch / f"runs-{seed}"
+        spent = timed(
+            scratch, f"train {seed}", scratch / f"trained-{seed}", "trainers.train", "configs/train/letters.yaml",
+            f"data.dataset={data}", f"runs_dir={runs}", f"seed={seed}", "tracking.wandb=false", *args.overrides,
+        )  # fmt: skip
+        (scratch / f"trained-{seed}").touch()
+        folder = str(sorted(runs.iterdir())[-1])
+        line: dict[str, Any] = {"seed": seed, "train_s": spent}
+        for name, options in (("one view", []), ("four views", [VIEWS])):
+            out = scratch / f"{name.split()[0]}-{seed}"
+            table = Path(f"{out}.csv")
+            timed(
+                scratch, f"{name} {seed}", table, "trainers.predict", folder, str(data), str(out),
+                "--csv", str(table), "--csv-values", "probabilities", *options,
+            )  # fmt: skip
+            members[name].append(probabilities(table, ids))
+        found = {name: ((parts[-1] > 0.5) == truth).mean(1) for name, parts in members.items()}
+        gain = interval(found["four views"] - found["one view"])
+        line |= {name: interval(values) for name, values in found.items()} | {"gain of views": gain}
+        record["seeds"].append(line)
+        print(
+            f"seed {seed}: {setup / 60:.1f} + {spent / 60:.1f} minutes; accuracy {_text(line['one view'])}, "
+            f"four views {_text(line['four views'])}, gain {_text(gain)}",
+            flush=True,
+        )
+    if args.seeds > 1:
+        single = np.array([((part > 0.5) == truth).mean(1) for part in members["four views"]])
+        ensemble = np.average(members["four views"], axis=0, weights=WEIGHTS[: args.seeds])
+        right = ((ensemble > 0.5) == truth).mean(1)
+        best = int(single.mean(1).argmax())
+        record["ensemble"] = {"accuracy": interval(right), "gain over the best": interval(right - single[best])}
+        gain = interval(right - single[best])
+        print(f"ensemble of {args.seeds}, four views each: {_text(interval(right))}, {_text(gain)} over the best")
+    if args.json:
+        args.json.write_text(json.dumps(record, indent=1))
+    return 0
+
+
+def _text(found: tuple[float, float]) -> str:
+    return f"{found[0]:.4f} ± {found[1]:.4f}"
+
+
+if __name__ == "__main__":
+    run_command(main)

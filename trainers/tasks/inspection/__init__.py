@@ -1,0 +1,1 @@
+"""What a report shows of a classifier's predictions, as plain data that it draws."""
