@@ -10,7 +10,8 @@ from typing import Any
 
 import pytest
 
-from data_pipeline.dataset.manifest import Dataset
+from data_pipeline.dataset.manifest import Dataset, open_dataset
+from data_pipeline.dataset.shards import read_split
 from tests.support.commands import command_here, only_message
 from tests.support.fold_datasets import predicted, spots, write_fold_dataset, write_predicted
 from tests.trainers.report.test_page import Page
@@ -43,6 +44,16 @@ def one_class(folder: Path, wrong: Mapping[int, int], images: Mapping[int, bytes
 def corrections(out: Path) -> list[dict[str, str]]:
     with (out / "corrections.csv").open(newline="", encoding="utf-8") as file:
         return list(csv.DictReader(file))
+
+
+def corrected(dataset: Dataset, folder: Path) -> dict[str, Any]:
+    """The labels by id after the corrections of the review `out` are applied."""
+    places = [dataset.storage.uri, str(folder / "out" / "corrections.csv"), str(folder / "corrected")]
+    result = command_here("data_pipeline.correct", *places)
+    assert result.returncode == 0, result.stderr
+    found, columns = open_dataset(places[2]), list(dataset.manifest.columns)
+    tables = [read_split(found, name, ["id", *columns]).to_pylist() for name in found.manifest.splits]
+    return {row["id"]: {name: row[name] for name in columns} for rows in tables for row in rows}
 
 
 def test_a_review_of_one_class_a_row(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -84,6 +95,9 @@ def test_a_review_of_one_class_a_row(tmp_path: Path, monkeypatch: pytest.MonkeyP
     result = command_here("trainers.label_errors", *again)
     assert result.returncode == 0 and "near-duplicates" not in result.stdout, result.stderr
     assert [row["new"] for row in corrections(out)] == [CLASSES[1], CLASSES[2], CLASSES[0]]
+    labels = corrected(dataset, out.rename(tmp_path / "out").parent)
+    assert labels == {f"<b>{row}</b>": {"label": CLASSES[row % len(CLASSES)]} for row in range(ROWS)}
+    out = tmp_path / "out"
     assert (out / "mine.txt").read_text() == "kept" and len(list((out / "images").iterdir())) == 2
 
 
@@ -107,6 +121,7 @@ def test_a_review_of_several_classes_a_row(tmp_path: Path) -> None:
         {"id": "row-000", "given": '["a", "c"]', "suggested": "[]", "new": "[]"},
         {"id": "row-007", "given": '["b"]', "suggested": '["a", "b", "c"]', "new": '["a", "b", "c"]'},
     ]
+    assert corrected(dataset, tmp_path) == {f"row-{row:03d}": {"labels": truth[row]} for row in range(ROWS)}
     page = Page((tmp_path / "out" / "index.html").read_text())
     text = " ".join(" ".join(page.text["main"]).split())
     assert (
@@ -129,8 +144,9 @@ def test_a_review_of_several_heads(tmp_path: Path) -> None:
         return found | {f"{head}_probs": probs_of(names.index(truth[row][head]), len(names)) for head, names in heads.items()}
 
     file = write_predicted(tmp_path / "oof.parquet", predicted(dataset, predictions, rows))
-    result = command_here("trainers.label_errors", file, str(tmp_path / "out"))
+    result = command_here("trainers.label_errors", file, str(tmp_path / "out"), "--accept")
     assert result.returncode == 0, result.stderr
+    assert corrected(dataset, tmp_path) == {f"row-{row:03d}": truth[row] for row in range(ROWS)}
     assert {(row["id"], row["column"], row["given"], row["suggested"]) for row in corrections(tmp_path / "out")} == {
         ("row-004", "mask", "none", "worn"),
         ("row-004", "age", "old", "middle"),
