@@ -1,4 +1,4 @@
-"""`python -m benchmarks.label_errors SCRATCH`: wrong labels are planted in boards of letters, found, corrected, trained on again.
+"""`python -m benchmarks.label_errors SCRATCH`: wrong labels, planted in boards of letters, are found and corrected.
 
 Everything goes through the commands that a user types: boards are synthesized in folds, labels are made wrong by
 `data_pipeline.correct`, a run without each fold predicts it, `trainers.label_errors` doubts the labels and accepts its own
