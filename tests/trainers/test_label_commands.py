@@ -49,7 +49,7 @@ def test_from_folds_to_corrected_labels(ray_cluster: None, tmp_path: Path) -> No
     }
     study.write_text(json.dumps(content))
     table = run("trainers.tune", study)
-    assert "val/map" in table and "data.fold=1" in table and "FAILED" not in table
+    assert "val/map" in table and "fold=1" in table and "FAILED" not in table, table
 
     oof = tmp_path / "oof.parquet"
     printed = run("trainers.out_of_fold", tmp_path / "studies" / "by_fold", oof, "labeling.tta=[identity,rotate_90]")
