@@ -31,12 +31,14 @@ TEXT = (ROOT / "README.md").read_text()
 BLOCKS = re.findall(r"^```(\w*)\n(.*?)^```", TEXT, re.MULTILINE | re.DOTALL)
 RUN = re.findall(r"runs/formulas-[\w-]+", TEXT)[0]
 
+KINDS = ("data_pipeline.synthesize", "data_pipeline.prepare")  # commands with a kind
 TINY = ["--count", "40", "--val-count", "8", "--test-count", "8"]
 TRAINING = [*SMALL, "epochs=1", "global_batch_size=20", "scaling.num_train_workers=1"]
 # The head of each command: what is added to it to make it small; None: it is not run here, but checked below.
 COMMANDS: dict[str, list[str] | None] = {
-    "python -m data_pipeline.synthesize": TINY,
-    "python -m data_pipeline.prepare": ["--height", "32", "--width", "64"],
+    "python -m data_pipeline.synthesize formulas": TINY,
+    "python -m data_pipeline.prepare crohme": ["--height", "32", "--width", "64"],
+    "python -m data_pipeline.prepare folder": ["--size", "32"],
     "python -m data_pipeline.explore": ["--count", "4"],
     "python -m data_pipeline.bench": ["--seconds", "0.05", "--batch-size", "8", "--no-ray"],
     "python -m trainers.train": TRAINING,
@@ -54,9 +56,9 @@ COMMANDS: dict[str, list[str] | None] = {
 
 
 def head(words: list[str]) -> str:
-    """What identifies a command: the program and the module, or its subcommand."""
+    """What identifies a command: the program and the module, and its kind or subcommand."""
     if words[:2] == ["python", "-m"]:
-        return " ".join(words[:4] if words[3:4] == ["--resume"] else words[:3])
+        return " ".join(words[:4] if words[3:4] == ["--resume"] or words[2] in KINDS else words[:3])
     return " ".join(words[: 3 if words[:2] == ["ray", "job"] else 2])
 
 
@@ -105,6 +107,10 @@ def folder(ray_cluster: None, tmp_path_factory: pytest.TempPathFactory) -> Itera
     (folder / "photos" / "noise.png").write_bytes(encode_png(np.full((40, 60), 255, np.uint8)))
     (folder / "crohme").mkdir()
     (folder / "crohme" / "one.inkml").write_bytes(inkml(latex="$a + b$"))
+    for number in range(20):
+        image = folder / "masks" / str(number % 2) / f"{number}.png"
+        image.parent.mkdir(parents=True, exist_ok=True)
+        image.write_bytes(encode_png(np.full((40, 40), 10 * number, np.uint8)))
     for name in ("models", "configs"):
         (folder / name).symlink_to(ROOT / name)
     with pytest.MonkeyPatch.context() as patch:
@@ -129,11 +135,12 @@ def small(name: str, *more: str) -> str:
 @pytest.mark.services
 @pytest.mark.ray
 def test_the_commands_and_the_snippet_do_what_the_readme_says(folder: Path) -> None:
-    small("python -m data_pipeline.synthesize")
+    small("python -m data_pipeline.synthesize formulas")
     images = read_split(open_dataset("data/formulas"), "test", ["image"]).column("image").to_pylist()
     for name, data in zip(("formula.png", "second.png"), images, strict=False):
         (folder / "photos" / name).write_bytes(data)
-    assert "1 formulas, 0 rejected" in small("python -m data_pipeline.prepare")
+    assert "1 formulas, 0 rejected" in small("python -m data_pipeline.prepare crohme")
+    assert "0 0" in small("python -m data_pipeline.prepare folder") and open_dataset("data/masks").manifest.task == "multiclass"
     assert "40 rows" in small("python -m data_pipeline.explore") and (folder / "grid.png").exists()
     assert "images/s" in small("python -m data_pipeline.bench")
 

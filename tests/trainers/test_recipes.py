@@ -12,7 +12,40 @@ from trainers.config.load import load_config
 from trainers.config.train import TrainConfig
 
 FOLDER = Path("configs/train")
-OURS = {"formulas", "crohme", "crohme_comer"}  # not of a source
+OURS = {"formulas", "crohme", "crohme_comer", "letters", "faces"}  # not of a source
+
+
+class LabelRecipe(NamedTuple):
+    """What a source states of the training of a classifier."""
+
+    lr: float
+    weight_decay: float
+    batch: int
+    epochs: int
+    schedule: str
+    augmentation: Any
+    in_channels: int
+    backbone: str
+    monitor: str
+
+
+LABEL_RECIPES = {
+    "letters_folds": LabelRecipe(1e-3, 0.0, 8, 25, "step", "flips", 3, "efficientnet_b3", "val/loss"),
+    "letters_efficientnetv2": LabelRecipe(
+        1e-3, 1e-5, 512, 30, "cosine", "boards", 1, "tf_efficientnetv2_m.in21k", "val/accuracy"
+    ),
+    "masks": LabelRecipe(
+        5e-4,
+        0.0,
+        128,
+        5,
+        "constant",
+        [{"random_resized_crop": {}}, {"flip": {"horizontal": 0.5}}],
+        3,
+        "efficientnet_b3",
+        "auto",
+    ),
+}
 
 
 class Recipe(NamedTuple):
@@ -70,12 +103,38 @@ def recipe(config: TrainConfig) -> Recipe:
     )
 
 
+def label_recipe(config: TrainConfig) -> LabelRecipe:
+    """The same of a classifier's configuration."""
+    values: Any = config
+    optim, classifier = values.optim, values.classifier
+    return LabelRecipe(
+        optim.lr,
+        optim.weight_decay,
+        values.global_batch_size,
+        values.epochs,
+        optim.schedule.name,
+        values.stream.augmentation,
+        classifier.in_channels,
+        classifier.backbone.name,
+        values.checkpoint.metric,
+    )
+
+
+def test_what_sources_state_of_their_classifiers_beside_that() -> None:
+    folds, large, masks = (load_config(FOLDER / f"{name}.yaml") for name in LABEL_RECIPES)
+    assert (folds.optim.schedule.step_epochs, folds.optim.schedule.gamma, folds.data.fold) == (5, 0.75, 0)
+    schedule, backbone = large.optim.schedule, large.classifier.backbone
+    assert (schedule.per_epoch, schedule.min_lr_ratio, large.optim.eps) == (True, 0.01, 1e-6)
+    assert (backbone.drop_rate, backbone.drop_path_rate, backbone.grad_checkpointing) == (0.5, 0.2, True)
+    assert (masks.seed, masks.classifier.backbone.keep_classifier, masks.classifier.backbone.pretrained) == (42, True, True)
+
+
 def names() -> list[str]:
     return sorted(file.stem for file in FOLDER.glob("*.yaml"))
 
 
 def test_every_file_is_a_recipe_of_this_table_or_ours() -> None:
-    assert set(names()) == set(RECIPES) | OURS
+    assert set(names()) == set(RECIPES) | set(LABEL_RECIPES) | OURS
 
 
 @pytest.mark.parametrize("name", names())
@@ -86,6 +145,10 @@ def test_every_file_can_be_run_by_name_and_is_what_its_source_states(name: str) 
     assert f"configs/train/{name}.yaml" in file.read_text().splitlines()[0], "its header begins with the command"
     if name in OURS:
         assert config.early_stopping.patience == 0
+        return
+    if name in LABEL_RECIPES:
+        assert label_recipe(config) == LABEL_RECIPES[name]
+        assert config.optim.name == "adam" and config.optim.max_grad_norm == 0 and config.optim.betas == (0.9, 0.999)
         return
     stated = RECIPES[name]
     assert recipe(config) == (stated._replace(seed=config.seed) if stated.seed is None else stated)

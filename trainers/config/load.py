@@ -172,7 +172,7 @@ class _Merging:
 
 
 def _without_names(values: dict[str, Any], kind: type, above: str, typing: Typing) -> dict[str, Any]:
-    """`values` without texts in the places of sections, which are problems of `typing`: no file of a section has such a name."""
+    """`values` without texts in the places of sections, which are problems of `typing`: no section's file has such a name."""
     kinds, kept = get_type_hints(kind), {}
     for name, value in values.items():
         key = f"{above}{name}"
