@@ -15,6 +15,9 @@ FOLDER = Path("configs/train")
 OURS = {"formulas", "crohme", "crohme_comer", "letters", "faces"}  # not of a source
 
 
+CROPS = [{"random_resized_crop": {}}, {"flip": {"horizontal": 0.5}}]
+
+
 class LabelRecipe(NamedTuple):
     """What a source states of the training of a classifier."""
 
