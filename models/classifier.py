@@ -76,6 +76,15 @@ class Classifier(nn.Module):
         """
         return self.backbone.to_map if self.backbone.has_map else None
 
+    def checkpoint_gradients(self) -> int:
+        """Recompute the activations of the backbone's blocks in the backward pass, as timm does it; returns how many parts.
+
+        Raises:
+            ModelConfigError: the network cannot.
+        """
+        self.backbone.checkpoint_gradients()
+        return 1
+
     def fuse(self) -> "Classifier":
         """Copy for prediction whose parallel convolutions and norms are one convolution (RepVGG, Ding et al. 2021).
 

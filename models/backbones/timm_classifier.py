@@ -41,12 +41,17 @@ class TimmClassifierBackbone(nn.Module):
         self.pre_logits = not config.keep_classifier
         self.net: Any = _create(config, in_channels, pools_inside)
         (self.to_map, self.restore, self.has_map), self.out_dim = self._probe(config, in_channels, pools_inside)
-        self.recomputes = config.grad_checkpointing
+        self.name, self.recomputes = config.name, False
         if config.grad_checkpointing:
-            _checkpoint(self.net, config.name)
-            count_batches_once(self.net)
+            self.checkpoint_gradients()
         # Convolutions are faster in this layout on CPUs, and tensor cores prefer it.
         self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+
+    def checkpoint_gradients(self) -> None:
+        """Switches on gradient checkpointing (Chen et al. 2016). Raises ModelConfigError for a network that has none."""
+        _checkpoint(self.net, self.name)
+        count_batches_once(self.net)
+        self.recomputes = True
 
     def forward(self, images: Tensor) -> Tensor:
         """Normalized images (B, C, H, W) to a map (B, F, h, w), or to other features that `finish` pools."""

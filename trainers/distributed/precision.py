@@ -9,7 +9,10 @@ import torch
 from torch import nn
 from torch.utils.checkpoint import checkpoint
 
+from cluster.errors import UserError
+from models import Classifier, ModelConfigError
 from models.decoders.refinement import CoverageAttention
+from models.layers.recomputation import count_batches_once
 from trainers.config.compute import Precision
 
 
@@ -37,7 +40,15 @@ def enable_gradient_checkpointing(network: nn.Module) -> int:
 
     Not the layers of a decoder whose attention is refined: each of them looks at what those before it attended to, so that
     it cannot be run again by itself.
+
+    Raises:
+        UserError: a classifier's network cannot.
     """
+    if isinstance(network, Classifier):
+        try:
+            return network.checkpoint_gradients()
+        except ModelConfigError as error:
+            raise UserError(f"compute.gradient_checkpointing: {error}.") from None
     parts: list[Any] = [network.backbone]
     decoder: Any = network.decoder
     for part in (network.encoder, None if isinstance(getattr(decoder, "refiner", None), CoverageAttention) else decoder):
@@ -45,6 +56,7 @@ def enable_gradient_checkpointing(network: nn.Module) -> int:
         parts += list(layers) if isinstance(layers, nn.ModuleList) else []
     for part in parts:
         part.forward = _Recomputed(part.forward)
+    count_batches_once(network)
     return len(parts)
 
 

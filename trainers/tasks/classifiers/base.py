@@ -295,6 +295,14 @@ class ClassifierTask(Task):
         maps = grad_cam(model, images, sizes, {head: torch.full((len(images),), index, device=images.device)})
         return None if maps is None else maps[0][0]
 
+    def output_of(self, model: Any, batch: DeviceBatch, progress: Progress | None) -> ClassifierOutput:
+        """The logits of a batch; in float64 in validation, whose loss must not depend on the number of workers."""
+        output: ClassifierOutput = model(batch.images, batch.sizes)
+        if progress is not None:
+            return output
+        joint = None if output.joint is None else output.joint.double()
+        return output._replace(logits={head: logits.double() for head, logits in output.logits.items()}, joint=joint)
+
     def mixed(self, batch: DeviceBatch, shares: Mapping[str, Tensor], progress: Progress) -> DeviceBatch:
         """The batch with images and shares of classes mixed as configured, for a training step."""
         images, targets = mix(batch.images, shares, batch.weights, self.mixup, progress.seed, progress.step)

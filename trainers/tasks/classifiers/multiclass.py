@@ -13,7 +13,6 @@ import pyarrow as pa
 from torch import Tensor, nn
 
 from data_pipeline.dataset.label_columns import LABEL
-from models import ClassifierOutput
 from trainers.config.criterion import Directions
 from trainers.tasks.base import Progress, Row
 from trainers.tasks.classifiers.base import require_known, require_no_thresholds
@@ -85,7 +84,7 @@ class MulticlassTask(SoftmaxTask):
         if progress is not None and self.mixup.enabled:
             shares = class_shares(batch.targets[LABEL], len(self.classes[LABEL]))
             batch = self.mixed(batch, {LABEL: shares}, progress)
-        output: ClassifierOutput = model(batch.images, batch.sizes)
+        output = self.output_of(model, batch, progress)
         return multiclass_loss(output.logits[LABEL], batch.targets[LABEL], batch.weights, self.loss, self.class_weights)
 
     def new_metrics(self) -> MulticlassMetrics:

@@ -91,7 +91,7 @@ class MultilabelTask(ClassifierTask):
         """The loss summed over all pairs of image and class; of mixed images in training, if so configured."""
         if progress is not None and self.mixup.enabled:
             batch = self.mixed(batch, batch.targets, progress)
-        output: ClassifierOutput = model(batch.images, batch.sizes)
+        output = self.output_of(model, batch, progress)
         return multilabel_loss(output.logits[LABELS], batch.targets[LABELS], batch.weights, self.loss, self.presences)
 
     def new_metrics(self) -> MultilabelMetrics:
@@ -104,8 +104,8 @@ class MultilabelTask(ClassifierTask):
         return np.array([own.get(name, self.labeling.threshold) for name in self.classes[LABELS]], np.float32)
 
     def probabilities(self, output: ClassifierOutput) -> dict[str, Tensor]:
-        """The sigmoid of the logits."""
-        return {LABELS: output.logits[LABELS].float().sigmoid()}
+        """The sigmoid of the logits; in float64, since that of float32 differs by where in memory a value lies."""
+        return {LABELS: output.logits[LABELS].double().sigmoid().float()}
 
     def at_temperature(self, probs: np.ndarray, temperature: float) -> np.ndarray:
         """Probabilities with their logits divided by the temperature."""

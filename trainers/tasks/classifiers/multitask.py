@@ -13,7 +13,6 @@ import numpy as np
 import pyarrow as pa
 from torch import Tensor, nn
 
-from models import ClassifierOutput
 from models.label_heads import LABEL_HEADS
 from trainers.config.criterion import Directions
 from trainers.tasks.base import Progress, Row
@@ -153,7 +152,7 @@ class MultitaskTask(SoftmaxTask):
             batch = self.mixed(batch, shares, progress)
             targets = dict(batch.targets)
             joint = targets.pop(JOINT, None)
-        output: ClassifierOutput = model(batch.images, batch.sizes)
+        output = self.output_of(model, batch, progress)
         learned = None
         if joint is not None:
             assert output.joint is not None

@@ -37,11 +37,11 @@ class SoftmaxTask(ClassifierTask):
         return {head: np.zeros(batch_size, np.int64) for head in self.classes}
 
     def probabilities(self, output: ClassifierOutput) -> dict[str, Tensor]:
-        """The softmax of the logits of each head, and of the joint."""
+        """The softmax of the logits of each head, and of the joint; in float64, as the sigmoid of `MultilabelTask`."""
         logits = dict(output.logits)
         if output.joint is not None:
             logits[JOINT] = output.joint
-        found = {head: part.float().softmax(-1) for head, part in logits.items()}
+        found = {head: part.double().softmax(-1).float() for head, part in logits.items()}
         return found if output.attention is None else {**found, ATTENTION: output.attention.float()}
 
     def at_temperature(self, probs: np.ndarray, temperature: float) -> np.ndarray:

@@ -1,4 +1,6 @@
-"""The losses of a classifier, each summed in float32 over the targets that count, so that ranks can add theirs up.
+"""The losses of a classifier, each summed over the targets that count, so that ranks can add theirs up.
+
+In float32, or in float64 where logits are: sums of a validation do not depend on how its rows are spread then.
 
 The number of those targets is a function beside each loss: sum / count is the mean that timm's or torch's loss of that name
 gives. Rows of weight 0 and classes that are not known (below 0) do not count.
@@ -24,7 +26,8 @@ def multilabel_loss(
     logits: Tensor, targets: Tensor, weights: Tensor, config: LabelLossConfig, presences: Presences | None = None
 ) -> Tensor:
     """The loss of logits (B, K) and how present each label is, `targets` (B, K) from 0 to 1, in rows of `weights` (B,)."""
-    losses = criterion(config, presences, logits.device)(logits.float(), targets.float())
+    logits = at_least_single(logits)
+    losses = criterion(config, presences, logits.device)(logits, targets.to(logits.dtype))
     return losses.masked_fill((weights == 0)[:, None], 0.0).sum()
 
 
@@ -37,8 +40,9 @@ def multiclass_loss(
     logits: Tensor, targets: Tensor, weights: Tensor, config: LabelLossConfig, class_weights: Weights | None = None
 ) -> Tensor:
     """The loss of logits (B, K) and class indices `targets` int64 (B,), or shares of classes (B, K), in rows of `weights`."""
-    factors = None if class_weights is None else on_device(class_weights, logits.device)
-    losses = MULTICLASS_LOSSES[config.multiclass](logits.float(), _known(targets), factors, config)
+    logits = at_least_single(logits)
+    factors = None if class_weights is None else on_device(class_weights, logits.device).to(logits.dtype)
+    losses = MULTICLASS_LOSSES[config.multiclass](logits, _known(targets), factors, config)
     return losses.masked_fill(~_counted(targets, weights), 0.0).sum()
 
 
@@ -120,6 +124,11 @@ MULTICLASS_LOSSES: dict[MulticlassLossName, Callable[[Tensor, Tensor, Tensor | N
 def on_device(weights: Weights, device: torch.device) -> Tensor:
     """The weights as a tensor, copied once: each copy from the host would wait for the step before."""
     return torch.tensor(weights, dtype=torch.float32, device=device)
+
+
+def at_least_single(logits: Tensor) -> Tensor:
+    """Logits in float32, or in float64 if they are."""
+    return logits if logits.dtype == torch.float64 else logits.float()
 
 
 def _counted(targets: Tensor, weights: Tensor) -> Tensor:

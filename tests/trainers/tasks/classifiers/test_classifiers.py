@@ -16,11 +16,14 @@ from cluster.errors import UserError
 from data_pipeline.dataset.manifest import Dataset, open_dataset
 from data_pipeline.dataset.shards import read_split
 from data_pipeline.storage.base import open_storage
+from data_pipeline.stream import EvaluationStream, StreamConfig
 from tests.support.label_datasets import MULTICLASS, MULTILABEL, MULTITASK, TINY, write_labels
 from tests.support.runs import train_here
-from trainers.checkpoint.load import Checkpoint, open_checkpoint
+from trainers.checkpoint.load import Checkpoint, load_model, open_checkpoint
 from trainers.config.load import load_config
 from trainers.config.train import TrainConfig
+from trainers.engine.evaluation import evaluate_batch
+from trainers.engine.step import StepConfig, TrainStep
 from trainers.prediction.csv_table import write_csv
 from trainers.prediction.evaluation import constant_baseline, evaluate_checkpoint
 from trainers.prediction.image_options import image_policy_of
@@ -31,7 +34,8 @@ from trainers.run.notable import notable_images
 from trainers.run.preflight import preflight
 from trainers.tasks import TASKS
 from trainers.tasks.classifiers.base import ClassifierTask
-from trainers.tasks.device_batch import DeviceBatch
+from trainers.tasks.device_batch import DeviceBatch, to_device
+from trainers.tasks.metrics.base import GroupedMetrics
 from trainers.tasks.presentation import Bars, Gallery, Matrix, Reliability
 
 OWN = {"multitask": ["classifier.head.name=attention", "classifier.head.hidden_dim=16"]}
@@ -186,6 +190,31 @@ def test_classes_in_another_order_are_compared_by_name(trained: Trained, tmp_pat
         mine.require_same(theirs, "the checkpoint", "the dataset")
 
 
+@pytest.mark.parametrize("rows", [1, 21])
+def test_any_number_of_workers_measures_the_same(trained: Trained, tmp_path: Path, rows: int) -> None:
+    """To the last digit, for splits that the workers cannot share evenly."""
+    _, checkpoint, _ = trained
+    task = checkpoint.task.for_validation()
+    dataset = write_labels(tmp_path, task.name, {"val": rows}, seed=7)
+    model = load_model(checkpoint)
+    found = []
+    for workers in (1, 2, 3):
+        total = GroupedMetrics(task.new_metrics)
+        for rank in range(workers):
+            part = GroupedMetrics(task.new_metrics)
+            stream = EvaluationStream(
+                dataset, "val", task.target_encoder(), StreamConfig(execution="threads", threads=1),
+                batch_size=12 // workers, rank=rank, world_size=workers,
+            )  # fmt: skip
+            for batch in stream.batches():
+                evaluate_batch(model, task, batch, to_device(batch, torch.device("cpu")), part)
+            total += part
+        found.append(total.averages("val"))
+    texts = [{name: repr(value) for name, value in metrics.items()} for metrics in found]
+    assert texts[0] == texts[1] == texts[2]
+    assert found[0]["val/count"] == rows and found[0]["val/loss"] > 0
+
+
 def test_a_class_that_was_never_taught(tmp_path: Path) -> None:
     known = TASKS["multiclass"].from_dataset(write_labels(tmp_path / "a", "multiclass", {"train": 8}).manifest, TrainConfig())
     more = {"classes": [*MULTICLASS["classes"], "12"]}
@@ -264,3 +293,27 @@ def test_a_joint_head_needs_a_joint(tmp_path: Path) -> None:
     write_labels(tmp_path, "multitask", {"train": 8, "val": 8}, {"heads": MULTITASK["heads"]})
     with pytest.raises(UserError, match=r"classifier\.head\.name"):
         preflight(config_of(tmp_path, tmp_path, "classifier.head.name=attention", "data.test_split=''"))
+
+
+def test_a_large_batch_in_parts_takes_the_same_step(tmp_path: Path) -> None:
+    """512 images at once or in parts of 32, of a network without batch norm, with recomputed activations or not."""
+    dataset = write_labels(tmp_path, "multilabel", {"train": 8})
+    steps = {}
+    rng = np.random.default_rng(0)
+    images = torch.from_numpy(rng.integers(0, 255, (512, 1, 32, 32), dtype=np.uint8))
+    targets = {"labels": torch.from_numpy(rng.integers(0, 2, (512, 4)).astype(np.float32))}
+    batch = DeviceBatch(images, torch.full((512, 2), 32), targets, torch.ones(512))
+    for size, recompute in ((0, False), (32, False), (32, True)):
+        names = ["classifier.backbone.name=test_vit", "classifier.backbone.options={img_size: 32}", "optim.name=sgd"]
+        names += [f"classifier.backbone.grad_checkpointing={str(recompute).lower()}", "optim.betas=[0.9,0.9]"]
+        config = config_of(tmp_path, tmp_path, *names)
+        task = TASKS["multilabel"].from_dataset(dataset.manifest, config)
+        torch.manual_seed(0)
+        model = task.build_model()
+        step = TrainStep(model, task, config.optim, 10, torch.device("cpu"), StepConfig(micro_batch_size=size))
+        for _ in range(2):
+            step(batch)
+        steps[size, recompute] = {name: tensor.detach().clone() for name, tensor in model.named_parameters()}
+    for name, whole in steps[0, False].items():
+        torch.testing.assert_close(steps[32, False][name], whole, rtol=1e-5, atol=1e-5)
+        assert torch.equal(steps[32, True][name], steps[32, False][name]), f"{name}: equal to the bit"
