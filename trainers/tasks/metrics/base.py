@@ -110,8 +110,8 @@ class GroupedMetrics:
 
     def whole(self) -> dict[str, float]:
         """The metrics of all rows, and their loss where it was counted."""
-        # Sums of floats differ in their last bits by the order of what is added.
-        loss = {"loss": float(f"{self.loss_sum / self.loss_count:.9g}")} if self.loss_count else {}
+        # The last bits of a sum of floats differ by the order of what is added, those of logits by the size of a batch.
+        loss = {"loss": float(f"{self.loss_sum / self.loss_count:.6g}")} if self.loss_count else {}
         return self.total.averages() | loss
 
     def parts(self) -> dict[str, dict[str, float]]:

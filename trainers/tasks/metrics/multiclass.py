@@ -14,7 +14,7 @@ import numpy as np
 
 from trainers.config.criterion import Directions
 from trainers.tasks.metrics.rows import Records, RowMetrics, class_index, require_prediction
-from trainers.tasks.metrics.scores import Ints, calibration_error, confusion_matrix, mean_or_nan, ratio
+from trainers.tasks.metrics.scores import DECIMALS, Ints, calibration_error, confusion_matrix, mean_or_nan, ratio
 from trainers.tasks.presentation import MetricColumn, Table
 
 TOP = 5
@@ -145,8 +145,8 @@ class MulticlassMetrics(RowMetrics):
 
 
 def _mean_nll(probs: Any) -> float:
-    """The mean of -log p, in float64; p = 0 counts as the smallest number of float32."""
+    """The mean of -log p, in float64, rounded; p = 0 counts as the smallest number of float32."""
     values = probs.astype(np.float64)
     if np.isnan(values).any():
         return math.nan
-    return mean_or_nan(-np.log(np.maximum(values, np.finfo(np.float32).tiny)))
+    return round(mean_or_nan(-np.log(np.maximum(values, np.finfo(np.float32).tiny))), DECIMALS)

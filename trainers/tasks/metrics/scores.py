@@ -16,6 +16,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+DECIMALS = 6  # of metrics that follow from probabilities
 BINS = 15  # of the calibration error, of equal width
 
 Floats = NDArray[np.floating[Any]]
@@ -89,7 +90,10 @@ def average_precisions(probs: Floats, truth: Bools) -> Floats:
 
 
 def calibration_error(confidence: Floats, correct: Bools) -> float:
-    """How far confidence is from the share that is correct: the mean over BINS bins, by rows (Guo et al. 2017); NaN of none."""
+    """How far confidence is from the share that is correct: the mean over BINS bins, by rows (Guo et al. 2017); NaN of none.
+
+    Rounded: the last bits of a network's probabilities depend on how many images it sees at once.
+    """
     from torchmetrics.functional.classification import binary_calibration_error
 
     if not len(confidence) or np.isnan(confidence).any():
@@ -102,7 +106,7 @@ def calibration_error(confidence: Floats, correct: Bools) -> float:
             norm="l1",
             validate_args=False,
         )
-    return float(value)
+    return round(float(value), DECIMALS)
 
 
 def mean_or_nan(values: Floats) -> float:
