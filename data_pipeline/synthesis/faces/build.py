@@ -76,7 +76,7 @@ def synthesize_faces(
         task="multitask",
         target=TARGET,
         columns=label_columns("multitask", TARGET),
-        image=ImagePolicy(config.side, config.side, "rgb", fixed_width=True),
+        image=ImagePolicy(config.side, config.side, "rgb", fixed_width=True, scale="fit"),
         splits={},
         rejected=0,
         preparation={

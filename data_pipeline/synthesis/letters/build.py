@@ -112,7 +112,7 @@ def synthesize_letters(
         task="multilabel",
         target=target,
         columns=label_columns("multilabel", target),
-        image=ImagePolicy(side, side, background=0, fixed_width=True),
+        image=ImagePolicy(side, side, background=0, fixed_width=True, scale="fit"),
         splits={},
         rejected=0,
         preparation={

@@ -55,6 +55,7 @@ class ClassifierTask(Task):
     labeling: LabelingConfig = field(default_factory=LabelingConfig)
     class_rows: Mapping[str, Any] = field(default_factory=dict)
     train_rows: int = 0
+    background: int = 255  # the gray level around images, which smaller views get
 
     @classmethod
     def from_dataset(cls, manifest: Manifest, config: TrainConfig) -> Self:
@@ -70,7 +71,12 @@ class ClassifierTask(Task):
             raise DatasetError(f"Dataset '{manifest.name}' is damaged ({error}). Prepare it again.") from None
         name = config.data.train_split
         split = Split([]) if manifest.missing_splits(name) else manifest.split(name)
-        task = cls._of(manifest.target, config, split.target_stats.get("class_rows", {}), split.rows)
+        task = replace(
+            cls._of(manifest.target, config),
+            class_rows=split.target_stats.get("class_rows", {}),
+            train_rows=split.rows,
+            background=manifest.image.background,
+        )
         task.check_names()
         return task
 
@@ -79,13 +85,13 @@ class ClassifierTask(Task):
         """The classes of a checkpoint, from its `classes.json`."""
         target = json.loads(content)
         check_target(cls.name, target)
-        task = cls._of(target, config, {}, 0)
+        task = replace(cls._of(target, config), background=int(limits.get("background", 255)))
         task.check_options()
         return task
 
     @classmethod
-    def _of(cls, target: Mapping[str, Any], config: TrainConfig, class_rows: Mapping[str, Any], rows: int) -> Self:
-        return cls(target, config.classifier, config.label_loss, config.mixup, config.labeling, class_rows, rows)
+    def _of(cls, target: Mapping[str, Any], config: TrainConfig) -> Self:
+        return cls(target, config.classifier, config.label_loss, config.mixup, config.labeling)
 
     def to_bytes(self) -> bytes:
         """The content of `classes.json`."""
@@ -93,8 +99,8 @@ class ClassifierTask(Task):
 
     @property
     def limits(self) -> dict[str, Any]:
-        """Nothing beside the classes."""
-        return {}
+        """The gray level around images."""
+        return {"background": self.background}
 
     @property
     def classes(self) -> Mapping[str, tuple[str, ...]]:
@@ -268,7 +274,7 @@ class ClassifierTask(Task):
         names = self.labeling.tta or ["identity"]
         total: dict[str, Tensor] = {}
         for name in names:
-            seen = self.probabilities(model(view(images, name), sizes))
+            seen = self.probabilities(model(view(images, name, self.background), sizes))
             total = {head: total[head] + part if total else part for head, part in seen.items()}
         return self.labeled({head: (part / len(names)).cpu().numpy() for head, part in total.items()})
 
