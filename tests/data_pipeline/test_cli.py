@@ -91,7 +91,7 @@ MISTAKES = [
     (synthesize, ["letters", "out", "--easy", "--noise", "9"], "--easy is without noise, and --noise 9 asks for it"),
     (synthesize, ["letters", "out", "--letters", "9", "3"], "min_letters=9 is more than max_letters=3"),
     (synthesize, ["letters", "out", "--scale", "1", "7"], "argument --scale: '7' is not a number from 0.25 to 6"),
-    (synthesize, ["letters", "out", "--size", "512"], "argument --size: '512' is no whole number from 16 to 256"),
+    (synthesize, ["letters", "out", "--size", "2048"], "argument --size: '2048' is no whole number from 16 to 1024"),
     (synthesize, ["letters", "out", "--folds", "3", "--writers", "2"], "each of the 3 folds needs a writer of its own"),
     (synthesize, ["letters", "out", "--folds", "3", "--val-count", "9"], "--folds puts folds in the place of the split val"),
     (synthesize, ["faces", "out", "--folds", "5", "--count", "20"], "--folds 5: --count 20 is too few"),

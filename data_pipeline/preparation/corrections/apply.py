@@ -102,7 +102,7 @@ def _checked(dataset: Dataset, corrections: Sequence[Correction], sheet: Storage
         if len({item.new is None for item in items}) > 1:
             mistakes.append((items[-1].row, f"'{items[-1].id}' is dropped in one row and changed in another"))
     if mistakes:
-        raise CorrectionsError(sheet.shown, [f"row {row}: {mistake}" for row, mistake in sorted(mistakes)])
+        raise CorrectionsError.of(sheet.shown, [f"row {row}: {mistake}" for row, mistake in sorted(mistakes)])
     return places
 
 

@@ -12,7 +12,7 @@ import io
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Self
 
 from cluster.errors import UserError
 from cluster.redaction import printable
@@ -31,10 +31,12 @@ Label = str | list[str]
 class CorrectionsError(UserError):
     """Corrections that cannot be applied: all mistakes, each with its row."""
 
-    def __init__(self, sheet: str, mistakes: Sequence[str]) -> None:
+    @classmethod
+    def of(cls, sheet: str, mistakes: Sequence[str]) -> Self:
+        """The error of a sheet with these mistakes."""
         more = f" ... and {len(mistakes) - _SHOWN:,} more." if len(mistakes) > _SHOWN else ""
         listed = "".join(f"\n{printable(mistake)}" for mistake in mistakes[:_SHOWN])
-        super().__init__(f"'{sheet}' cannot be applied, so nothing was changed:{listed}{more}")
+        return cls(f"'{sheet}' cannot be applied, so nothing was changed:{listed}{more}")
 
 
 @dataclass(frozen=True)
@@ -76,7 +78,7 @@ def read_corrections(file: Storage, manifest: Manifest) -> list[Correction]:
             mistakes.append(f"row {row}: the label of '{correction.id}' is corrected in row {found[key].row} already")
         found.setdefault(key, correction)
     if mistakes:
-        raise CorrectionsError(file.shown, mistakes)
+        raise CorrectionsError.of(file.shown, mistakes)
     return list(found.values())
 
 
@@ -101,15 +103,15 @@ def _cells(file: Storage, needs_column: bool) -> Iterator[tuple[int, dict[str, s
             if number == 1:
                 names = [cell.strip() for cell in cells]
                 if missing := [name for name in needed if name not in names]:
-                    raise CorrectionsError(file.shown, [f"row 1: no column '{missing[0]}'; it has: {', '.join(names)}"])
+                    raise CorrectionsError.of(file.shown, [f"row 1: no column '{missing[0]}'; it has: {', '.join(names)}"])
             elif any(cells):
                 if len(cells) != len(names):
-                    raise CorrectionsError(file.shown, [f"row {number}: {len(cells)} cells instead of {len(names)}"])
+                    raise CorrectionsError.of(file.shown, [f"row {number}: {len(cells)} cells instead of {len(names)}"])
                 yield number, dict(zip(names, cells, strict=True))
     except csv.Error as error:
-        raise CorrectionsError(file.shown, [f"row {rows.line_num}: {error}"]) from None
+        raise CorrectionsError.of(file.shown, [f"row {rows.line_num}: {error}"]) from None
     if not names:
-        raise CorrectionsError(file.shown, [f"it is empty; its first row names the columns {', '.join(needed)}"])
+        raise CorrectionsError.of(file.shown, [f"it is empty; its first row names the columns {', '.join(needed)}"])
 
 
 def _correction(row: int, cells: Mapping[str, str], classes: Mapping[str, list[str]], several: bool) -> Correction:

@@ -71,6 +71,9 @@ def test_for_good_and_by_parts() -> None:
         freezing.begin_epoch(epoch)
         assert steps(network, optimizer, freezing) == set(network.state_dict()) - still
     lines = freezing.describe()
+    total = sum(parameter.numel() for parameter in network.parameters())
+    frozen = sum(parameter.numel() for name, parameter in network.named_parameters() if name in freezing._frozen(0))
+    assert lines.pop() == f"{total - frozen:,} of {total:,} parameters are trained in the first epoch"
     assert len(lines) == 3 and lines[0].startswith("backbone.stages.0.*: frozen for good (")
     assert lines[1].startswith("backbone.stages.[01].*: frozen in the first 1 epochs (")
     assert f"({network.decoder.embedding.weight.numel():,} parameters)" in lines[2]  # type: ignore[union-attr, operator]
