@@ -33,7 +33,8 @@ def main() -> int:
     tuned = calibrate(found, args.per_class)
     for note in tuned.notes:
         print(note)
-    columns = (*found.task.headlines, *found.task.details)
+    values = next(iter(tuned.metrics.values()))
+    columns = [column for column in (*found.task.headlines, *found.task.details) if column.key in values]
     print(metrics_table(tuned.metrics, columns))
     file.write_bytes(to_yaml(tuned.labeling, found).encode())
     print(f"{args.out}: predict with labeling={args.out}")

@@ -11,7 +11,7 @@ error. Its `job.json` says what was predicted (checkpoint, images, decoding; by 
 is a second one at the same time.
 
 `image.invert=auto|never|always` inverts light ink on dark paper (default: auto, or as the dataset was prepared;
-never for images of a dataset). `image.scale=none|ink|fit`
+never for images of a dataset, and for networks of images of one size). `image.scale=none|ink|fit`
 makes the writing as large as that of the training data (ink), or images as large as the network takes them (fit).
 
 Exit status: 0 when all inputs have their rows, those with an error included; 2 for a mistake of yours, said in one line; 130
@@ -74,8 +74,7 @@ def main() -> int:
     if done.warnings:
         print(f"{done.warnings:,} were read in part (column warning)")
     if table:
-        without = write_csv(out, checkpoint.task, table, probabilities)
-        print(f"{args.csv}: {done.rows:,} lines, {without:,} of them without a prediction")
+        print(f"{args.csv}: {write_csv(out, checkpoint.task, table, probabilities)}")
     return 0
 
 

@@ -22,6 +22,6 @@ def carry_rows(source: Tensor, target: Tensor, axis: int, rows: list[tuple[int, 
     """
     beyond = min(source.shape[axis] - sizes[0], target.shape[axis] - sizes[1])
     pairs = [*rows, *((sizes[0] + row, sizes[1] + row) for row in range(beyond))]
-    index = torch.tensor(pairs, device=source.device)
+    index = torch.tensor(pairs, dtype=torch.long, device=source.device).reshape(-1, 2)
     values = source.index_select(axis, index[:, 0]).to(target)
     target.index_copy_(axis, index[:, 1].to(target.device), values)

@@ -71,26 +71,35 @@ def warm_start(network: nn.Module, task: Task, config: InitConfig, source: Check
     on_meta = any(tensor.is_meta for tensor in state.values())
     weights = _read_shapes(source.storage) if on_meta else _read_weights(source.storage)
     _require_matches(config, [*state, *weights])
-    old, new, axes = source.task.output_names, task.output_names, source.task.output_axes()
-    ids, sizes = shared_rows(old, new), (len(old), len(new))
+    axes, own_axes = source.task.output_axes(), task.output_axes()
     result = WarmStartReport(source.uri)
+    carried: dict[str, None] = {}
     for name, target in state.items():
         tensor, axis = weights.get(name), axes.get(name)
+        old = [] if axis is None else source.task.tensor_outputs(name)
+        new = [] if name not in own_axes else task.tensor_outputs(name)
+        rows, sizes = shared_rows(old, new), (len(old), len(new))
         reason = _reason_against(name, tensor, target, axis, sizes, config)
+        if not reason and (axis != own_axes.get(name) or not task.shares(name, source.task)):
+            reason = "of other outputs in the checkpoint"
+        if not reason and axis is not None and not rows:
+            reason = "none of its outputs in the checkpoint"
         if reason or tensor is None:
             result.not_loaded[name] = reason
         elif axis is None or (old == new and tensor.shape == target.shape):
             target.copy_(tensor)
             result.loaded.append(name)
         else:
-            carry_rows(tensor, target, axis, ids, sizes)
+            carry_rows(tensor, target, axis, rows, sizes)
             result.by_name.append(name)
+            carried |= dict.fromkeys(new[row] for _, row in rows)
     if not result.loaded and not result.by_name:
         other = f", of task '{source.task.name}'," if source.task.name != task.name else ""
         raise UserError(f"Nothing of '{source.uri}'{other} fits this network. {_nothing(result)}")
     if result.by_name:
-        result.carried = len(ids)
-        result.new = [name for name in new if name not in set(old)]
+        result.carried = len(carried)
+        outputs = dict.fromkeys(output for name in result.by_name for output in task.tensor_outputs(name))
+        result.new = [output for output in outputs if output not in carried]
     return result
 
 

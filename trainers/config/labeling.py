@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
@@ -14,7 +13,7 @@ from trainers.config.rules import Rule, broken
 ViewName = Literal["identity", "rotate_90", "rotate_180", "rotate_270", "flip_horizontal", "flip_vertical"]
 VIEWS: tuple[ViewName, ...] = ("identity", "rotate_90", "rotate_180", "rotate_270", "flip_horizontal", "flip_vertical")
 ZOOMS = {"scale": (0.25, 4.0), "crop": (0.1, 1.0)}  # views with a number behind their name, and its limits
-MAX_TEMPERATURE = 1000.0
+MIN_TEMPERATURE, MAX_TEMPERATURE = 0.01, 1000.0
 
 _ZOOM = re.compile(r"(scale|crop)_([0-9]+(?:\.[0-9]+)?|\.[0-9]+)")
 
@@ -34,7 +33,8 @@ class LabelingConfig:
 
     def validate(self) -> list[str]:
         """What is wrong with the values, by key."""
-        twice = sorted({shown(name) for name in self.tta if self.tta.count(name) > 1})
+        views = [zoom_of(name) or name for name in self.tta]  # scale_0.9 is scale_0.90
+        twice = sorted({shown(name) for name, view in zip(self.tta, views, strict=True) if views.count(view) > 1})
         return broken(
             *_thresholds("threshold", {"": self.threshold}),
             *_thresholds("thresholds", self.thresholds),
@@ -76,8 +76,8 @@ def _temperatures(key: str, values: Mapping[str, float]) -> Iterator[Rule]:
         where = _where(key, name)
         yield name != "" or key == "temperature", f"{where} has an empty head name"
         yield (
-            math.isfinite(value) and 0 < value <= MAX_TEMPERATURE,
-            f"{where}={value}: above 0, at most {MAX_TEMPERATURE:g}; 1 changes nothing",
+            MIN_TEMPERATURE <= value <= MAX_TEMPERATURE,
+            f"{where}={value}: from {MIN_TEMPERATURE:g} to {MAX_TEMPERATURE:g}; 1 changes nothing",
         )
 
 

@@ -30,8 +30,8 @@ def require_table(task: Task, probabilities: bool) -> None:
         raise UserError(f"Predictions of task '{task.name}' have no probabilities: leave --csv-values out.")
 
 
-def write_csv(parts: Storage, task: Task, file: Storage, probabilities: bool) -> int:
-    """Write the predictions in the folder `parts` into `file`; returns how many lines have no prediction.
+def write_csv(parts: Storage, task: Task, file: Storage, probabilities: bool) -> str:
+    """Write the predictions in the folder `parts` into `file`; returns what there is to say of its lines.
 
     Raises:
         StorageError: they cannot be read, or the file cannot be written.
@@ -43,13 +43,24 @@ def write_csv(parts: Storage, task: Task, file: Storage, probabilities: bool) ->
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(["index", *columns])
-    for index, row in zip(indices([row["id"] for row in rows]), rows, strict=True):
+    names = indices([row["id"] for row in rows])
+    for index, row in zip(names, rows, strict=True):
         writer.writerow([index, *([""] * len(columns) if row["error"] else task.table_cells(row, probabilities))])
     file.write_bytes(text.getvalue().encode())
-    return sum(bool(row["error"]) for row in rows)
+    without = sum(bool(row["error"]) for row in rows)
+    whole = [row["id"] for row in rows] == names and any("/" in name for name in names)
+    named = "; two images have the same name, so `index` is the whole id" if whole else ""
+    return f"{len(rows):,} lines, {without:,} of them without a prediction{named}"
 
 
 def indices(ids: Sequence[str]) -> list[str]:
-    """Names of files without folder and suffix, where those tell the images apart; else the ids."""
-    stems = [PurePosixPath(name).stem for name in ids]
+    """Names of files without folder and suffix, where those tell the images apart; else the ids.
+
+    A suffix begins with a letter: `1.5` is a name.
+    """
+    stems = [_stem(PurePosixPath(name)) for name in ids]
     return stems if len(set(stems)) == len(ids) else list(ids)
+
+
+def _stem(path: PurePosixPath) -> str:
+    return path.stem if path.suffix[1:2].isalpha() else path.name

@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from cluster.errors import UserError
-from cluster.redaction import redact, redacted
+from cluster.redaction import redacted_values
 from data_pipeline.dataset.image_policy import ImagePolicy
 from data_pipeline.storage.base import Storage
 from trainers.checkpoint.load import Checkpoint
@@ -80,11 +80,11 @@ class Job:
                     f"'{out.uri}' holds {foreign[0]} but no {JOB}: nobody can tell what it was predicted from. "
                     "Choose another place, or remove it."
                 )
-            out.child(JOB).write_bytes(redact(json.dumps(self.content, indent=1)).encode())
+            out.child(JOB).write_bytes(json.dumps(redacted_values(self.content), indent=1).encode())
             return
         try:
             theirs = json.loads(out.child(JOB).read_bytes())
-            known, mine = _identity(theirs), redacted(_identity(self.content))
+            known, mine = _identity(theirs), redacted_values(_identity(self.content))
         except (ValueError, AttributeError):
             raise UserError(
                 f"{JOB} of '{out.uri}' cannot be read: it is not that of a prediction. Choose another place."

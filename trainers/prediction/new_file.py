@@ -14,7 +14,7 @@ def new_file(uri: str, overwrite: bool) -> Storage:
         UserError: it is there, or cannot be written.
     """
     file = open_storage(uri)
+    require_writable(file)
     if not overwrite and file.exists():
         raise UserError(f"'{file.shown}' is there already. Choose another place, or pass --overwrite.")
-    require_writable(file)
     return file

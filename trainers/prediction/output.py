@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import uuid
 
 from cluster.errors import UserError
@@ -18,7 +19,7 @@ def require_writable(file: Storage) -> None:
         raise UserError(f"Cannot write to {file.path!r}: its name is not UTF-8. Choose another place.")
     folder = file.parent
     try:
-        if file.is_local and not file.name:
+        if file.is_local and (not file.name or os.path.isdir(file.path)):
             raise UserError(f"Cannot write to '{file.uri}': it is a folder. Give a file.")
         trial = folder.child(f".{uuid.uuid4().hex[:12]}")
         trial.write_bytes(b"")

@@ -159,6 +159,14 @@ class Task(Protocol):
     def output_axes(self) -> dict[str, int]:
         """The axis along which each tensor of the network's state has a row per output, by name; others are left out."""
 
+    def tensor_outputs(self, tensor: str) -> list[str]:
+        """The outputs that the rows of a tensor of `output_axes` belong to, in order; for warm starts, which carry by name."""
+        return self.output_names
+
+    def shares(self, tensor: str, other: Task) -> bool:
+        """Whether a tensor whose rows are of no outputs means the same in a network of `other`."""
+        return True
+
     def check_dataset(self, dataset: Dataset, split: str, model: nn.Module) -> list[str]:
         """What is doubtful about training `model` (on the meta device) on a split, in sentences for the log.
 

@@ -69,7 +69,9 @@ def multilabel_temperature(probs: Floats, truth: Bools) -> float:
 def with_temperature(probs: Floats, temperature: float, multilabel: bool) -> Floats:
     """Probabilities (N, K) as `temperature` makes them: float32."""
     if multilabel:
-        return (1 / (1 + np.exp(-_logits(probs) / temperature))).astype(np.float32)
+        from scipy.special import expit  # slow to import
+
+        return np.asarray(expit(_logits(probs) / temperature), np.float32)
     scaled = _log(probs) / temperature
     powers = np.exp(scaled - scaled.max(1, keepdims=True))
     return (powers / powers.sum(1, keepdims=True)).astype(np.float32)

@@ -49,7 +49,7 @@ def test_defaults_are_right() -> None:
         (LabelingConfig(thresholds={"a": 1.0}), ["labeling.thresholds.a=1.0", "no image"]),
         (LabelingConfig(thresholds={"a": math.nan}), ["labeling.thresholds.a=nan", "between 0 and 1"]),
         (LabelingConfig(thresholds={"": 0.5}), ["labeling.thresholds has an empty class name"]),
-        (LabelingConfig(temperature=0), ["labeling.temperature=0", "above 0"]),
+        (LabelingConfig(temperature=0), ["labeling.temperature=0", "from 0.01"]),
         (LabelingConfig(temperatures={"mask": math.inf}), ["labeling.temperatures.mask=inf"]),
         (LabelingConfig(tta=["rotate_45"]), ["labeling.tta=rotate_45", "rotate_90", "scale_0.9"]),
         (LabelingConfig(tta=["scale_0.1"]), ["labeling.tta=scale_0.1", "from 0.25 to 4"]),

@@ -6,9 +6,11 @@ Legend: B batch, C channels, H W height and width, K classes of a head.
 from __future__ import annotations
 
 import copy
+import itertools
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 import numpy as np
@@ -156,16 +158,16 @@ class ClassifierTask(Task):
         Raises:
             UserError: with the classes that are missing here.
         """
+        if set(self.classes) != set(other.classes):
+            raise UserError(f"{theirs} has the heads {', '.join(other.classes)}, {mine} has {', '.join(self.classes)}.")
         for head, names in other.classes.items():
-            if head not in self.classes:
-                raise UserError(f"{theirs} has a head '{printable(head)}', {mine} has {', '.join(self.classes)}.")
             missing = [name for name in names if name not in set(self.classes[head])]
             if missing:
                 raise UserError(
                     f"{theirs} has classes that {mine} was never taught: {printable(', '.join(missing[:20]))}"
                     f"{', ...' if len(missing) > 20 else ''}. It was taught {printable(', '.join(self.classes[head][:20]))}."
                 )
-        if {head: self.classes[head] for head in other.classes} == dict(other.classes):
+        if self.target == other.target and list(self.classes) == list(other.classes):
             return []
         return [
             f"Note: {theirs} has its classes in another order, or fewer of them, than {mine} ({_difference(self, other)}). "
@@ -190,22 +192,43 @@ class ClassifierTask(Task):
         """Whether the configuration takes a backbone's weights from a hub."""
         return self.network.backbone.pretrained
 
-    def output_axes(self) -> dict[str, int]:
-        """The axis along which each tensor grows with the classes of a single head; none are known by name of several heads."""
-        if len(self.classes) > 1:
-            return {}
+    @cached_property
+    def _output_tensors(self) -> dict[str, tuple[int, tuple[str, ...]]]:
+        """The axis along which each tensor has rows for outputs, and the heads that these are combinations of.
+
+        Found by building the network once more for each head, with a class more, without memory.
+        """
         config, spec = without_pretrained(self.network), self.spec
-        (head,) = spec.heads
+        found: dict[str, tuple[int, tuple[str, ...]]] = {}
         with torch.device("meta"):
             small = models.build_classifier(config, spec).state_dict()
-            larger = replace(spec, heads=(replace(head, num_classes=head.num_classes + 1),))
-            large = models.build_classifier(config, larger).state_dict()
-        axes = {}
-        for name, tensor in small.items():
-            grown = [axis for axis, size in enumerate(tensor.shape) if size != large[name].shape[axis]]
-            if grown:
-                (axes[name],) = grown
-        return axes
+            for number, head in enumerate(spec.heads):
+                heads = list(spec.heads)
+                heads[number] = replace(head, num_classes=head.num_classes + 1)
+                large = models.build_classifier(config, replace(spec, heads=tuple(heads))).state_dict()
+                for name, tensor in small.items():
+                    for axis, size in enumerate(tensor.shape):
+                        if size != large[name].shape[axis]:
+                            found[name] = (axis, (*found.get(name, (axis, ()))[1], head.name))
+        return found
+
+    def output_axes(self) -> dict[str, int]:
+        """The axis along which each tensor grows with the classes of a head, or of several."""
+        return {name: axis for name, (axis, _) in self._output_tensors.items()}
+
+    def tensor_outputs(self, tensor: str) -> list[str]:
+        """The classes that the rows of a tensor stand for; of several heads each with the name of its head."""
+        if len(self.classes) == 1:
+            return self.output_names
+        heads = self._output_tensors[tensor][1]
+        named = [[f"{head}={name}" for name in self.classes[head]] for head in heads]
+        return ["/".join(sorted(combination)) for combination in itertools.product(*named)]
+
+    def shares(self, tensor: str, other: Task) -> bool:
+        """What lies between the features and the outputs of several heads is of these heads in this order."""
+        if not tensor.startswith("head."):
+            return True
+        return isinstance(other, ClassifierTask) and list(self.classes) == list(other.classes)
 
     def check_dataset(self, dataset: Dataset, split: str, model: nn.Module) -> list[str]:
         """Whether the network takes the dataset's images, and which classes have no rows."""

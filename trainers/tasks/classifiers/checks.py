@@ -44,5 +44,10 @@ def _listed(names: Sequence[str]) -> str:
 
 def mapping(names: Sequence[str]) -> str:
     """Class to index, as it is stored."""
-    shown = ", ".join(f"{index} {printable(name)}" for index, name in enumerate(names[:40]))
+    shown = ", ".join(f"{index} {_short(name)}" for index, name in enumerate(names[:40]))
     return f"{shown}, ... ({len(names)} in all)" if len(names) > 40 else shown
+
+
+def _short(name: str) -> str:
+    text = printable(name)
+    return text if len(text) <= 40 else f"{text[:37]}..."

@@ -21,8 +21,12 @@ HEADLINES = (
 JOINT_HEADLINES = (*HEADLINES, MetricColumn("joint_accuracy", "joint", "6.2%", "max", "Accuracy of the joint class"))
 DETAILS = (MetricColumn("loss", "loss", ".4f", "min"), MetricColumn("rejected", "rejected", ".0f"))
 # Those of any heads; `directions` has those of one task.
-DIRECTIONS: Directions = {column.key: column.better for column in (*HEADLINES, *DETAILS) if column.better is not None}
+DIRECTIONS: Directions = {
+    **{column.key: column.better for column in (*HEADLINES, *DETAILS) if column.better is not None},
+    **{"f1_macro": "max", "calibration_error": "min"},  # of a head, after its name
+}
 MAIN_METRIC = "exact_match"
+REPORTED = ("accuracy", "f1_macro", "calibration_error")  # of each head and of the joint class
 
 
 def headlines(joint: bool) -> tuple[MetricColumn, ...]:
@@ -36,8 +40,10 @@ def details(heads: Sequence[str], joint: bool) -> tuple[MetricColumn, ...]:
     for head in heads:
         columns.append(MetricColumn(f"{head}_accuracy", f"{head}: accuracy", ".2%", "max"))
         columns.append(MetricColumn(f"{head}_f1_macro", f"{head}: F1 macro", ".4f", "max"))
+        columns.append(MetricColumn(f"{head}_calibration_error", f"{head}: calibration error", ".4f", "min"))
     if joint:
         columns.append(MetricColumn("joint_f1_macro", "joint: F1 macro", ".4f", "max"))
+        columns.append(MetricColumn("joint_calibration_error", "joint: calibration error", ".4f", "min"))
     return (*columns, *DETAILS)
 
 
@@ -90,7 +96,8 @@ class MultitaskMetrics(Metrics):
         """The metrics; over no prediction at all they are NaN.
 
         `exact_match` is the share of rows whose heads are all right, `accuracy` the mean of the heads' accuracies. Each head,
-        and a learned joint class, has its own `NAME_accuracy` and `NAME_f1_macro` as `MulticlassMetrics` defines them.
+        and a learned joint class, has its own `NAME_accuracy`, `NAME_f1_macro` and `NAME_calibration_error` as
+        `MulticlassMetrics` defines them.
         """
         parts = {head: metrics.averages() for head, metrics in self.heads.items()}
         joint = {} if self.joint is None else {"joint": self.joint.averages()}
@@ -99,7 +106,7 @@ class MultitaskMetrics(Metrics):
             "count": float(self.count),
             "exact_match": self.exact / (self.count or math.nan),
             "accuracy": math.fsum(accuracies) / len(accuracies),
-            **{f"{name}_{key}": part[key] for name, part in (parts | joint).items() for key in ("accuracy", "f1_macro")},
+            **{f"{name}_{key}": part[key] for name, part in (parts | joint).items() for key in REPORTED},
             "rejected": float(self.rejected),
         }
 

@@ -20,6 +20,7 @@ from data_pipeline.stream import EvaluationStream, StreamConfig
 from tests.support.label_datasets import MULTICLASS, MULTILABEL, MULTITASK, TINY, write_labels
 from tests.support.runs import train_here
 from trainers.checkpoint.load import Checkpoint, load_model, open_checkpoint
+from trainers.checkpoint.warm_start import warm_start
 from trainers.config.load import load_config
 from trainers.config.train import TrainConfig
 from trainers.engine.evaluation import evaluate_batch
@@ -221,8 +222,43 @@ def test_a_class_that_was_never_taught(tmp_path: Path) -> None:
     other = TASKS["multiclass"].from_dataset(
         write_labels(tmp_path / "b", "multiclass", {"train": 8}, more).manifest, TrainConfig()
     )
+    heads = {"heads": {"shade": ["dark", "light"]}}
+    both = [write_labels(tmp_path / name, "multitask", {"train": 8}, target) for name, target in (("c", None), ("d", heads))]
+    two, one = (TASKS["multitask"].from_dataset(dataset.manifest, TrainConfig()) for dataset in both)
+    with pytest.raises(UserError, match="the dataset has the heads shade, the checkpoint has shade, corner"):
+        two.require_covers(one, "the checkpoint", "the dataset")
     with pytest.raises(UserError, match="never taught: 12"):
         known.require_covers(other, "the checkpoint", "the dataset")
+
+
+def test_a_warm_start_goes_by_names(trained: Trained, tmp_path: Path) -> None:
+    """Classes and heads in another order take the rows of their names; other labels take the backbone alone."""
+    dataset, checkpoint, _ = trained
+    target = json.loads(json.dumps(dataset.manifest.target))
+    for names in [target["classes"]] if "classes" in target else target["heads"].values():
+        names.reverse()
+    own = [f"init.checkpoint={checkpoint.uri}", "data.val_split=''", "data.test_split=''", *OWN.get(dataset.manifest.task, [])]
+    write_labels(tmp_path / "reversed", dataset.manifest.task, {"train": 4}, target)
+    spec = preflight(config_of(tmp_path / "reversed", tmp_path, *own))
+    network, old = spec.task.build_model(), load_model(checkpoint).state_dict()
+    assert spec.warm_start is not None
+    report = warm_start(network, spec.task, spec.config.init, spec.warm_start)
+    state = network.state_dict()
+    assert report.by_name and not report.new and not report.not_loaded
+    for name in report.by_name:
+        before, after = checkpoint.task.tensor_outputs(name), spec.task.tensor_outputs(name)
+        assert before != after and sorted(before) == sorted(after)
+        for row, output in enumerate(after):
+            assert torch.equal(state[name][row], old[name][before.index(output)]), f"{name}: {output}"
+
+    other = "multilabel" if dataset.manifest.task != "multilabel" else "multiclass"
+    write_labels(tmp_path / "other", other, {"train": 4}, {"classes": ["x", "y"]} if other == "multilabel" else None)
+    plain = [word for word in own if not word.startswith("classifier.")]
+    spec = preflight(config_of(tmp_path / "other", tmp_path, *plain))
+    assert spec.warm_start is not None
+    report = warm_start(spec.task.build_model(), spec.task, spec.config.init, spec.warm_start)
+    assert any(name.startswith("backbone.") for name in report.loaded)
+    assert not any(name.startswith("head.") for name in [*report.loaded, *report.by_name]), report
 
 
 def test_numbers_keep_their_order(tmp_path: Path) -> None:
