@@ -33,7 +33,12 @@ def run(part: str, data: Path, out: Path, *more: str) -> tuple[int, dict[str, st
     return status, {outcome["name"]: outcome["status"] for outcome in found["outcomes"]}
 
 
-@pytest.mark.parametrize("part", list(gpu.PARTS))
+LONG_PARTS = ("check", "throughput")  # tens of seconds
+
+
+@pytest.mark.parametrize(
+    "part", [pytest.param(part, marks=[pytest.mark.services] * (part in LONG_PARTS)) for part in gpu.PARTS]
+)
 def test_every_part_runs(part: str, data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     names = [name for name in gpu.TINY[part] if name not in LONG]
     status, found = run(part, data, tmp_path, *names)

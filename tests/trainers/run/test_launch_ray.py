@@ -174,6 +174,7 @@ def test_a_report_shows_the_run(calm: Run, formulas: str) -> None:
     assert "trainers.predict" in find_checkpoint(run.uri).child("README.md").read_bytes().decode()
 
 
+@pytest.mark.services
 def test_prediction_of_a_folder_a_list_and_a_dataset(calm: Run, formulas: str, tmp_path: Path) -> None:
     import pyarrow.parquet as pq
 

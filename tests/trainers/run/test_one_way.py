@@ -84,6 +84,7 @@ def require_same_end(one: Ended, other: Ended) -> None:
         assert f"Report {end.run.uri}/{REPORT}/index.html" in end.printed and end.printed.count("Trained in") == 1
 
 
+@pytest.mark.services
 def test_a_run_without_ray_ends_as_one_on_ray_does(on_ray: Ended, formulas: str, tmp_path: Path) -> None:
     require_same_end(on_ray, ended(LOCAL, *arguments(formulas, tmp_path)))
 
