@@ -21,6 +21,7 @@ from data_pipeline.dataset.token_targets import MAX_TOKENS, TEXT_COLUMNS
 from data_pipeline.importers.crohme.rows import Work, build_rows
 from data_pipeline.importers.crohme.source import iter_inkml
 from data_pipeline.preparation.build import MAX_SIDE, Chunk, build_dataset
+from data_pipeline.preparation.destination import require_apart
 from data_pipeline.preparation.target_survey import TextSurvey
 from data_pipeline.storage.base import open_storage
 
@@ -131,6 +132,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Prepare the dataset and print what it holds."""
     open_storage(args.out)  # an invalid URI is reported before a session starts
+    require_apart(args.source, open_storage(args.out))
     splits = find_splits(args.source)
     if args.split:
         if not all("=" in item for item in args.split):

@@ -60,17 +60,19 @@ def test_class_folders_become_a_dataset_that_keeps_their_numbers(ray_cluster: No
 
 
 def test_letters_become_a_dataset_of_several_labels(here: None, tmp_path: Path) -> None:
-    write_images(tmp_path / "dirty", [f"{i:05}.png" for i in range(40)], 16, 16, channels=1)
+    source = tmp_path / "v1.5"
+    write_images(source / "dirty", [f"{i:05}.png" for i in range(40)], 16, 16, channels=1)
     text = "".join(f"{i},{i % 2},{i % 3 % 2}\n" for i in range(40)) + "99,1,1\n"
-    (tmp_path / "dirty_answer.csv").write_text("index,a,b\n" + text)
+    (source / "dirty_answer.csv").write_text("index,a,b\n" + text)
     out = str(tmp_path / "out")
-    done = command_here(
-        "data_pipeline.prepare", "letters", str(tmp_path), out, "--size", "16", "--folds", "4", "--name", "boards"
-    )
+    for inside in (source, source / "out"):
+        refused = command_here("data_pipeline.prepare", "letters", str(source), str(inside))
+        assert "Choose a folder beside it" in only_message(refused)
+    done = command_here("data_pipeline.prepare", "letters", str(source), out, "--size", "16", "--folds", "4")
     assert done.returncode == 0, done.stderr
     manifest = open_dataset(out).manifest
     assert (manifest.name, manifest.task, list(manifest.splits)) == (
-        "boards",
+        "v1.5",
         "multilabel",
         ["test", *(f"fold-{i}" for i in range(4))],
     )
@@ -122,6 +124,9 @@ def test_a_class_in_one_split_only_is_named(tmp_path: Path) -> None:
     rows = {"train": {"a": 3, "b": 2, "c": 0}, "val": {"a": 1, "b": 0, "c": 0}}
     assert class_notes("", ["a", "b", "c"], rows) == ["classes without rows: c", "classes in one split only: b (train)"]
     assert class_notes("age", ["b"], {"train": {"b": 2}}) == []
+    assert class_notes(
+        "", ["Cat", "cat", "é", "e\u0301 ", "dog"], {"train": dict.fromkeys(["Cat", "cat", "é", "e\u0301 ", "dog"], 1)}
+    ) == ["classes that differ little: 'Cat' and 'cat', 'é' and 'e\u0301 '"]
     many = [f"class {i}" for i in range(100)]
     lines = class_lines("age", many, {"train": dict.fromkeys(many, 1234)})
     assert lines[0] == "Classes of age: index, name (rows of train)" and len(lines) < 25
