@@ -15,11 +15,13 @@ from data_pipeline.augmentation.config import KEY, Augmentation, chain_of
 from data_pipeline.augmentation.step import Step
 from data_pipeline.dataset.image_policy import ImagePolicy
 
+SMALL = 8  # pixels of a side that varies: few images are smaller
 DRAWS = 16  # of each step: one that changes the size may do so for some draws alone
 
 
 def check_augmentation(augmentation: Augmentation, policy: ImagePolicy) -> None:
-    """Check that every step takes images of a dataset with this policy and keeps their size, type and channels.
+    """Check that every step takes images of a dataset with this policy, the largest and small ones, and keeps their size, type
+    and channels.
 
     Raises:
         UserError: what the configuration states is wrong; albumentations is declared and not installed; or a step changes
@@ -27,8 +29,9 @@ def check_augmentation(augmentation: Augmentation, policy: ImagePolicy) -> None:
     """
     chain = chain_of(augmentation)
     chain.require()
-    smallest = (policy.height if policy.fixed_height else 1, policy.width if policy.fixed_width else 1)
-    sizes = dict.fromkeys([(policy.height, policy.width), smallest])
+    height, width = policy.height, policy.width
+    small = (height if policy.fixed_height else min(SMALL, height), width if policy.fixed_width else min(SMALL, width))
+    sizes = dict.fromkeys([(height, width), small])
     for step in (each for declared in chain.steps for each in declared.certain()):
         for (height, width), draw in itertools.product(sizes, range(DRAWS)):
             blank = np.full((height, width, policy.channels), policy.background, np.uint8)

@@ -77,7 +77,11 @@ def require_apart(source: Path, out: Storage) -> None:
     Raises:
         UserError: `out` is the folder `source`, or inside it.
     """
-    if not out.is_local or not source.is_dir():
+    try:
+        apart = not out.is_local or not source.is_dir()
+    except (OSError, ValueError):  # a name too long, say: the reader of the source says so
+        apart = True
+    if apart:
         return
     place, folder = Path(out.path).resolve(), source.resolve()
     if place == folder or folder in place.parents:

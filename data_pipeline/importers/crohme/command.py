@@ -132,7 +132,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Prepare the dataset and print what it holds."""
     open_storage(args.out)  # an invalid URI is reported before a session starts
-    require_apart(args.source, open_storage(args.out))
     splits = find_splits(args.source)
     if args.split:
         if not all("=" in item for item in args.split):
@@ -142,6 +141,7 @@ def run(args: argparse.Namespace) -> int:
             _require_source(path)
             if not name or "/" in name or name.startswith("."):
                 raise UserError(f"--split {name}={path.name}: the name of a split is that of a folder.")
+    require_apart(args.source, open_storage(args.out))
     with ray_session():
         policy = ImagePolicy(args.height, args.width, fixed_height=args.stroke_size is None)
         made = prepare_crohme(splits, args.out, policy, args.overwrite, args.stroke_size, args.variations, args.max_tokens)

@@ -121,9 +121,10 @@ def whole_numbers(column: str, texts: Sequence[str], shown: Sequence[str], decla
 
 def flag_of(value: Any) -> bool | None:
     """Whether a value is 1 and not 0; None if it is neither."""
-    if isinstance(value, bool | int | float):
-        return bool(value) if value in (0, 1) else None
-    return _FLAGS.get(value.strip()) if isinstance(value, str) else None
+    if isinstance(value, str):  # first, as tables of millions of texts ask
+        flag = _FLAGS.get(value)
+        return _FLAGS.get(value.strip()) if flag is None else flag
+    return bool(value) if isinstance(value, bool | int | float) and value in (0, 1) else None
 
 
 def list_of(value: Any, separator: str) -> list[Any] | None:

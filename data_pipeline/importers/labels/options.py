@@ -79,10 +79,10 @@ def run_preparation(args: argparse.Namespace, read: Callable[[], LabelSource]) -
     for warning in source.warnings:
         print(f"warning: {warning}")
     place = args.source.resolve()
-    name = args.name or printable(place.name if place.is_dir() else place.stem)
+    name = printable(args.name or (place.name if place.is_dir() else place.stem))
     preparation = _preparation(args) | ({"notes": said} if (said := [*source.notes, *source.warnings]) else {})
     with ray_session():
-        made = prepare_labels(source, args.out, name, policy, args.format, args.license, preparation, args.overwrite)
+        made = prepare_labels(source, args.out, name, policy, args.format, printable(args.license), preparation, args.overwrite)
     for line in summary(made, args.out):
         print(line)
     return 0

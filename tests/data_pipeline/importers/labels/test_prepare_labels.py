@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import io
+import os
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -82,6 +84,18 @@ def test_letters_become_a_dataset_of_several_labels(here: None, tmp_path: Path) 
     assert row["labels"] == ["a"] * (number % 2) + ["b"] * (number % 3 % 2)
     assert np.array_equal(decode(row["image"], "gray"), noise(row["id"], 16, 16, 1)), "what fits already is not touched"
     assert "there is no image of index '99'" in done.stdout
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="names of other systems are Unicode")
+def test_a_source_whose_name_is_not_utf_8_is_prepared_and_its_warnings_stay(here: None, tmp_path: Path) -> None:
+    source = Path(os.fsdecode(os.fsencode(tmp_path) + b"/\xff"))
+    write_images(source, [f"{split}/cat/{person}-{split}.png" for person in "ab" for split in ("train", "val")])
+    out = str(tmp_path / "out")
+    done = command_here("data_pipeline.prepare", "folder", str(source), out, "--size", "8", "--group-regex", "(.)-")
+    assert done.returncode == 0, done.stderr
+    manifest = open_dataset(out).manifest
+    warning = "2 of 2 groups are in several splits, as the source has them: 'a' (train, val), 'b' (train, val)"
+    assert (manifest.name, manifest.preparation["notes"]) == (r"\xff", [warning]) and f"warning: {warning}\n" in done.stdout
 
 
 def test_the_image_parquet_of_hugging_face_becomes_a_dataset(here: None, tmp_path: Path) -> None:
