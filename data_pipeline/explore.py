@@ -147,7 +147,7 @@ def _require_file(option: str, file: Path) -> None:
     if file.suffix.lower() != ".png":
         raise UserError(f"{option}: '{printable(str(file))}' is no name of a PNG file. Name one that ends with .png.")
     try:
-        if file.is_file() and file.stat().st_size and file.open("rb").read(len(PNG)) != PNG:
+        if file.is_file() and not PNG.startswith(file.read_bytes()[: len(PNG)]):
             raise UserError(f"{option}: '{printable(str(file))}' is there, and no PNG. Name another file.")
         file.parent.mkdir(parents=True, exist_ok=True)
         with file.open("ab"):

@@ -12,7 +12,7 @@ from data_pipeline.dataset.label_columns import LABEL, LABELS
 from data_pipeline.importers.labels.classes import heads_target, listed, ordered, require_target
 from data_pipeline.importers.labels.hf_images import Feature
 from data_pipeline.importers.labels.label_values import (
-    flag_of,
+    flags_of,
     is_missing,
     list_of,
     require_single,
@@ -88,7 +88,7 @@ def read_targets(options: LabelOptions, rows: Sequence[LabelRow], features: Feat
 
 def flagged(classes: Sequence[str], values: Sequence[Any]) -> Mapping[str, Any] | str:
     """The target of a row with a column of 0 or 1 for each class, or the reason why it has none."""
-    flags = [flag_of(value) for value in values]
+    flags = flags_of(values)
     if None in flags:
         place = flags.index(None)
         value = values[place]

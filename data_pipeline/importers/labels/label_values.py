@@ -57,10 +57,8 @@ def names_of(column: str, values: Sequence[Any], shown: Sequence[str]) -> list[s
     Whole numbers lose the `.0` that a column of numbers gets when some value of it was missing; other texts stay.
 
     Raises:
-        UserError: a value is a list or a structure; or `1` is beside `1.0`.
+        UserError: `1` is beside `1.0`.
     """
-    for value, place in zip(values, shown, strict=True):
-        require_single(column, value, place)
     texts = [name_of(value) for value in values]
     whole = [_without_point(text) for text in texts]
     if all(whole[i] or not text for i, text in enumerate(texts)):
@@ -79,12 +77,13 @@ def require_single(column: str, value: Any, shown: str) -> None:
     """Check that a value is a text, a number or missing.
 
     Raises:
-        UserError: it is a list or a structure.
+        UserError: it is a list, an image or a structure.
     """
     if isinstance(value, list | dict | tuple):
+        kind = "a list" if isinstance(value, list) else "an image or a structure"
         raise UserError(
-            f"Column '{printable(column)}' holds a {type(value).__name__} ({shown}), not one name: "
-            "name a column of lists of labels by --labels."
+            f"Column '{printable(column)}' holds {kind} ({shown}), "
+            "not one name. A column of lists of labels is named by --labels."
         )
 
 
@@ -121,10 +120,18 @@ def whole_numbers(column: str, texts: Sequence[str], shown: Sequence[str], decla
 
 def flag_of(value: Any) -> bool | None:
     """Whether a value is 1 and not 0; None if it is neither."""
-    if isinstance(value, str):  # first, as tables of millions of texts ask
-        flag = _FLAGS.get(value)
-        return _FLAGS.get(value.strip()) if flag is None else flag
-    return bool(value) if isinstance(value, bool | int | float) and value in (0, 1) else None
+    if isinstance(value, bool | int | float):
+        return bool(value) if value in (0, 1) else None
+    return _FLAGS.get(value.strip()) if isinstance(value, str) else None
+
+
+def flags_of(values: Sequence[Any]) -> list[bool | None]:
+    """`flag_of` each value: at once, as tables have millions of them, where none has blanks around it or is neither 0 nor 1."""
+    try:
+        flags = list(map(_FLAGS.get, values))
+    except TypeError:  # a list
+        flags = [None]
+    return [flag_of(value) for value in values] if None in flags else flags
 
 
 def list_of(value: Any, separator: str) -> list[Any] | None:

@@ -31,6 +31,7 @@ class Record(NamedTuple):
     shown: str
     values: tuple[Any, ...]
     problem: str = ""
+    lines: int = 1  # of the file that it takes
 
 
 class Position(NamedTuple):
@@ -132,7 +133,7 @@ def _csv_records(table: Table, columns: Sequence[str]) -> Iterator[Record]:
             values = tuple([row[place].strip() for place in places])
             if lines > 1:
                 _require_one_line(table, line, columns, values)
-            yield Record(shown, values)
+            yield Record(shown, values, lines=lines)
 
 
 def _require_one_line(table: Table, line: int, columns: Sequence[str], values: Sequence[str]) -> None:

@@ -302,6 +302,19 @@ def test_bytes_are_texts_where_they_are_no_images(folder: Path) -> None:
         read_manifest(folder / "a.parquet", ManifestOptions())
 
 
+def test_a_column_of_images_is_no_name(tmp_path: Path) -> None:
+    hugging_face(tmp_path / "a.parquet", ["dog", "cat"], [1, 0])
+    for options in ({"id": "image"}, {"split": "image"}, {"labels": LabelOptions(label="image")}):
+        with pytest.raises(UserError, match="Column 'image' holds an image or a structure"):
+            read_manifest(tmp_path / "a.parquet", ManifestOptions(**options))  # type: ignore[arg-type]
+
+
+def test_a_value_of_several_lines_in_another_column_is_noted(folder: Path) -> None:
+    table = csv(folder, 'image,label,text\n1.png,a,"x\n2.png,a,y\n3.png,a,z"\n4.png,b,\n')
+    source = read_manifest(table, ManifestOptions())
+    assert source.notes == ["Rows with a value of several lines: 1, the first labels.csv line 2 (3 lines)."]
+
+
 def test_groups_and_ids_are_names(folder: Path) -> None:
     def groups(values: list[Any]) -> list[str]:
         pq.write_table(
