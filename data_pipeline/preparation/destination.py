@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -71,11 +71,11 @@ def destination(out: Storage, overwrite: bool) -> Iterator[Destination]:
         yield Destination(out, _suffix(taken), held, old)
 
 
-def require_apart(source: Path, out: Storage) -> None:
-    """Check that a dataset at `out` is not among the files that it is made of.
+def require_apart(source: Path, out: Storage, splits: Iterable[str] = ()) -> None:
+    """Check that a dataset at `out` with these splits is not among the files that it is made of.
 
     Raises:
-        UserError: `out` is the folder `source`, or inside it.
+        UserError: `out` is the folder `source` or inside it, or that is in the folder of a split.
     """
     try:
         apart = not out.is_local or not source.is_dir()
@@ -84,11 +84,11 @@ def require_apart(source: Path, out: Storage) -> None:
     if apart:
         return
     place, folder = Path(out.path).resolve(), source.resolve()
-    if place == folder or folder in place.parents:
-        raise UserError(
-            f"OUT '{out.shown}' is {'SOURCE' if place == folder else 'inside SOURCE'}: it would be taken for a part of that. "
-            "Choose a folder beside it."
-        )
+    where = "is SOURCE" if place == folder else "is inside SOURCE" if folder in place.parents else ""
+    if mixed := [split for split in splits if place / split in (folder, *folder.parents)]:
+        where = f"has a folder for the split '{mixed[0]}', where SOURCE is"
+    if where:
+        raise UserError(f"OUT '{out.shown}' {where}: files of both would be mixed. Choose a folder beside SOURCE.")
 
 
 def shard_name(split: str, number: int, suffix: str) -> str:

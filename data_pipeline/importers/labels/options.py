@@ -74,6 +74,7 @@ def run_preparation(args: argparse.Namespace, read: Callable[[], LabelSource]) -
     found = read()
     found.require_items(str(args.source))
     source = with_splits(found, SplitOptions(args.val, args.test, args.folds, args.split == "stratified", args.seed))
+    require_apart(args.source, open_storage(args.out), {item.split for item in source.items})
     for note in source.notes:
         print(note)
     for warning in source.warnings:

@@ -21,6 +21,7 @@ from data_pipeline.importers.labels.hf_images import Feature, features_of
 
 TEXT_SUFFIXES = (".csv", ".tsv", ".tab", ".jsonl", ".ndjson", ".json")
 SUFFIXES = (*TEXT_SUFFIXES, ".parquet")
+_LONGEST_NUMBER = 640  # digits, the least that Python may be limited to
 _DELIMITERS = (",", ";", "\t")
 csv.field_size_limit(min(sys.maxsize, 2**31 - 1))
 
@@ -185,16 +186,21 @@ def _json_rows(path: Path) -> Iterator[tuple[int, Any]]:
         file.seek(0)
         if start == "[":
             try:
-                yield from enumerate(json.load(file), 1)
+                yield from enumerate(json.load(file, parse_int=_whole_number), 1)
             except (ValueError, RecursionError) as error:
                 raise UserError(f"'{printable(path.name)}' is not JSON: {error}.") from None
             return
         for number, line in enumerate(file, 1):
             if line.strip():
                 try:
-                    yield number, json.loads(line)
+                    yield number, json.loads(line, parse_int=_whole_number)
                 except (ValueError, RecursionError):
                     yield number, None
+
+
+def _whole_number(text: str) -> int | str:
+    """A number, or what Python refuses to convert, its text."""
+    return int(text) if len(text) < _LONGEST_NUMBER else text
 
 
 def _json_columns(path: Path) -> list[str]:

@@ -306,7 +306,7 @@ def test_a_column_of_images_is_no_name(tmp_path: Path) -> None:
     hugging_face(tmp_path / "a.parquet", ["dog", "cat"], [1, 0])
     for options in ({"id": "image"}, {"split": "image"}, {"labels": LabelOptions(label="image")}):
         with pytest.raises(UserError, match="Column 'image' holds an image or a structure"):
-            read_manifest(tmp_path / "a.parquet", ManifestOptions(**options))  # type: ignore[arg-type]
+            read_manifest(tmp_path / "a.parquet", ManifestOptions(**options))
 
 
 def test_a_value_of_several_lines_in_another_column_is_noted(folder: Path) -> None:
@@ -330,6 +330,11 @@ def test_groups_and_ids_are_names(folder: Path) -> None:
 def test_large_whole_numbers_stay_exact(folder: Path) -> None:
     numbers = ["9007199254740993.0", "9007199254740992.0", "9" * 5000 + "."]
     assert labeled(numbers, folder).target["classes"] == [number.partition(".")[0] for number in (*numbers[1::-1], numbers[2])]
+
+
+def test_a_number_of_any_length_is_a_label(folder: Path) -> None:
+    table = csv(folder, '{"image": "1.png", "label": ' + "9" * 5000 + "}\n", "a.jsonl")
+    assert read_manifest(table, ManifestOptions()).target["classes"] == ["9" * 5000]
 
 
 def test_classes_are_those_of_rows_that_can_be_used(folder: Path) -> None:

@@ -69,7 +69,19 @@ def test_letters_become_a_dataset_of_several_labels(here: None, tmp_path: Path) 
     out = str(tmp_path / "out")
     for inside in (source, source / "out"):
         refused = command_here("data_pipeline.prepare", "letters", str(source), str(inside))
-        assert "Choose a folder beside it" in only_message(refused)
+        assert "files of both would be mixed" in only_message(refused)
+    write_images(tmp_path / "above" / "train", ["cat/1.png"])
+    refused = command_here(
+        "data_pipeline.prepare",
+        "folder",
+        str(tmp_path / "above" / "train"),
+        str(tmp_path / "above"),
+        "--val",
+        "0",
+        "--test",
+        "0",
+    )
+    assert "has a folder for the split 'train', where SOURCE is" in only_message(refused)
     done = command_here("data_pipeline.prepare", "letters", str(source), out, "--size", "16", "--folds", "4")
     assert done.returncode == 0, done.stderr
     manifest = open_dataset(out).manifest
