@@ -29,6 +29,7 @@ from data_pipeline.dataset.token_targets import TEXT
 from data_pipeline.exploration.augmented import Example, augmented_grid
 from data_pipeline.exploration.grid import captioned_grid
 from data_pipeline.preparation.images import BadImage, decode, encode_png
+from data_pipeline.preparation.pixels import PNG
 from data_pipeline.storage.base import storage_errors
 from data_pipeline.stream.config import StreamConfig
 
@@ -138,8 +139,16 @@ def _chain(written: str | None, dataset: Dataset) -> Chain:
 
 
 def _require_file(option: str, file: Path) -> None:
-    """Check, before anything is read for it, that `file` can be written; its folder is made."""
+    """Check, before anything is read for it, that `file` is a PNG or to become one; its folder is made.
+
+    Raises:
+        UserError: it has another name, is another file, or cannot be written.
+    """
+    if file.suffix.lower() != ".png":
+        raise UserError(f"{option}: '{printable(str(file))}' is no name of a PNG file. Name one that ends with .png.")
     try:
+        if file.is_file() and not PNG.startswith(file.read_bytes()[: len(PNG)]):
+            raise UserError(f"{option}: '{printable(str(file))}' is there, and no PNG. Name another file.")
         file.parent.mkdir(parents=True, exist_ok=True)
         with file.open("ab"):
             pass

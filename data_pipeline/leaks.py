@@ -12,11 +12,11 @@ import json
 from collections.abc import Sequence
 
 from cluster.arguments import whole_number
-from cluster.errors import run_command
+from cluster.errors import UserError, run_command
 from cluster.redaction import printable
 from data_pipeline.dataset.manifest import open_dataset
 from data_pipeline.exploration.leak_check import Leaks, SharedImage, find_leaks
-from data_pipeline.storage.base import open_storage
+from data_pipeline.storage.base import Storage, open_storage
 
 _HEADER = ("splits", "same image", "other labels", "rows", "same writer", "rows")
 
@@ -81,6 +81,23 @@ def to_json(leaks: Leaks) -> bytes:
     return json.dumps(content, ensure_ascii=False, indent=1).encode()
 
 
+def _require_file(file: Storage) -> None:
+    """Check that `file` can be made, and replaces nothing but what this command has written.
+
+    Raises:
+        UserError: another file is there.
+    """
+    file.make_parent()
+    if not file.exists():
+        return
+    try:
+        own = {"images", "writers", "compared"} <= set(json.loads(file.read_bytes()))
+    except (ValueError, TypeError, RecursionError):
+        own = False
+    if not own:
+        raise UserError(f"--json: '{file.shown}' is there, and is not what this command has written. Name another file.")
+
+
 def main() -> int:
     """The command line."""
     parser = argparse.ArgumentParser(
@@ -93,7 +110,7 @@ def main() -> int:
     parser.add_argument("--json", metavar="FILE", help="write all that is shared into this file")
     args = parser.parse_args()
     if args.json:
-        open_storage(args.json).make_parent()  # an error now, not after all images are read
+        _require_file(open_storage(args.json))  # an error now, not after all images are read
     leaks = find_leaks(open_dataset(args.dataset), open_dataset(args.other) if args.other else None)
     if args.images_only:
         leaks.groups = []

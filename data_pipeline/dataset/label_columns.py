@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import itertools
 import math
+import unicodedata
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -114,5 +115,7 @@ def _check_classes(what: str, classes: Any) -> None:
             name.encode()
         except UnicodeEncodeError:
             raise ValueError(f"{what}: {name!r} is not valid Unicode") from None
+        if any(unicodedata.category(character) == "Cc" for character in name):
+            raise ValueError(f"{what}: {name!r} has a control character in it")
     if doubled := [name for name, count in Counter(classes).items() if count > 1]:
         raise ValueError(f"{what}: '{doubled[0]}' is there twice")

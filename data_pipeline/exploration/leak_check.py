@@ -23,14 +23,10 @@ OTHER = "other:"  # before the names of the second dataset's splits
 
 @dataclass(frozen=True)
 class SharedImage:
-    """An image that several splits have; its rows are (split, id, labels)."""
+    """An image that several splits have; its rows are (split, id, labels), the labels as a text."""
 
     rows: list[tuple[str, str, str]]
-
-    @property
-    def labels_differ(self) -> bool:
-        """Whether some of its rows have other labels than others."""
-        return len({labels for _, _, labels in self.rows}) > 1
+    labels_differ: bool  # whether some of its rows have other labels than others
 
 
 @dataclass(frozen=True)
@@ -59,7 +55,7 @@ class _Rows:
 
     splits: list[str]
     ids: list[str]
-    labels: list[str]
+    labels: list[dict[str, object]]
     writers: list[str]
     hashes: np.ndarray
     thumbnails: np.ndarray
@@ -91,7 +87,7 @@ def find_leaks(dataset: Dataset, other: Dataset | None = None) -> Leaks:
         )
     found = Leaks(pairs)
     rows = _read(parts, found)
-    found.images = [SharedImage(shared) for shared in _shared_images(rows, pairs)]
+    found.images = list(_shared_images(rows, pairs))
     found.groups = _shared_groups(rows, pairs)
     return found
 
@@ -115,7 +111,7 @@ def _read(parts: Sequence[tuple[str, Dataset, str]], found: Leaks) -> _Rows:
                 rows.ids += ids
                 rows.splits += [shown] * len(ids)
                 rows.writers += [writer or "" for writer in table.column("writer").to_pylist()]
-                rows.labels += [_labels(row) for row in table.select(columns).to_pylist()]
+                rows.labels += table.select(columns).to_pylist()
                 bar.update(len(ids))
     found.rows = total
     return rows
@@ -135,11 +131,12 @@ def _labels(row: dict[str, object]) -> str:
     return next(iter(texts.values())) if len(texts) == 1 else ", ".join(f"{name}={text}" for name, text in texts.items())
 
 
-def _shared_images(rows: _Rows, pairs: Sequence[tuple[str, str]]) -> Iterator[list[tuple[str, str, str]]]:
+def _shared_images(rows: _Rows, pairs: Sequence[tuple[str, str]]) -> Iterator[SharedImage]:
     for group in duplicate_groups(rows.hashes, rows.thumbnails):
         indices = group.tolist()
         if _shared({rows.splits[index] for index in indices}, pairs):
-            yield [(rows.splits[index], rows.ids[index], rows.labels[index]) for index in indices]
+            shared = [(rows.splits[index], rows.ids[index], _labels(rows.labels[index])) for index in indices]
+            yield SharedImage(shared, any(rows.labels[index] != rows.labels[indices[0]] for index in indices))
 
 
 def _shared_groups(rows: _Rows, pairs: Sequence[tuple[str, str]]) -> list[SharedGroup]:

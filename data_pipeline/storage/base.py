@@ -136,7 +136,7 @@ class Storage:
         """
         with storage_errors(self):
             if self.is_local:  # pyarrow takes no name that is not UTF-8
-                with contextlib.suppress(FileNotFoundError), os.scandir(self.path) as entries:
+                with contextlib.suppress(FileNotFoundError, NotADirectoryError), os.scandir(self.path) as entries:
                     return {entry.name: entry.stat().st_size for entry in entries if entry.is_file()}
                 return {}
             infos = self.filesystem.get_file_info(pafs.FileSelector(self.path, allow_not_found=True))

@@ -133,11 +133,18 @@ def test_mistakes_on_the_command_line_are_named(
 
 
 def test_a_grid_that_cannot_be_written_is_known_before_the_dataset_is_read(
-    formulas_dataset: str, monkeypatch: pytest.MonkeyPatch
+    formulas_dataset: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("sys.argv", ["explore", formulas_dataset, "--grid", "/proc/nowhere/grid.png"])
     with pytest.raises(UserError, match=r"--grid: cannot write '/proc/nowhere/grid\.png'"):
         explore.main()
+    (tmp_path / "notes.png").write_text("mine")
+    for name, said in (("notes.txt", "no name of a PNG file"), ("notes.png", "is there, and no PNG")):
+        for option in ("--grid", "--augmented"):
+            monkeypatch.setattr("sys.argv", ["explore", formulas_dataset, option, str(tmp_path / name)])
+            with pytest.raises(UserError, match=f"{option}: .*{said}"):
+                explore.main()
+    assert (tmp_path / "notes.png").read_text() == "mine" and not (tmp_path / "notes.txt").exists()
 
 
 def test_an_augmentation_that_is_none_is_named(formulas_dataset: str, monkeypatch: pytest.MonkeyPatch) -> None:

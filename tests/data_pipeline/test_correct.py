@@ -112,6 +112,19 @@ def test_a_dataset_is_corrected_in_its_place_and_again(tmp_path: Path, monkeypat
     assert history[1]["digest"] == first.digest != second.digest
 
 
+def test_a_correction_that_was_killed_is_repeated_without_a_trace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    dataset, sheet = write_dataset(tmp_path / "data", "multiclass"), "id,given,new\nr0,10,2\nr1,2,drop\n"
+    written = (tmp_path / "data" / "dataset.json").read_bytes()
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(Manifest, "to_json", lambda _: (_ for _ in ()).throw(KeyboardInterrupt))
+        apply(patch, dataset, sheet, dataset, "--overwrite")
+    assert (tmp_path / "data" / "dataset.json").read_bytes() == written
+    apply(monkeypatch, dataset, sheet, dataset, "--overwrite")
+    history = pq.read_table(Path(dataset, "corrections.parquet")).to_pylist()
+    assert [(row["id"], row["new"]) for row in history] == [("r0", "2"), ("r1", None)]
+    assert [row["id"] for row in pq.read_table(Path(dataset, "rejected.parquet")).to_pylist()] == ["bad", "r1"]
+
+
 @pytest.mark.parametrize(
     ("task", "sheet", "said"),
     [
@@ -121,6 +134,10 @@ def test_a_dataset_is_corrected_in_its_place_and_again(tmp_path: Path, monkeypat
         ("multiclass", "id,given,new\nr0,10,\nr1,2,2\n", "changes nothing"),
         ("multiclass", "id,given\nr0,10\n", "row 1: no column 'new'; it has: id, given"),
         ("multiclass", "id,given,new\nr0,10\n", "row 2: 2 cells instead of 3"),
+        ("multiclass", "id,given,new,new\nr0,10,2,\n", "row 1: several columns have the name 'new'"),
+        ("multiclass", 'id,given,new\nr0,10,"2\nr1,2,10"\n', "row 2: 'new' goes on over several lines"),
+        ("multiclass", 'id,given,new\nr0,10,"2\n', "row 2: unexpected end of data"),
+        ("multilabel", "id,given,new\nr1,,a\n", "row 2: `given` is empty: .* .. where it has none"),
         ("multiclass", "", "it is empty; its first row names the columns id, given, new"),
         ("multiclass", "id,given,new\nr0,10,2\n".encode("utf-16"), "is not UTF-8"),
         ("multiclass", "id,given,new\n" + "".join(f"r{n},{(10, 2)[n % 2]},drop\n" for n in range(10)), "drops all"),
@@ -131,7 +148,7 @@ def test_a_dataset_is_corrected_in_its_place_and_again(tmp_path: Path, monkeypat
         ("multitask", "id,column,given,new\nr0,nose,worn,drop\n", "row 2: the dataset has no labels 'nose'; it has: mask, age"),
         ("multitask", "id,column,given,new\nr0,age,new,drop\nr0,mask,worn,drop\n", "row 3: 'r0' is dropped in one row"),
     ],
-    ids=range(15),
+    ids=range(19),
 )
 def test_a_mistake_is_named_with_its_row_and_nothing_is_written(
     task: str, sheet: str | bytes, said: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import sys
 from pathlib import Path
@@ -13,8 +14,9 @@ import pytest
 from cluster.errors import UserError
 from data_pipeline import leaks
 from data_pipeline.dataset.image_policy import ImagePolicy
-from data_pipeline.dataset.manifest import Manifest, Split
+from data_pipeline.dataset.manifest import Manifest, Split, open_dataset
 from data_pipeline.dataset.shards import Row, write_shard
+from data_pipeline.exploration.leak_check import find_leaks
 from data_pipeline.preparation.images import encode_png
 from data_pipeline.storage.base import open_storage
 from tests.data_pipeline.dataset.test_perceptual_hash import board
@@ -71,12 +73,25 @@ def test_shared_images_and_writers_are_shown(
     assert [len(image["rows"]) for image in content["images"]] == [2, 2] and content["unreadable"][0]["id"] == "broken"
     assert content["writers"] == [{"name": "person 1", "rows": {"train": 10, "val": 1}}]
 
+    for content, said in ((b"{}", "--json: '.*mine.json' is there"), (b"\0", "--json: "), (out.read_bytes(), "")):
+        (tmp_path / "mine.json").write_bytes(content)
+        with pytest.raises(UserError, match=said) if said else contextlib.nullcontext():
+            call(monkeypatch, dataset, "--json", str(tmp_path / "mine.json"))
+    capsys.readouterr()
+
     other = write_letters(tmp_path / "two", {"train": plain(210, 215, "person "), "more": plain(300, 310)})
     assert call(monkeypatch, dataset, other, "--images-only", "--examples", "1") == 1
     printed = capsys.readouterr().out.splitlines()
     assert printed[1].split()[:5] == ["test,", "other:train", "5", "0", "5"] and printed[2].startswith("5 of 6 pairs")
     assert call(monkeypatch, other, write_letters(tmp_path / "three", {"train": plain(400, 410)})) == 0
     assert capsys.readouterr().out == "2 of 2 pairs of splits share nothing.\n"
+
+
+def test_labels_are_compared_one_by_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    image = encode_png(board(1))
+    dataset = write_letters(tmp_path, {"train": [("1", image, ["a", "b"], "")], "val": [("2", image, ["a b"], "")]})
+    (shared,) = find_leaks(open_dataset(dataset)).images
+    assert shared.labels_differ
 
 
 def test_what_cannot_be_compared_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

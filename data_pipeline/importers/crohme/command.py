@@ -21,6 +21,7 @@ from data_pipeline.dataset.token_targets import MAX_TOKENS, TEXT_COLUMNS
 from data_pipeline.importers.crohme.rows import Work, build_rows
 from data_pipeline.importers.crohme.source import iter_inkml
 from data_pipeline.preparation.build import MAX_SIDE, Chunk, build_dataset
+from data_pipeline.preparation.destination import require_apart
 from data_pipeline.preparation.target_survey import TextSurvey
 from data_pipeline.storage.base import open_storage
 
@@ -140,6 +141,7 @@ def run(args: argparse.Namespace) -> int:
             _require_source(path)
             if not name or "/" in name or name.startswith("."):
                 raise UserError(f"--split {name}={path.name}: the name of a split is that of a folder.")
+    require_apart(args.source, open_storage(args.out))
     with ray_session():
         policy = ImagePolicy(args.height, args.width, fixed_height=args.stroke_size is None)
         made = prepare_crohme(splits, args.out, policy, args.overwrite, args.stroke_size, args.variations, args.max_tokens)

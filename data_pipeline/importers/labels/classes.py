@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -11,13 +12,13 @@ from cluster.errors import UserError
 from cluster.redaction import printable
 from data_pipeline.dataset.label_columns import check_target, joint_names
 
-_NUMBER = re.compile(r"-?[0-9]+")
+_NUMBER = re.compile(r"-?[0-9]+(?:\.[0-9]+)?")
 
 
 def ordered(names: Iterable[str]) -> list[str]:
     """Names of classes in the order that they get where none is declared: numbers by value, so 2 before 10; else sorted."""
     found = sorted(set(names))
-    return sorted(found, key=int) if all(_NUMBER.fullmatch(name) for name in found) else found
+    return sorted(found, key=Decimal) if all(_NUMBER.fullmatch(name) for name in found) else found
 
 
 def read_classes(declared: str) -> list[str]:

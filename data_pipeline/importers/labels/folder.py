@@ -26,8 +26,9 @@ from data_pipeline.importers.labels.image_files import (
     require_folder,
     skipped_note,
 )
+from data_pipeline.importers.labels.once import each_once
 from data_pipeline.importers.labels.source import Item, LabelSource, rejection
-from data_pipeline.importers.labels.split_names import known_split
+from data_pipeline.importers.labels.split_names import known_split, split_of_file
 
 # The target of the folders that an image lies in, or None where they name none.
 Labeler = Callable[[Sequence[str]], Mapping[str, Any] | None]
@@ -69,7 +70,8 @@ def read_folder(
     group_of = _group_by(group_regex)
     items: list[Item] = []
     rejected: list[Rejected] = []
-    seen: dict[tuple[int, int], str] = {}
+    identities: list[tuple[int, int]] = []
+    depths: dict[str, set[int]] = {}
     skipped: Counter[str] = Counter()
     for file in image_files(source, skipped):
         split = splits.get(file.parts[0], "")
@@ -81,12 +83,33 @@ def read_folder(
             rejected.append(rejection(file.name, file.name, "lies in no class folder", split))
         elif label is None:
             rejected.append(rejection(file.name, file.name, f"its folder '{'/'.join(above)}' {unknown}", split))
-        elif file.identity in seen:
-            rejected.append(rejection(file.name, file.name, f"the same file as {seen[file.identity]}", split))
         else:
-            seen[file.identity] = file.name
+            identities.append(file.identity)
             items.append(Item(file.name, file.path, label, file.name, group=group_of(file.name), split=split))
-    return LabelSource(task, target, items, rejected, skipped_note(skipped))
+            depths.setdefault(above[0], set()).add(len(above))
+    warnings = _depth_warnings(source, depths, declared=classes is not None) if heads is None else []
+    kept, doubled = each_once(items, identities)
+    return LabelSource(task, target, kept, [*rejected, *doubled], skipped_note(skipped), warnings)
+
+
+def _depth_warnings(source: Path, depths: Mapping[str, set[int]], declared: bool) -> list[str]:
+    """Warnings about class folders that look like something else; `depths` are how deep the images of each lie.
+
+    Raises:
+        UserError: no image lies in a class folder itself, and they are not `declared`: probably the folders below are classes.
+    """
+    deep = [printable(name) for name, found in depths.items() if 1 not in found]
+    if depths and len(deep) == len(depths) and not declared:
+        raise UserError(
+            f"No image of '{printable(str(source))}' lies in a class folder itself, all are in folders below {listed(deep)}. "
+            "If one of these holds the classes, it is SOURCE; if they are splits, call them train, val and test; if they are "
+            "the classes, declare them by --classes."
+        )
+    splits = [printable(name) for name in depths if split_of_file(name)]
+    return [
+        *([f"images of these classes lie in folders below theirs alone: {listed(deep)}"] if deep else []),
+        *([f"all classes have names of splits: {listed(splits)}"] if splits and len(splits) == len(depths) else []),
+    ]
 
 
 def _split_folders(source: Path) -> dict[str, str]:
@@ -123,6 +146,9 @@ def _class_folders(source: Path, splits: Mapping[str, str]) -> list[str]:
             f"'{printable(str(source))}' holds no class folders. The images of a class lie in a folder with its name: "
             "SOURCE/cat/1.png. For images beside a table of labels there are the kinds `manifest` and `letters`."
         )
+    twice = [name for name, count in Counter(map(printable, names)).items() if count > 1]
+    if twice:
+        raise UserError(f"'{printable(str(source))}' holds several class folders that are shown as '{twice[0]}'. Rename one.")
     return names
 
 

@@ -31,7 +31,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--joint", default="class", metavar="NAME", help="of the class of all heads (default %(default)s)")
     parser.add_argument(
-        "--group-regex", default="", metavar="REGEX", help="group of an image, by its path: images of a group are in one split"
+        "--group-regex",
+        default="",
+        metavar="REGEX",
+        help="group of an image, by its path: drawn splits keep it whole",
     )
     add_common_arguments(parser, 224, "rgb")
 

@@ -5,8 +5,11 @@ from __future__ import annotations
 import itertools
 from collections.abc import Mapping, Sequence
 
+from cluster.errors import UserError
+from cluster.redaction import printable
 from data_pipeline.dataset.label_columns import joint_names
 
+_DIGITS = 9  # more than any number of combinations has
 _SEPARATORS = ("_", "-", "+", ",", " ", ".")
 
 
@@ -22,12 +25,25 @@ class Combinations:
         self._heads = heads
         self._targets = [dict(zip(heads, classes, strict=True)) for classes in itertools.product(*heads.values())]
         self._nested = {tuple(target.values()): target for target in self._targets}
-        self._joined = {
-            separator.join(classes): target for separator in _SEPARATORS for classes, target in self._nested.items()
-        }
+        self._joined: dict[str, Mapping[str, str]] = {}
+        for separator, (classes, target) in itertools.product(_SEPARATORS, self._nested.items()):
+            name = separator.join(classes)
+            if self._joined.setdefault(name, target) != target and name in folders:
+                either, other = (" and ".join(names) for names in (self._joined[name].values(), classes))
+                raise UserError(
+                    f"Folder '{printable(name)}' may be {either}, or {other}. "
+                    "Rename it with another separator, or put a folder for each head inside the other."
+                )
         first = next(iter(heads.values()), [])
         numbered = all(name.isascii() and name.isdecimal() for name in folders) and not set(folders) <= set(first)
         self._numbered = {str(number): target for number, target in enumerate(self._targets)} if numbered else {}
+        too_large = [name for name in folders if numbered and int(name.lstrip("0")[:_DIGITS] or 0) >= len(self._targets)]
+        if too_large and not any(name.strip("0") == "" for name in folders):
+            raise UserError(
+                f"Folder {too_large[0]} is beyond the {len(self._targets):,} combinations of {', '.join(heads)}, which are "
+                "numbered from 0, and there is no folder 0. If they are numbered from 1, rename each to its number less 1, "
+                "or to its classes, such as " + "_".join(next(iter(self._nested))) + "."
+            )
 
     @property
     def joint_classes(self) -> list[str]:

@@ -17,6 +17,9 @@ SUFFIXES = (
 )
 
 
+_MOST_READ = 3  # times: folders that link to each other would be read without an end
+
+
 class ImageFile(NamedTuple):
     """An image file: the parts of its path relative to the folder, the path itself, and which file that is."""
 
@@ -73,31 +76,41 @@ def folders_of(folder: Path) -> list[str]:
 
 
 def image_files(folder: Path, skipped: Counter[str]) -> Iterator[ImageFile | BrokenFile]:
-    """The files below `folder` that are named as images, sorted by path; `skipped` counts the others by suffix.
+    """The files below `folder` that are named as images, sorted by path; `skipped` counts others by suffix, or as hidden.
 
-    Links are followed, but no folder is entered twice.
+    Links are followed, those to a folder above or to one that was read `_MOST_READ` times are broken files.
 
     Raises:
         UserError: a folder cannot be listed.
     """
-    yield from _walk(str(folder), (), skipped, set())
+    yield from _walk(str(folder), (), skipped, Counter(), ())
 
 
 def _walk(
-    path: str, parts: tuple[str, ...], skipped: Counter[str], seen: set[tuple[int, int]]
+    path: str,
+    parts: tuple[str, ...],
+    skipped: Counter[str],
+    read: Counter[tuple[int, int]],
+    above: tuple[tuple[int, int], ...],
 ) -> Iterator[ImageFile | BrokenFile]:
     info = os.stat(path)
-    if (info.st_dev, info.st_ino) in seen:
+    identity = (info.st_dev, info.st_ino)
+    if identity in above:
+        yield BrokenFile(parts, "a link to a folder that it lies in")
         return
-    seen.add((info.st_dev, info.st_ino))
+    if read[identity] == _MOST_READ:
+        yield BrokenFile(parts, f"a link to a folder that was read {_MOST_READ} times, by other links")
+        return
+    read[identity] += 1
     with _readable(path) as entries:
         found = sorted(entries, key=lambda entry: entry.name)
     for entry in found:
         if is_hidden(entry.name):
+            skipped["hidden"] += 1
             continue
         below = (*parts, entry.name)
         if entry.is_dir():
-            yield from _walk(entry.path, below, skipped, seen)
+            yield from _walk(entry.path, below, skipped, read, (*above, identity))
         elif not is_image_name(entry.name):
             skipped[os.path.splitext(entry.name)[1].lower() or "without suffix"] += 1
         elif not entry.is_file():
@@ -117,4 +130,4 @@ def _readable(folder: str | Path) -> os.ScandirIterator[str]:  # type: ignore[na
 def skipped_note(skipped: Counter[str]) -> list[str]:
     """The note on files that are no images; none if there are none."""
     kinds = ", ".join(f"{count:,} {printable(suffix)}" for suffix, count in sorted(skipped.items()))
-    return [f"Not images, left alone: {kinds}."] if skipped else []
+    return [f"Not images, or hidden, left alone: {kinds}."] if skipped else []

@@ -11,7 +11,14 @@ from cluster.redaction import printable
 from data_pipeline.dataset.label_columns import LABEL, LABELS
 from data_pipeline.importers.labels.classes import heads_target, listed, ordered, require_target
 from data_pipeline.importers.labels.hf_images import Feature
-from data_pipeline.importers.labels.label_values import flag_of, is_missing, list_of, text_of, whole_numbers
+from data_pipeline.importers.labels.label_values import (
+    flags_of,
+    is_missing,
+    list_of,
+    require_single,
+    text_of,
+    whole_numbers,
+)
 
 Features = Mapping[str, Feature]
 
@@ -81,7 +88,7 @@ def read_targets(options: LabelOptions, rows: Sequence[LabelRow], features: Feat
 
 def flagged(classes: Sequence[str], values: Sequence[Any]) -> Mapping[str, Any] | str:
     """The target of a row with a column of 0 or 1 for each class, or the reason why it has none."""
-    flags = [flag_of(value) for value in values]
+    flags = flags_of(values)
     if None in flags:
         place = flags.index(None)
         value = values[place]
@@ -96,16 +103,15 @@ def _names_of(
 ) -> tuple[list[str], list[str]]:
     """The classes of a column in order, and the class of each row, empty where it is missing."""
     for value, row in zip(values, rows, strict=True):
-        if isinstance(value, list | dict | bytes):
-            raise UserError(
-                f"Column '{printable(column)}' holds a {type(value).__name__} ({row.shown}), not one label: "
-                "name a column of lists by --labels."
-            )
+        require_single(column, value, row.shown)
     indexed = features[column].names if column in features else ()
     texts = [text_of(value, indexed, declared or ()) for value in values]
     if not indexed:
         texts = whole_numbers(column, texts, [row.shown for row in rows], declared or ())
-    return list(declared or indexed or ordered(text for text in texts if text)), texts
+    names = list(declared or indexed or ordered(text for text in texts if text))
+    if not names:
+        raise UserError(f"No row has a label: column '{printable(column)}' has no value in any of {len(rows):,} rows.")
+    return names, texts
 
 
 def _problem(column: str, text: str, known: Collection[str], names: Sequence[str]) -> str:
@@ -118,20 +124,31 @@ def _several(options: LabelOptions, rows: Sequence[LabelRow], features: Features
     """Each row has a list of labels."""
     column = options.labels
     lists = [list_of(row.values[0], options.separator) for row in rows]
+    if not any(lists) and not options.classes and not (column in features and features[column].names):
+        raise UserError(f"No row has a label: column '{printable(column)}' has no list with one in any of {len(rows):,} rows.")
     flat = [(value, row) for found, row in zip(lists, rows, strict=True) for value in found or ()]
     names, texts = _names_of(column, [value for value, _ in flat], [row for _, row in flat], features, options.classes)
     position = {name: i for i, name in enumerate(names)}
     made: list[Mapping[str, Any] | str] = []
     first = 0
-    for found in lists:
+    for found, row in zip(lists, rows, strict=True):
         if found is None:
-            made.append(f"column '{column}' has no list of labels")
+            made.append(_no_list(column, row.values[0]))
             continue
         labels = list(dict.fromkeys(texts[first : first + len(found)]))
         first += len(found)
-        reason = next(filter(None, (_problem(column, label, position.keys(), names) for label in labels)), "")
+        reasons = (_problem(column, label, position.keys(), names) for label in labels)
+        reason = (
+            f"column '{column}' has a list with a label that is missing" if "" in labels else next(filter(None, reasons), "")
+        )
         made.append(reason or {LABELS: sorted(labels, key=position.__getitem__)})
     return Targets("multilabel", {"classes": names}, made)
+
+
+def _no_list(column: str, value: Any) -> str:
+    if is_missing(value):
+        return f"column '{column}' has no label; where there is none, write []"
+    return f"column '{column}' is {str(value)[:40]!r}, which is no list of labels"
 
 
 def _by_heads(options: LabelOptions, rows: Sequence[LabelRow], features: Features) -> Targets:

@@ -102,22 +102,27 @@ def _files(folder: Path) -> tuple[list[ImageFile], list[Rejected], Counter[str]]
     return files, rejected, skipped
 
 
-def _by_index(files: Sequence[ImageFile]) -> dict[str | int, list[ImageFile]]:
+def _by_index(files: Sequence[ImageFile]) -> dict[str | tuple[str], list[ImageFile]]:
     """The files by what an index may call them: their name, the name without suffix, and that as a number."""
-    found: dict[str | int, list[ImageFile]] = {}
+    found: dict[str | tuple[str], list[ImageFile]] = {}
     for file in files:
         name = file.parts[-1]
         stem = name.rpartition(".")[0]
-        keys: list[str | int] = [name, stem]
-        for key in keys + ([int(stem)] if stem.isascii() and stem.isdecimal() else []):
+        keys: list[str | tuple[str]] = [name, stem]
+        for key in keys + ([_number(stem)] if stem.isascii() and stem.isdecimal() else []):
             found.setdefault(key, []).append(file)
     return found
 
 
-def _matches(index: str, files: dict[str | int, list[ImageFile]]) -> list[ImageFile]:
+def _number(digits: str) -> tuple[str]:
+    """A number of any length as a key: 12 and 00012 are one."""
+    return (digits.lstrip("0"),)
+
+
+def _matches(index: str, files: dict[str | tuple[str], list[ImageFile]]) -> list[ImageFile]:
     """The images of an index: by number if it is one, else by name."""
     number = _INDEX.fullmatch(index)
-    return files.get(int(number[1]) if number else index, [])
+    return files.get(_number(number[1]) if number else index, [])
 
 
 def _find_table(source: Path) -> Path:

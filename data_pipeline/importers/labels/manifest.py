@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -11,12 +12,12 @@ from cluster.redaction import printable
 from data_pipeline.importers.labels.classes import listed
 from data_pipeline.importers.labels.image_files import is_hidden
 from data_pipeline.importers.labels.label_targets import LabelOptions, LabelRow, read_targets
-from data_pipeline.importers.labels.label_values import text_of
+from data_pipeline.importers.labels.label_values import names_of, require_single
 from data_pipeline.importers.labels.manifest_images import ImagePlaces
 from data_pipeline.importers.labels.manifest_splits import splits_of
 from data_pipeline.importers.labels.once import each_once
 from data_pipeline.importers.labels.source import Item, LabelSource, rejection
-from data_pipeline.importers.labels.table import SUFFIXES, TEXT_SUFFIXES, Table, open_table
+from data_pipeline.importers.labels.table import SUFFIXES, TEXT_SUFFIXES, Record, Table, open_table
 
 _IMAGE_COLUMNS = ("image", "file_name", "filename", "path", "file")
 
@@ -55,13 +56,11 @@ def read_manifest(source: Path, options: ManifestOptions) -> LabelSource:
                     f"Column '{printable(name)}' has other classes in '{table.name}' than in '{tables[0].name}': "
                     "prepare them apart."
                 )
-    records = [(table, record) for table in tables for record in table.records(columns)]
+    records = [(table, record) for table in tables for record in table.records(columns, options.image)]
     readable = [(table, record) for table, record in records if not record.problem]
     rejected = [rejection(record.shown, record.shown, record.problem) for _, record in records if record.problem]
 
     last = 1 + len(options.labels.columns)
-    label_rows = [LabelRow(record.shown, record.values[1:last]) for _, record in readable]
-    targets = read_targets(options.labels, label_rows, tables[0].features, tables[0].name)
     more = {name: [record.values[last + i] for _, record in readable] for i, name in enumerate(extra)}
     shown = [record.shown for _, record in readable]
     paths = [table.path for table, _ in readable]
@@ -69,13 +68,31 @@ def read_manifest(source: Path, options: ManifestOptions) -> LabelSource:
     places = ImagePlaces(options.image, options.images, source)
     images = [places.find(table, record) for table, record in readable]
     places.require_some(images)
+    problems = [image.problem or split.problem for image, split in zip(images, splits, strict=True)]
+    for record in (record for _, record in readable):
+        for name, value in zip(extra, record.values[last:], strict=True):
+            require_single(name, value, record.shown)
+    notes += _line_ends([record for _, record in records])
+    names = {name: names_of(name, column, shown) for name, column in more.items() if name not in (options.split, options.fold)}
+    # Rows without an image say nothing of the classes.
+    usable = [record for (_, record), problem in zip(readable, problems, strict=True) if not problem]
+    label_rows = [LabelRow(record.shown, record.values[1:last]) for record in usable]
+    if records and not usable:
+        rejected += [
+            rejection(image.id or place, place, problem, split.name)
+            for image, place, problem, split in zip(images, shown, problems, splits, strict=True)
+        ]
+        LabelSource("", {}, [], rejected).require_items(str(source))
+    targets = read_targets(options.labels, label_rows, tables[0].features, tables[0].name)
+    of_rows = iter(targets.rows)
 
     items: list[Item] = []
     identities: list[Any] = []
-    for i, (image, target, split) in enumerate(zip(images, targets.rows, splits, strict=True)):
-        values = {name: text_of(column[i]) for name, column in more.items()}
+    for i, (image, problem, split) in enumerate(zip(images, problems, splits, strict=True)):
+        values = {name: column[i] for name, column in names.items()}
         name = printable(values[options.id]) if options.id else image.id
-        reason = image.problem or split.problem or (target if isinstance(target, str) else "")
+        target = problem or next(of_rows)
+        reason = target if isinstance(target, str) else ""
         if not reason and not name:
             reason = f"column '{options.id}' has no value"
         if reason or isinstance(target, str):
@@ -111,6 +128,14 @@ def _find_tables(source: Path) -> list[Path]:
         return texts
     names = listed([path.name for path in texts]) or "none"
     raise UserError(f"'{printable(str(source))}' holds not one table but {names}. Give the file itself as SOURCE.")
+
+
+def _line_ends(records: Sequence[Record]) -> list[str]:
+    """A note on values of several lines: where a quote is too many, such a value is rows that are missing."""
+    found = [record for record in records if record.lines > 1]
+    if not found:
+        return []
+    return [f"Rows with a value of several lines: {len(found):,}, the first {found[0].shown} ({found[0].lines} lines)."]
 
 
 def _completed(options: ManifestOptions, table: Table) -> ManifestOptions:

@@ -36,7 +36,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     columns.add_argument("--classes", metavar="A,B,C|FILE", help="classes of --label or --labels in their order")
     columns.add_argument("--split-column", default="", metavar="COLUMN", help="train, val, test, ...")
     columns.add_argument("--fold-column", default="", metavar="COLUMN", help="number of the fold; the split test stays")
-    columns.add_argument("--group", default="", metavar="COLUMN", help="person, patient, ...: rows of a group are in one split")
+    columns.add_argument(
+        "--group", default="", metavar="COLUMN", help="person, patient, ...: drawn splits keep its rows together"
+    )
     columns.add_argument("--source", dest="source_column", default="", metavar="COLUMN", help="origin; metrics name it")
     columns.add_argument("--id", default="", metavar="COLUMN", help="unique id (default: the path of the image)")
     add_common_arguments(parser, 224, "rgb")

@@ -43,7 +43,10 @@ class ImagePlaces:
             return FoundImage(printable(name), Cell(str(table.path), value.row_group, value.row, self._column))
         if is_missing(value):
             return FoundImage("", "", problem=f"column '{self._column}' names no image")
+        if isinstance(value, list):
+            raise UserError(f"Column '{printable(self._column)}' holds a list ({record.shown}): a row has one image.")
         if not isinstance(value, str):
+            self._tried = self._tried or f"a {type(value).__name__} ({record.shown})"
             return FoundImage("", "", problem=f"column '{self._column}' is a {type(value).__name__}, not the path of an image")
         return self._file(self._folder or table.path.parent, value.strip(), record.shown)
 

@@ -12,6 +12,8 @@ from data_pipeline.importers.labels.classes import listed
 from data_pipeline.importers.labels.label_values import text_of, whole_numbers
 from data_pipeline.importers.labels.split_names import known_split, split_name, split_of_file
 
+_DIGITS = 10  # more than a number of a fold has
+
 
 class RowSplit(NamedTuple):
     """The split of a row, empty where the source has none, or why the row cannot be in any."""
@@ -63,8 +65,8 @@ def splits_by_fold(
     """
     texts = whole_numbers(column, list(map(text_of, values)), shown)
     used = [text for text, split in zip(texts, splits, strict=True) if text and split.name != "test"]
-    if wrong := [text for text in used if not (text.isascii() and text.isdecimal())]:
-        raise UserError(f"Column '{printable(column)}' holds '{printable(wrong[0])}', which is no number of a fold.")
+    if wrong := [text for text in used if not (text.isascii() and text.isdecimal() and len(text) < _DIGITS)]:
+        raise UserError(f"Column '{printable(column)}' holds '{printable(wrong[0][:40])}', which is no number of a fold.")
     numbers = sorted(set(map(int, used)))
     first = numbers[0] if numbers else 0
     if len(numbers) < 2 or first > 1 or numbers != list(range(first, first + len(numbers))):

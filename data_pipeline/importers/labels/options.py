@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from cluster.arguments import finite_number, whole_number
+from cluster.redaction import printable
 from cluster.session import ray_session
 from data_pipeline.dataset.image_policy import ImagePolicy, Scale
 from data_pipeline.importers.labels.prepare import prepare_labels
@@ -15,6 +16,7 @@ from data_pipeline.importers.labels.source import LabelSource
 from data_pipeline.importers.labels.splits import DEFAULT_SHARE, SplitOptions, with_splits
 from data_pipeline.importers.labels.summary import summary
 from data_pipeline.preparation.build import MAX_SIDE
+from data_pipeline.preparation.destination import require_apart
 from data_pipeline.storage.base import open_storage
 
 _SCALES: dict[str, Scale] = {"pad": "fit", "crop": "crop", "stretch": "stretch"}
@@ -65,18 +67,23 @@ def run_preparation(args: argparse.Namespace, read: Callable[[], LabelSource]) -
     Raises:
         UserError: the source, its splits or the place of the dataset cannot be used.
     """
-    open_storage(args.out)  # an invalid URI is reported before a session starts
+    require_apart(args.source, open_storage(args.out))  # an invalid URI is reported before a session starts
     policy = ImagePolicy(
         args.height or args.size, args.width or args.size, args.color, scale=_SCALES[args.resize], fixed_width=True
     )
     found = read()
     found.require_items(str(args.source))
     source = with_splits(found, SplitOptions(args.val, args.test, args.folds, args.split == "stratified", args.seed))
+    require_apart(args.source, open_storage(args.out), {item.split for item in source.items})
     for note in source.notes:
         print(note)
-    name = args.name or args.source.resolve().stem
+    for warning in source.warnings:
+        print(f"warning: {warning}")
+    place = args.source.resolve()
+    name = printable(args.name or (place.name if place.is_dir() else place.stem))
+    preparation = _preparation(args) | ({"notes": said} if (said := [*source.notes, *source.warnings]) else {})
     with ray_session():
-        made = prepare_labels(source, args.out, name, policy, args.format, args.license, _preparation(args), args.overwrite)
+        made = prepare_labels(source, args.out, name, policy, args.format, printable(args.license), preparation, args.overwrite)
     for line in summary(made, args.out):
         print(line)
     return 0
@@ -85,5 +92,5 @@ def run_preparation(args: argparse.Namespace, read: Callable[[], LabelSource]) -
 def _preparation(args: argparse.Namespace) -> dict[str, Any]:
     """What `dataset.json` says of how it was made: the options that are set."""
     options = {key: value for key, value in vars(args).items() if key not in _NO_PREPARATION and value not in (None, "", [])}
-    shown = {key: str(value) if isinstance(value, Path) else value for key, value in options.items()}
-    return {"command": f"prepare {args.kind}", "source": args.source.name, **shown}
+    shown = {key: printable(str(value)) if isinstance(value, Path | str) else value for key, value in options.items()}
+    return {"command": f"prepare {args.kind}", "source": printable(args.source.name), **shown}

@@ -42,7 +42,8 @@ class Item:
 class LabelSource:
     """The inputs of a source: `items` that are to be prepared, and `rejected` ones.
 
-    `task` and `target` are those of the dataset's manifest; `notes` are sentences that the user should read.
+    `task` and `target` are those of the dataset's manifest; `notes` are sentences that the user should read, `warnings` those
+    about what is probably wrong. The dataset keeps both.
     """
 
     task: str
@@ -50,6 +51,7 @@ class LabelSource:
     items: list[Item]
     rejected: list[Rejected]
     notes: list[str] = field(default_factory=list)
+    warnings: list[str] = field(default_factory=list)
 
     def require_items(self, place: str) -> None:
         """Check that something can be prepared.

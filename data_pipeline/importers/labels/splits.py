@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from cluster.errors import UserError
+from data_pipeline.importers.labels.classes import listed
 from data_pipeline.importers.labels.source import Item, LabelSource, labels_of
 from data_pipeline.preparation.splitting import split_folds, split_shares
 
@@ -49,7 +50,8 @@ def with_splits(source: LabelSource, options: SplitOptions) -> LabelSource:
     items = list(source.items)
     for i, split in zip(chosen, _drawn(source, [items[i] for i in chosen], shares, options), strict=True):
         items[i] = replace(items[i], split=split)
-    return replace(source, items=items, notes=[*source.notes, *_notes(set(named), options)])
+    notes = [*source.notes, *_notes(set(named), options), *_group_notes(items)]
+    return replace(source, items=items, notes=notes, warnings=[*source.warnings, *_torn_groups(items)])
 
 
 def _share(value: float | None) -> float:
@@ -87,6 +89,26 @@ def _drawn(source: LabelSource, items: Sequence[Item], shares: dict[str, float],
     for i, name in zip(rest, names, strict=True):
         splits[i] = name
     return splits
+
+
+def _group_notes(items: Sequence[Item]) -> list[str]:
+    """How many items have no group, where others have one."""
+    without = sum(not item.group for item in items)
+    if not without or without == len(items):
+        return []
+    return [f"{without:,} of {len(items):,} images have no group: each of them is one of its own."]
+
+
+def _torn_groups(items: Sequence[Item]) -> list[str]:
+    """The groups that are in several splits, as splits of the source may have it."""
+    splits: dict[str, dict[str, None]] = {}
+    for item in items:
+        if item.group:
+            splits.setdefault(item.group, {})[item.split] = None
+    torn = [f"'{group}' ({', '.join(found)})" for group, found in splits.items() if len(found) > 1]
+    if not torn:
+        return []
+    return [f"{len(torn):,} of {len(splits):,} groups are in several splits, as the source has them: {listed(torn, 3)}"]
 
 
 def _notes(named: set[str], options: SplitOptions) -> list[str]:

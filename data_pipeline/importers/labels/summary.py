@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import textwrap
+import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import islice
 
@@ -55,15 +56,24 @@ def class_lines(head: str, classes: Sequence[str], rows: ClassRows) -> list[str]
 
 
 def class_notes(head: str, classes: Sequence[str], rows: ClassRows) -> list[str]:
-    """What is strange about the classes: some without rows, or with rows in one split only."""
+    """What is strange about the classes: some without rows, with nearly the same name, or with rows in one split only."""
     of = f" of {head}" if head else ""
     where = {name: [split for split, counts in rows.items() if counts[name]] for name in classes}
     empty = [name for name in classes if not where[name]]
     alone = [f"{name} ({where[name][0]})" for name in classes if len(where[name]) == 1] if len(rows) > 1 else []
     return [
         *([f"classes{of} without rows: {listed(empty)}"] if empty else []),
+        *([f"classes{of} that differ little: {listed(alike)}"] if (alike := _alike(classes)) else []),
         *([f"classes{of} in one split only: {listed(alone)}"] if alone else []),
     ]
+
+
+def _alike(classes: Sequence[str]) -> list[str]:
+    """The names that differ only by case, by blanks at their ends, or by how Unicode composes a letter."""
+    same: dict[str, list[str]] = {}
+    for name in classes:
+        same.setdefault(unicodedata.normalize("NFKC", name).strip().casefold(), []).append(f"'{name}'")
+    return [" and ".join(names) for names in same.values() if len(names) > 1]
 
 
 def _rejections(out: str, count: int) -> list[str]:

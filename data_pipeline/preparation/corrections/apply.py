@@ -13,7 +13,7 @@ from data_pipeline.dataset.manifest import Dataset, DatasetError, Manifest, Shar
 from data_pipeline.dataset.row_groups import iter_row_groups
 from data_pipeline.dataset.schema import FIXED_COLUMNS
 from data_pipeline.dataset.shards import Row, write_shard
-from data_pipeline.preparation.corrections.record import HISTORY, all_rejected, history, text_of
+from data_pipeline.preparation.corrections.record import all_rejected, history, text_of
 from data_pipeline.preparation.corrections.sheet import Correction, CorrectionsError, read_corrections
 from data_pipeline.preparation.destination import Destination, destination, shard_name
 from data_pipeline.preparation.label_survey import LabelSurvey
@@ -57,7 +57,6 @@ def correct_dataset(dataset: Dataset, sheet: Storage, out: Storage, overwrite: b
     with destination(out, overwrite) as place:
         splits = _write(dataset, by_id, set(places.values()), place)
         of_rows = {name: split for name, (split, _) in places.items()}
-        out.child(HISTORY).write_bytes(history(dataset, effective, of_rows))
         preparation = {
             "command": "correct",
             "source_digest": manifest.digest,
@@ -67,7 +66,7 @@ def correct_dataset(dataset: Dataset, sheet: Storage, out: Storage, overwrite: b
         }
         count = manifest.rejected + len(dropped)
         finished = replace(manifest, splits=splits, rejected=count, preparation=preparation, digest="")
-        place.publish(finished, all_rejected(dataset, effective, of_rows))
+        place.publish(finished, all_rejected(dataset, effective, of_rows), history(dataset, effective, of_rows))
     return Corrected(finished, changed, len(dropped))
 
 

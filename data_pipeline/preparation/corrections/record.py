@@ -12,10 +12,12 @@ import pyarrow.parquet as pq
 from data_pipeline.dataset.manifest import REJECTED, Dataset
 from data_pipeline.dataset.shards import Rejected
 from data_pipeline.preparation.corrections.sheet import Correction, Label
+from data_pipeline.preparation.destination import HISTORY
 from data_pipeline.storage.base import Storage, storage_errors
 
-HISTORY = "corrections.parquet"  # the labels as they were; several are a JSON list; `new` is null where the row was dropped
+# Of the labels as they were: several are a JSON list; `new` is null where the row was dropped.
 HISTORY_SCHEMA = pa.schema([(name, pa.string()) for name in ("id", "split", "column", "old", "new", "digest")])
+_DROPPED = "dropped by a correction of labels"
 
 
 def history(dataset: Dataset, items: Sequence[Correction], splits: Mapping[str, str]) -> bytes:
@@ -32,9 +34,18 @@ def history(dataset: Dataset, items: Sequence[Correction], splits: Mapping[str, 
         "digest": [dataset.manifest.digest] * len(items),
     }
     earlier = [table.cast(HISTORY_SCHEMA) for table in _table_of(dataset.storage.child(HISTORY))]
+    kept = [table.slice(0, _before(table.column("digest").to_pylist(), dataset.manifest.digest)) for table in earlier]
     buffer = io.BytesIO()
-    pq.write_table(pa.concat_tables([*earlier, pa.table(made, schema=HISTORY_SCHEMA)]), buffer)
+    pq.write_table(pa.concat_tables([*kept, pa.table(made, schema=HISTORY_SCHEMA)]), buffer)
     return buffer.getvalue()
+
+
+def _before(digests: Sequence[str], now: str) -> int:
+    """How many rows are before those of corrections of the present state: that is of others, so these were never finished."""
+    count = len(digests)
+    while count and digests[count - 1] == now:
+        count -= 1
+    return count
 
 
 def all_rejected(dataset: Dataset, items: Sequence[Correction], splits: Mapping[str, str]) -> list[Rejected]:
@@ -45,11 +56,12 @@ def all_rejected(dataset: Dataset, items: Sequence[Correction], splits: Mapping[
         if item.new is None:
             labels.setdefault(item.id, []).append(text_of(item.given))
     return [
-        *(Rejected(row["id"], row["split"], row["path"], row["reason"]) for row in rows),
         *(
-            Rejected(name, splits[name], name, f"dropped by a correction of labels, was: {', '.join(given)}")
-            for name, given in labels.items()
+            Rejected(row["id"], row["split"], row["path"], row["reason"])
+            for row in rows
+            if not (row["id"] in labels and row["reason"].startswith(_DROPPED))  # of a correction that was never finished
         ),
+        *(Rejected(name, splits[name], name, f"{_DROPPED}, was: {', '.join(given)}") for name, given in labels.items()),
     ]
 
 

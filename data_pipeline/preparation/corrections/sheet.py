@@ -95,7 +95,7 @@ def _cells(file: Storage, needs_column: bool) -> Iterator[tuple[int, dict[str, s
     except UnicodeDecodeError as error:
         raise UserError(f"'{file.shown}' is not UTF-8 (byte {error.start:,}). Save it as 'CSV UTF-8'.") from None
     header = text.split("\n", 1)[0]
-    rows = csv.reader(io.StringIO(text, newline=""), delimiter=max(",;\t", key=header.count))
+    rows = csv.reader(io.StringIO(text, newline=""), delimiter=max(",;\t", key=header.count), strict=True)
     names: list[str] = []
     needed = [*_NEEDED, *(["column"] if needs_column else [])]
     try:
@@ -104,10 +104,16 @@ def _cells(file: Storage, needs_column: bool) -> Iterator[tuple[int, dict[str, s
                 names = [cell.strip() for cell in cells]
                 if missing := [name for name in needed if name not in names]:
                     raise CorrectionsError.of(file.shown, [f"row 1: no column '{missing[0]}'; it has: {', '.join(names)}"])
+                if twice := [name for name in needed if names.count(name) > 1]:
+                    raise CorrectionsError.of(file.shown, [f"row 1: several columns have the name '{twice[0]}'"])
             elif any(cells):
                 if len(cells) != len(names):
                     raise CorrectionsError.of(file.shown, [f"row {number}: {len(cells)} cells instead of {len(names)}"])
-                yield number, dict(zip(names, cells, strict=True))
+                row = dict(zip(names, cells, strict=True))
+                if broken := [name for name in needed if "\n" in row[name].strip() or "\r" in row[name].strip()]:
+                    mistake = f"row {number}: '{broken[0]}' goes on over several lines: is there a \" too many, or too few?"
+                    raise CorrectionsError.of(file.shown, [mistake])
+                yield number, row
     except csv.Error as error:
         raise CorrectionsError.of(file.shown, [f"row {rows.line_num}: {error}"]) from None
     if not names:
@@ -124,6 +130,8 @@ def _correction(row: int, cells: Mapping[str, str], classes: Mapping[str, list[s
     if column not in classes:
         raise ValueError(f"the dataset has no labels '{column}'; it has: {', '.join(classes)}")
     allowed = classes[column]
+    if not cells["given"].strip():
+        raise ValueError("`given` is empty: it is the label that the row has" + (", [] where it has none" if several else ""))
     dropped = cells["new"].strip() == DROP and DROP not in allowed
     read = _several if several else _one
     new = None if dropped else read(cells["new"], allowed)

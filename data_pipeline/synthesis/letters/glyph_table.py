@@ -97,6 +97,8 @@ def _pixels(text: str, where: str) -> np.ndarray:
 
 
 def _is_level(field: str) -> bool:
+    if "_" in field or not field.isascii():  # which Python takes, and NumPy does not
+        return False
     try:
         value = float(field)
     except ValueError:

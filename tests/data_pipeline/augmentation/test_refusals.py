@@ -6,6 +6,7 @@ import importlib.util
 import re
 from typing import Any
 
+import cv2
 import pytest
 
 from cluster.errors import UserError
@@ -85,14 +86,27 @@ def test_what_changes_more_than_pixels_is_refused_on_a_blank_image(transform: An
 
 def test_a_turn_by_90_degrees_is_refused_where_images_are_not_square() -> None:
     turn = [{"albumentations": "RandomRotate90"}]
-    check_augmentation(turn, ImagePolicy(64, 64))
+    check_augmentation(turn, ImagePolicy(64, 64, fixed_width=True))
     with pytest.raises(UserError, match="RandomRotate90 made 64x32"):
         check_augmentation(turn, ImagePolicy(32, 64))
 
 
+def test_the_smallest_images_of_a_dataset_are_tried(monkeypatch: pytest.MonkeyPatch) -> None:
+    crop = [{"albumentations": {"RandomCrop": {"height": 32, "width": 40}}}]
+    with pytest.raises(UserError, match="cannot be used on gray images of 8x32: .*Crop"):
+        check_augmentation(crop, ImagePolicy(32, 40))
+
+    def silent(*_: Any) -> None:
+        raise cv2.error
+
+    monkeypatch.setattr("data_pipeline.augmentation.geometry.Flip.__call__", silent)
+    with pytest.raises(UserError, match="of 40x32: error"):
+        check_augmentation(["flip"], ImagePolicy(32, 40))
+
+
 @pytest.mark.parametrize("name", sorted(PRESETS))
 def test_presets_are_for_images_of_any_policy(name: str) -> None:
-    for policy in (ImagePolicy(32, 64), ImagePolicy(48, 48, "rgb", background=0)):
+    for policy in (ImagePolicy(32, 64), ImagePolicy(32, 64, fixed_height=False), ImagePolicy(48, 48, "rgb", background=0)):
         check_augmentation(name, policy)
 
 

@@ -16,14 +16,15 @@ import pytest
 from cluster.errors import UserError, user_error_in
 from data_pipeline import explore
 from data_pipeline.dataset.image_policy import ImagePolicy
-from data_pipeline.dataset.manifest import DatasetError, Manifest, open_dataset
-from data_pipeline.dataset.shards import ROWS_PER_GROUP, Rejected, Row, read_split
+from data_pipeline.dataset.manifest import DatasetError, Manifest, Split, open_dataset
+from data_pipeline.dataset.shards import ROWS_PER_GROUP, Rejected, Row, read_split, write_shard
 from data_pipeline.dataset.token_targets import TokenTargets
 from data_pipeline.dataset.tokenizer import Tokenizer
 from data_pipeline.explore import describe
 from data_pipeline.importers.crohme.command import find_splits, prepare_crohme
 from data_pipeline.preparation.build import Chunk
 from data_pipeline.preparation.build import build_dataset as build
+from data_pipeline.preparation.destination import destination, shard_name
 from data_pipeline.preparation.images import decode
 from data_pipeline.preparation.target_survey import TextSurvey
 from data_pipeline.storage.base import StorageError, open_storage
@@ -107,6 +108,44 @@ def test_rows_in_are_rows_out_and_rejected(ray_cluster: None, tmp_path: Path) ->
     assert rejected[0] == {"id": "train-1", "split": "train", "path": "in/1", "reason": "odd"}
     assert open_dataset(str(tmp_path)).manifest == made
     assert "rejected: 7\n  in/1: odd" in describe(open_dataset(str(tmp_path)))
+
+
+def test_files_of_others_are_not_replaced(tmp_path: Path) -> None:
+    """Without a manifest nobody knows whose they are, unless a preparation that did not end has marked the folder."""
+    out, foreign = open_storage(tmp_path), tmp_path / "train" / "part-00000.parquet"
+    for name in ("train/part-00000.parquet", "rejected.parquet", "corrections.parquet"):
+        file = tmp_path / name
+        file.parent.mkdir(exist_ok=True)
+        file.write_text("mine")
+        with (
+            pytest.raises(UserError, match=f"holds no dataset, but {name}, which is not of an unfinished preparation"),
+            destination(out, False),
+        ):
+            pass
+        assert files(tmp_path) == {name: b"mine"}
+        file.unlink()
+
+    def prepare(overwrite: bool = False, split: str = "train") -> str:
+        with destination(out, overwrite) as place:
+            shard = write_shard(out, shard_name(split, 0, place.suffix), [text_row("a", b"x", 1, 1, "t")], EMPTY.columns)
+            if split != "train":
+                raise KeyboardInterrupt
+            place.publish(replace(EMPTY, splits={"train": Split([shard])}, digest=""), [])
+        return place.suffix
+
+    foreign.write_text("mine")
+    (tmp_path / "corrections.parquet").write_text("of what is replaced")
+    assert prepare(overwrite=True) == "-1" and foreign.read_text() == "mine"
+    assert files(tmp_path).keys() == {
+        "dataset.json",
+        "rejected.parquet",
+        "train/part-00000.parquet",
+        "train/part-00000-1.parquet",
+    }
+    shutil.rmtree(tmp_path)
+    with pytest.raises(KeyboardInterrupt):
+        prepare(split="val")
+    assert prepare() == "" and not (tmp_path / ".unfinished").exists(), "what did not end can be started again"
 
 
 def test_a_builder_that_loses_an_input_is_a_bug(ray_cluster: None, tmp_path: Path) -> None:

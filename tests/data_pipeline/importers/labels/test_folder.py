@@ -31,30 +31,34 @@ def test_numeric_class_folders_keep_their_numbers(tmp_path: Path) -> None:
     assert source.target == {"classes": [str(number) for number in range(18)]}
     assert all(source.target["classes"].index(item.target["label"]) == int(item.id.split("/")[0]) for item in source.items)
     assert ordered(["b", "10", "9"]) == ["10", "9", "b"] and ordered(["-1", "2", "10"]) == ["-1", "2", "10"]
+    assert ordered(["10.5", "1.5", "2.5"]) == ["1.5", "2.5", "10.5"] and ordered(["9" * 5000, "7"]) == ["7", "9" * 5000]
 
 
 def test_each_file_is_an_item_or_rejected_with_its_reason(tmp_path: Path) -> None:
     write_images(
-        tmp_path, ["cat/1.png", "dog/1.png", "dog/deep/2.PNG", "loose.png", "cow/1.png", ".hidden/x.png", "cat/._1.png"]
+        tmp_path,
+        ["cat/1.png", "cat/2.png", "dog/1.png", "dog/deep/2.PNG", "loose.png", "cow/1.png", ".hidden/x.png", "cat/._1.png"],
     )
     (tmp_path / "empty").mkdir()
     (tmp_path / "cat" / "notes.txt").touch()
-    os.link(tmp_path / "cat" / "1.png", tmp_path / "dog" / "same.png")
+    os.link(tmp_path / "cat" / "1.png", tmp_path / "dog" / "9.png")
     (tmp_path / "cat" / "broken.png").symlink_to(tmp_path / "nowhere")
     (tmp_path / "dog" / "up").symlink_to(tmp_path)  # must not be walked forever
     source = read_folder(tmp_path, ["dog", "cat", "empty"], group_regex=r"(\d)\.")
     assert source.target == {"classes": ["dog", "cat", "empty"]}
-    assert labels(source) == {"cat/1.png": "cat", "dog/1.png": "dog", "dog/deep/2.PNG": "dog"}, (
+    assert labels(source) == {"cat/2.png": "cat", "dog/1.png": "dog", "dog/deep/2.PNG": "dog"}, (
         "one name in two folders is fine"
     )
-    assert [item.group for item in source.items] == ["1", "1", "2"]
+    assert [item.group for item in source.items] == ["2", "1", "2"]
     assert reasons(source) == {
         "loose.png": "lies in no class folder",
         "cow/1.png": "its folder 'cow' is none of the 3 classes dog, cat, empty",
-        "dog/same.png": "the same file as cat/1.png",
+        "cat/1.png": "the same image as in dog/9.png, with other labels",
+        "dog/9.png": "the same image as in cat/1.png, with other labels",
+        "dog/up": "a link to a folder that it lies in",
         "cat/broken.png": "a link that leads nowhere",
     }
-    assert source.notes == ["Not images, left alone: 1 .txt."]
+    assert source.notes == ["Not images, or hidden, left alone: 1 .txt, 2 hidden."]
     assert read_folder(tmp_path).target["classes"] == ["cat", "cow", "dog", "empty"]
 
 
@@ -126,3 +130,51 @@ def test_a_name_that_is_not_utf_8_is_shown_with_its_bytes(tmp_path: Path) -> Non
     os.rename(os.fsencode(tmp_path / "cat" / "1.png"), os.fsencode(tmp_path / "cat") + b"/\xff.png")
     (item,) = read_folder(tmp_path).items
     assert item.id == r"cat/\xff.png" and Path(str(item.image)).is_file()
+
+
+def test_a_linked_folder_is_read_by_its_own_path_and_contradicts_another(tmp_path: Path) -> None:
+    write_images(tmp_path / "all", ["cat/1.png", "dog/1.png", "cat/more/2.png"])
+    (tmp_path / "all" / "hound").symlink_to(tmp_path / "all" / "dog")
+    (tmp_path / "all" / "cat" / "again").symlink_to(tmp_path / "all" / "cat" / "more")
+    source = read_folder(tmp_path / "all")
+    assert labels(source) == {"cat/1.png": "cat", "cat/again/2.png": "cat"}
+    assert reasons(source) == {
+        "cat/more/2.png": "the same image as in cat/again/2.png",
+        "dog/1.png": "the same image as in hound/1.png, with other labels",
+        "hound/1.png": "the same image as in dog/1.png, with other labels",
+    }
+    for name in "abcdefg":
+        (tmp_path / "web" / name).mkdir(parents=True)
+        for other in "abcdefg":
+            (tmp_path / "web" / name / other).symlink_to(tmp_path / "web" / other)
+    write_images(tmp_path / "web", ["a/1.png"])
+    assert len(read_folder(tmp_path / "web").rejected) < 200, "folders that link to each other are read without an end"
+
+
+def test_class_folders_that_look_like_something_else_are_named(tmp_path: Path) -> None:
+    write_images(tmp_path, ["train2017/cat/1.png", "val2017/dog/1.png"])
+    with pytest.raises(UserError, match=r"No image of .* lies in a class folder itself, .*below train2017, val2017\. If"):
+        read_folder(tmp_path)
+    assert len(read_folder(tmp_path, ["train2017", "val2017"]).items) == 2
+    write_images(tmp_path, ["val2017/1.png"])
+    assert read_folder(tmp_path).warnings == [
+        "images of these classes lie in folders below theirs alone: train2017",
+        "all classes have names of splits: train2017, val2017",
+    ]
+
+
+def test_folders_of_heads_that_may_mean_two_things_are_refused(tmp_path: Path) -> None:
+    write_images(tmp_path / "joined", ["a_b_c/1.png"])
+    with pytest.raises(UserError, match="Folder 'a_b_c' may be a_b and c, or a and b_c"):
+        read_folder(tmp_path / "joined", heads={"x": ["a_b", "a"], "y": ["c", "b_c"]})
+    write_images(tmp_path / "one", ["1/1.png", "2/1.png", "06/1.png"])
+    with pytest.raises(UserError, match=r"Folder 06 is beyond the 6 combinations .*rename each to its number less 1"):
+        read_folder(tmp_path / "one", heads={"x": ["a", "b"], "y": ["c", "d", "e"]})
+
+
+@pytest.mark.skipif(os.sys.platform != "linux", reason="names of other systems are Unicode")  # type: ignore[attr-defined]
+def test_two_folders_that_are_shown_alike_are_refused(tmp_path: Path) -> None:
+    write_images(tmp_path, [r"\xff/1.png"])
+    os.mkdir(os.fsencode(tmp_path) + b"/\xff")
+    with pytest.raises(UserError, match="holds several class folders that are shown as"):
+        read_folder(tmp_path)

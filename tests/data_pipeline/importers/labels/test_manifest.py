@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -90,8 +91,8 @@ def test_several_labels_are_lists_texts_or_columns(folder: Path) -> None:
     source = read_manifest(csv(folder, "\n".join(map(json.dumps, rows)), "a.jsonl"), ManifestOptions())
     expected = {"1.png": {"labels": ["a", "b"]}, "2.png": {"labels": []}}
     assert (source.task, source.target, targets(source)) == ("multilabel", {"classes": ["a", "b"]}, expected)
-    assert reasons(source) == ["column 'labels' has no list of labels"]
-    table = csv(folder, "image,tags\n1.png,b | a\n2.png,\n3.png,\"['b']\"\n4.png,c\n")
+    assert reasons(source) == ["column 'labels' has no label; where there is none, write []"]
+    table = csv(folder, "image,tags\n1.png,b | a\n2.png,[]\n3.png,\"['b']\"\n4.png,c\n")
     options = LabelOptions(labels="tags", separator="|", classes=["b", "a"])
     source = read_manifest(table, ManifestOptions(labels=options))
     assert targets(source) == {"1.png": {"labels": ["b", "a"]}, "2.png": {"labels": []}, "3.png": {"labels": ["b"]}}
@@ -229,7 +230,14 @@ def test_the_image_parquet_of_hugging_face_is_read_as_it_is(tmp_path: Path) -> N
         ("a.csv", b"photo,label\n1.png,a\n", {}, "Which column of 'a.csv' names the images"),
         ("a.csv", b"image,label,label\n", {}, "several columns with the name label"),
         ("a.csv", b"", {}, "'a.csv' has no header"),
-        ("a.csv", b"image,label\n", {}, "classes: a list of at least one name is needed"),
+        ("a.csv", b"image,label\n", {}, "No row has a label: column 'label' has no value in any of 0"),
+        ("a.csv", b"image,label\n1.png,\n", {}, "No row has a label"),
+        ("a.csv", b'image,label\n1.png,"a\nb"\n', {}, "line 2: column 'label' has several lines"),
+        ("a.jsonl", b'{"image": ["1.png"], "label": 1}\n', {}, r"Column 'image' holds a list \(a.jsonl row 1\)"),
+        ("a.jsonl", b'{"image": "1.png", "label": "a\\u0000"}\n', {}, "has a control character in it"),
+        ("a.jsonl", b'{"image": "1.png", "label": 1, "who": [1]}\n', {"group": "who"}, "Column 'who' holds a list"),
+        ("a.csv", b"image,label,who\n1.png,a,1\n2.png,a,1.0\n", {"group": "who"}, "holds '1' .* beside '1.0'"),
+        ("a.csv", b"image,label,f\n1.png,a," + b"9" * 5000 + b"\n", {"fold": "f"}, "'9{40}', which is no number of a fold"),
         ("a.csv", b"image,label\n1.png,\xff\n", {}, "is not valid Unicode"),
         ("a.json", b"[1, ", {}, "'a.json' is not JSON"),
         ("a.jsonl", b"x\n", {}, "'a.jsonl' has no rows"),
@@ -259,3 +267,95 @@ def test_a_damaged_line_is_rejected_alone(folder: Path) -> None:
     source = read_manifest(csv(folder, "image,label,key\n1.png,a,k\n2.png,a,k\n3.png,a,\n"), ManifestOptions(id="key"))
     assert [item.id for item in source.items] == ["k"]
     assert sorted(reasons(source)) == ["column 'key' has no value", "its id is that of labels.csv line 2"]
+
+
+def test_a_list_that_is_not_written_as_one_is_rejected(folder: Path) -> None:
+    """NumPy writes ['cat' 'dog'], which Python reads as one text."""
+    rows = ["['cat' 'dog']", '["cat", null]', '["cat", "dog"]', "", "[]", "cat"]
+    pq.write_table(pa.table({"image": FILES, "tags": rows}), folder / "a.parquet")
+    source = read_manifest(folder / "a.parquet", ManifestOptions(labels=LabelOptions(labels="tags")))
+    assert source.target == {"classes": ["cat", "dog"]}
+    assert targets(source) == {"3.png": {"labels": ["cat", "dog"]}, "5.png": {"labels": []}, "6.png": {"labels": ["cat"]}}
+    assert reasons(source) == [
+        "column 'tags' is \"['cat' 'dog']\", which is no list of labels",
+        "column 'tags' has a list with a label that is missing",
+        "column 'tags' has no label; where there is none, write []",
+    ]
+
+
+def test_bytes_are_texts_where_they_are_no_images(folder: Path) -> None:
+    table = {
+        "image": pa.array(FILES[:2]), "label": pa.array([b"a", "\u00fc".encode()]), "who": pa.array([b"x", None]),
+        "part": pa.array([b"train", b"val"], pa.large_binary()),
+    }  # fmt: skip
+    pq.write_table(pa.table(table), folder / "a.parquet")
+    source = read_manifest(folder / "a.parquet", ManifestOptions(group="who", split="part"))
+    assert [(item.target["label"], item.group, item.split) for item in source.items] == [
+        ("a", "x", "train"),
+        ("\u00fc", "", "val"),
+    ]
+    pq.write_table(pa.table(table | {"label": pa.array([b"a", b"\xff"])}), folder / "a.parquet")
+    with pytest.raises(UserError, match="Column 'label' of 'a.parquet' holds bytes that are no text in UTF-8"):
+        read_manifest(folder / "a.parquet", ManifestOptions())
+    pq.write_table(pa.Table.from_arrays([*table.values(), table["who"]], [*table, "who"]), folder / "a.parquet")
+    with pytest.raises(UserError, match="several columns with the name who"):
+        read_manifest(folder / "a.parquet", ManifestOptions())
+
+
+def test_a_column_of_images_is_no_name(tmp_path: Path) -> None:
+    hugging_face(tmp_path / "a.parquet", ["dog", "cat"], [1, 0])
+    for options in ({"id": "image"}, {"split": "image"}, {"labels": LabelOptions(label="image")}):
+        with pytest.raises(UserError, match="Column 'image' holds an image or a structure"):
+            read_manifest(tmp_path / "a.parquet", ManifestOptions(**options))
+
+
+def test_a_value_of_several_lines_in_another_column_is_noted(folder: Path) -> None:
+    table = csv(folder, 'image,label,text\n1.png,a,"x\n2.png,a,y\n3.png,a,z"\n4.png,b,\n')
+    source = read_manifest(table, ManifestOptions())
+    assert source.notes == ["Rows with a value of several lines: 1, the first labels.csv line 2 (3 lines)."]
+
+
+def test_groups_and_ids_are_names(folder: Path) -> None:
+    def groups(values: list[Any]) -> list[str]:
+        pq.write_table(
+            pa.table({"image": FILES[: len(values)], "label": ["a"] * len(values), "who": values}), folder / "a.parquet"
+        )
+        return [item.group for item in read_manifest(folder / "a.parquet", ManifestOptions(group="who")).items]
+
+    assert groups([1.0, 2.0, None, 1e18]) == ["1", "2", "", "1000000000000000000"]
+    assert groups(["Nan", "nan", "01", ""]) == ["Nan", "nan", "01", ""]
+    assert groups(["3.10", "3.1", "3.0"]) == ["3.10", "3.1", "3.0"], "names of versions are no numbers"
+
+
+def test_large_whole_numbers_stay_exact(folder: Path) -> None:
+    numbers = ["9007199254740993.0", "9007199254740992.0", "9" * 5000 + "."]
+    assert labeled(numbers, folder).target["classes"] == [number.partition(".")[0] for number in (*numbers[1::-1], numbers[2])]
+
+
+def test_a_number_of_any_length_is_a_label(folder: Path) -> None:
+    table = csv(folder, '{"image": "1.png", "label": ' + "9" * 5000 + "}\n", "a.jsonl")
+    assert read_manifest(table, ManifestOptions()).target["classes"] == ["9" * 5000]
+
+
+def test_classes_are_those_of_rows_that_can_be_used(folder: Path) -> None:
+    table = csv(folder, "image,label,part\n1.png,a,train\nabsent.png,b,train\n2.png,c,../x\n3.png,d," + "x" * 101 + "\n")
+    source = read_manifest(table, ManifestOptions(split="part"))
+    assert source.target == {"classes": ["a"]} and len(source.rejected) == 3
+    csv(folder, "image,label,part\n1.png,a,Dataset.json\n2.png,b,rejected.parquet\n")
+    with pytest.raises(UserError, match=r"None of the 2 inputs .*'Dataset.json', which cannot name a split"):
+        read_manifest(table, ManifestOptions(split="part"))
+
+
+def test_indices_of_names_may_be_floats(tmp_path: Path) -> None:
+    """A table with a missing value makes floats of them."""
+    hugging_face(tmp_path / "a.parquet", ["dog", "cat"], [1.0, None, 0.0])  # type: ignore[list-item]
+    source = read_manifest(tmp_path / "a.parquet", ManifestOptions())
+    assert [item.target["label"] for item in source.items] == ["cat", "dog"] and len(source.rejected) == 1
+
+
+@pytest.mark.skipif(os.sys.platform != "linux", reason="names of other systems are Unicode")  # type: ignore[attr-defined]
+def test_a_parquet_file_whose_path_is_not_utf_8_is_named(tmp_path: Path) -> None:
+    place = Path(os.fsdecode(os.fsencode(tmp_path) + b"/\xff.parquet"))
+    place.write_bytes(b"PAR1")
+    with pytest.raises(UserError, match=r"its path is not UTF-8. Rename it"):
+        read_manifest(place, ManifestOptions())

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import io
+import os
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -60,17 +62,31 @@ def test_class_folders_become_a_dataset_that_keeps_their_numbers(ray_cluster: No
 
 
 def test_letters_become_a_dataset_of_several_labels(here: None, tmp_path: Path) -> None:
-    write_images(tmp_path / "dirty", [f"{i:05}.png" for i in range(40)], 16, 16, channels=1)
+    source = tmp_path / "v1.5"
+    write_images(source / "dirty", [f"{i:05}.png" for i in range(40)], 16, 16, channels=1)
     text = "".join(f"{i},{i % 2},{i % 3 % 2}\n" for i in range(40)) + "99,1,1\n"
-    (tmp_path / "dirty_answer.csv").write_text("index,a,b\n" + text)
+    (source / "dirty_answer.csv").write_text("index,a,b\n" + text)
     out = str(tmp_path / "out")
-    done = command_here(
-        "data_pipeline.prepare", "letters", str(tmp_path), out, "--size", "16", "--folds", "4", "--name", "boards"
+    for inside in (source, source / "out"):
+        refused = command_here("data_pipeline.prepare", "letters", str(source), str(inside))
+        assert "files of both would be mixed" in only_message(refused)
+    write_images(tmp_path / "above" / "train", ["cat/1.png"])
+    refused = command_here(
+        "data_pipeline.prepare",
+        "folder",
+        str(tmp_path / "above" / "train"),
+        str(tmp_path / "above"),
+        "--val",
+        "0",
+        "--test",
+        "0",
     )
+    assert "has a folder for the split 'train', where SOURCE is" in only_message(refused)
+    done = command_here("data_pipeline.prepare", "letters", str(source), out, "--size", "16", "--folds", "4")
     assert done.returncode == 0, done.stderr
     manifest = open_dataset(out).manifest
     assert (manifest.name, manifest.task, list(manifest.splits)) == (
-        "boards",
+        "v1.5",
         "multilabel",
         ["test", *(f"fold-{i}" for i in range(4))],
     )
@@ -80,6 +96,18 @@ def test_letters_become_a_dataset_of_several_labels(here: None, tmp_path: Path) 
     assert row["labels"] == ["a"] * (number % 2) + ["b"] * (number % 3 % 2)
     assert np.array_equal(decode(row["image"], "gray"), noise(row["id"], 16, 16, 1)), "what fits already is not touched"
     assert "there is no image of index '99'" in done.stdout
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="names of other systems are Unicode")
+def test_a_source_whose_name_is_not_utf_8_is_prepared_and_its_warnings_stay(here: None, tmp_path: Path) -> None:
+    source = Path(os.fsdecode(os.fsencode(tmp_path) + b"/\xff"))
+    write_images(source, [f"{split}/cat/{person}-{split}.png" for person in "ab" for split in ("train", "val")])
+    out = str(tmp_path / "out")
+    done = command_here("data_pipeline.prepare", "folder", str(source), out, "--size", "8", "--group-regex", "(.)-")
+    assert done.returncode == 0, done.stderr
+    manifest = open_dataset(out).manifest
+    warning = "2 of 2 groups are in several splits, as the source has them: 'a' (train, val), 'b' (train, val)"
+    assert (manifest.name, manifest.preparation["notes"]) == (r"\xff", [warning]) and f"warning: {warning}\n" in done.stdout
 
 
 def test_the_image_parquet_of_hugging_face_becomes_a_dataset(here: None, tmp_path: Path) -> None:
@@ -122,6 +150,9 @@ def test_a_class_in_one_split_only_is_named(tmp_path: Path) -> None:
     rows = {"train": {"a": 3, "b": 2, "c": 0}, "val": {"a": 1, "b": 0, "c": 0}}
     assert class_notes("", ["a", "b", "c"], rows) == ["classes without rows: c", "classes in one split only: b (train)"]
     assert class_notes("age", ["b"], {"train": {"b": 2}}) == []
+    assert class_notes(
+        "", ["Cat", "cat", "é", "e\u0301 ", "dog"], {"train": dict.fromkeys(["Cat", "cat", "é", "e\u0301 ", "dog"], 1)}
+    ) == ["classes that differ little: 'Cat' and 'cat', 'é' and 'e\u0301 '"]
     many = [f"class {i}" for i in range(100)]
     lines = class_lines("age", many, {"train": dict.fromkeys(many, 1234)})
     assert lines[0] == "Classes of age: index, name (rows of train)" and len(lines) < 25

@@ -67,6 +67,17 @@ def test_splits_of_the_source_stay_and_train_may_be_divided() -> None:
         with_splits(source(split="extra"), SplitOptions(folds=3))
 
 
+def test_groups_that_the_source_tears_apart_are_named() -> None:
+    """Splits of the source stay as they are, also where they share a person."""
+    own = source()
+    own.items = [
+        replace(item, split="test" if i < 22 else "train", group=item.group * (i < 90)) for i, item in enumerate(own.items)
+    ]
+    made = with_splits(own, SplitOptions())
+    assert made.warnings == ["1 of 18 groups are in several splits, as the source has them: 'g4' (test, train)"]
+    assert made.notes[-1] == "10 of 100 images have no group: each of them is one of its own."
+
+
 def test_mistakes_about_shares_are_one_message() -> None:
     with pytest.raises(UserError, match="nothing is left for training"):
         with_splits(source(), SplitOptions(val=0.5, test=0.5))

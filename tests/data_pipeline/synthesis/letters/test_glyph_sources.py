@@ -70,6 +70,7 @@ def changed(row: int, column: int, value: str, rows: list[str] = LETTERED) -> li
         ([HEADER, *changed(7, 786, "256")], "line 9: pixel 783 is '256'"),
         ([HEADER, *changed(7, 9, "")], "line 9: pixel 6 is ''"),
         ([HEADER, *changed(7, 9, "1.5")], "line 9: pixel 6 is '1.5'"),
+        ([HEADER, *changed(7, 9, "1_0")], "line 9: pixel 6 is '1_0'"),
         ([HEADER, *changed(7, 9, "white")], "line 9: pixel 6 is 'white'"),
         ([HEADER, *changed(7, 9, "1,2")], "line 9: 788 columns, not the 787"),
         ([HEADER, *changed(7, 2, "Ä")], "line 9: the letter is 'Ä'. Wanted: one of A to Z"),
