@@ -93,7 +93,7 @@ def test_a_turn_by_90_degrees_is_refused_where_images_are_not_square() -> None:
 
 def test_the_smallest_images_of_a_dataset_are_tried(monkeypatch: pytest.MonkeyPatch) -> None:
     crop = [{"albumentations": {"RandomCrop": {"height": 32, "width": 40}}}]
-    with pytest.raises(UserError, match="cannot be used on gray images of 8x32: .*Crop"):
+    with pytest.raises(UserError, match=r"cannot be used on gray images of 8x32: .*Crop"):
         check_augmentation(crop, ImagePolicy(32, 40))
 
     def silent(*_: Any) -> None:

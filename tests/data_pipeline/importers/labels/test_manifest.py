@@ -295,7 +295,7 @@ def test_bytes_are_texts_where_they_are_no_images(folder: Path) -> None:
         ("\u00fc", "", "val"),
     ]
     pq.write_table(pa.table(table | {"label": pa.array([b"a", b"\xff"])}), folder / "a.parquet")
-    with pytest.raises(UserError, match="Column 'label' of 'a.parquet' holds bytes that are no text in UTF-8"):
+    with pytest.raises(UserError, match=r"Column 'label' of 'a\.parquet' holds bytes that are no text in UTF-8"):
         read_manifest(folder / "a.parquet", ManifestOptions())
     pq.write_table(pa.Table.from_arrays([*table.values(), table["who"]], [*table, "who"]), folder / "a.parquet")
     with pytest.raises(UserError, match="several columns with the name who"):
