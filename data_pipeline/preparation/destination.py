@@ -16,8 +16,8 @@ from data_pipeline.storage.base import Storage
 from data_pipeline.storage.claim import Claim, claim
 
 HISTORY = "corrections.parquet"  # of a dataset whose labels were corrected
-UNFINISHED = ".unfinished"  # marks a folder whose shards without a manifest are those of a preparation that did not end
-_SHARD = re.compile(r"part-\d{5}(?:-(\d+))?\.parquet")
+UNFINISHED = ".unfinished"  # of a preparation that did not end: the suffix of its shards, which may be replaced
+_SHARD = re.compile(r"part-\d{5}((?:-\d{1,9})?)\.parquet")
 
 
 @dataclass(frozen=True)
@@ -66,9 +66,9 @@ def destination(out: Storage, overwrite: bool) -> Iterator[Destination]:
     with claim(out, "preparation of a dataset") as held:
         _require_free(out, overwrite)  # another process may have finished one in the meantime
         old = _files_of(out)
-        taken = old if out.child(UNFINISHED).exists() else [*old, *_shards_in(out)]
-        out.child(UNFINISHED).write_bytes(b"")
-        yield Destination(out, _suffix(taken), held, old)
+        suffix = _free_suffix(out, old)
+        out.child(UNFINISHED).write_bytes(suffix.encode())
+        yield Destination(out, suffix, held, old)
 
 
 def require_apart(source: Path, out: Storage, splits: Iterable[str] = ()) -> None:
@@ -129,7 +129,17 @@ def _files_of(out: Storage) -> list[str]:
     return [shard.file for split in splits.values() for shard in split.shards]
 
 
-def _suffix(taken: Sequence[str]) -> str:
-    """The suffix that distinguishes names of new shards from those that are `taken`: nothing, then `-1`, `-2`, ..."""
-    numbers = [int(match[1] or 0) for file in taken if (match := _SHARD.fullmatch(file.rpartition("/")[2]))]
+def _free_suffix(out: Storage, old: Sequence[str]) -> str:
+    """The suffix of new shards: that of a preparation that did not end, or one that no shard has: nothing, `-1`, `-2`, ..."""
+    marker = out.child(UNFINISHED)
+    left = marker.read_bytes().decode("ascii", "replace") if marker.exists() else None
+    if left is not None and re.fullmatch(r"(-\d+)?", left) and left not in map(_suffix_of, old):
+        return left
+    numbers = [int(suffix[1:] or 0) for suffix in map(_suffix_of, (*old, *_shards_in(out))) if suffix is not None]
     return f"-{max(numbers) + 1}" if numbers else ""
+
+
+def _suffix_of(file: str) -> str | None:
+    """The suffix of a shard; None of another file."""
+    match = _SHARD.fullmatch(file.rpartition("/")[2])
+    return None if match is None else match[1]

@@ -125,17 +125,19 @@ def test_files_of_others_are_not_replaced(tmp_path: Path) -> None:
         assert files(tmp_path) == {name: b"mine"}
         file.unlink()
 
-    def prepare(overwrite: bool = False, split: str = "train") -> str:
+    def prepare(overwrite: bool = False, killed: bool = False) -> str:
         with destination(out, overwrite) as place:
-            shard = write_shard(out, shard_name(split, 0, place.suffix), [text_row("a", b"x", 1, 1, "t")], EMPTY.columns)
-            if split != "train":
+            shard = write_shard(out, shard_name("train", 0, place.suffix), [text_row("a", b"x", 1, 1, "t")], EMPTY.columns)
+            if killed:
                 raise KeyboardInterrupt
             place.publish(replace(EMPTY, splits={"train": Split([shard])}, digest=""), [])
         return place.suffix
 
     foreign.write_text("mine")
     (tmp_path / "corrections.parquet").write_text("of what is replaced")
-    assert prepare(overwrite=True) == "-1" and foreign.read_text() == "mine"
+    with pytest.raises(KeyboardInterrupt):
+        prepare(overwrite=True, killed=True)
+    assert prepare() == "-1" and foreign.read_text() == "mine"
     assert files(tmp_path).keys() == {
         "dataset.json",
         "rejected.parquet",
@@ -144,7 +146,7 @@ def test_files_of_others_are_not_replaced(tmp_path: Path) -> None:
     }
     shutil.rmtree(tmp_path)
     with pytest.raises(KeyboardInterrupt):
-        prepare(split="val")
+        prepare(killed=True)
     assert prepare() == "" and not (tmp_path / ".unfinished").exists(), "what did not end can be started again"
 
 
