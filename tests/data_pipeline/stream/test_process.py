@@ -165,7 +165,7 @@ def test_stop_ends_waiting_at_once(dataset: Dataset) -> None:
     started = time.monotonic()
     with pytest.raises(StorageError, match="stopped"):
         next(batches)
-    assert time.monotonic() - started < 3 and not decoders()
+    assert time.monotonic() - started < 60 and not decoders(), "not after the 600 s that decoding hangs"
 
 
 _CONSUMER = """

@@ -32,6 +32,8 @@ from trainers.prediction.out_of_fold import (
     write_out_of_fold,
 )
 
+pytestmark = pytest.mark.xdist_group("out_of_fold")  # one process trains for all
+
 FOLDS = 3
 SECRET = {"classes": ["a", "b", "c", "d", "password=x"]}  # a name is no secret
 

@@ -39,6 +39,8 @@ from trainers.tasks.device_batch import DeviceBatch, to_device
 from trainers.tasks.metrics.base import GroupedMetrics
 from trainers.tasks.presentation import Bars, Gallery, Matrix, Reliability
 
+pytestmark = pytest.mark.xdist_group("classifiers")  # one process trains for all
+
 OWN = {"multitask": ["classifier.head.name=attention", "classifier.head.hidden_dim=16"]}
 Trained = tuple[Dataset, Checkpoint, str]  # and what was printed
 COUNTS = {"train": 288, "val": 40, "test": 40}

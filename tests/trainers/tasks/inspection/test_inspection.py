@@ -56,7 +56,7 @@ def test_reliability_by_hand() -> None:
     assert shown.counts.tolist() == [1, *[0] * 6, 3, *[0] * 6, 2] and len(shown.counts) == BINS
     assert shown.accuracy[[0, 7, 14]] == pytest.approx([0, 2 / 3, 1]) and np.isnan(shown.accuracy[1])
     assert shown.confidence[[0, 7, 14]] == pytest.approx([0, 1.52 / 3, 0.975])
-    assert shown.error == pytest.approx((abs(2 - 1.52) + 0.05) / 6)
+    assert shown.error == pytest.approx((abs(2 - 1.52) + 0.05) / 6, abs=1e-6)
     broken = reliability("x", confidence, correct)
     assert broken.counts.sum() == 6 and math.isnan(broken.error), "NaN is in no bin"
 
