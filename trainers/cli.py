@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from cluster.errors import UserError
@@ -49,6 +50,12 @@ def add_option_arguments(
 ) -> None:
     """Add positional `key=value` arguments, after all others: other ways to prepare images and to predict."""
     parser.add_argument("options", nargs="*", default=[], metavar=form, help=f"{purpose}, as in decoding.method=beam")
+
+
+def places_and_options(words: Sequence[str], section: str) -> tuple[list[str], list[str]]:
+    """Words of a command line apart: names of places, and overrides of keys of one section."""
+    options = [word for word in words if "=" in word and word.split("=", 1)[0].split(".")[0] == section]
+    return [word for word in words if word not in options], options
 
 
 def batch_size_of(value: int) -> int:

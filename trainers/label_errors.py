@@ -15,7 +15,7 @@ from cluster.errors import UserError, run_command
 from cluster.session import ray_session
 from data_pipeline.dataset.manifest import open_dataset
 from data_pipeline.storage.base import Storage, open_storage
-from trainers.cli import add_option_arguments, batch_size_of
+from trainers.cli import add_option_arguments, batch_size_of, places_and_options
 from trainers.prediction.evaluation import BATCH_SIZE
 from trainers.prediction.label_doctor.cleanlab_method import require_cleanlab
 from trainers.prediction.label_doctor.doubts import METHODS
@@ -39,9 +39,8 @@ from trainers.report.packages import require_page_package
 def main() -> int:
     """Run the command line."""
     args = _arguments()
-    words = [*args.places, *args.options]
-    labeling = [word for word in words if "=" in word and word.split("=", 1)[0].split(".")[0] == "labeling"]
-    *sources, out = [word for word in words if word not in labeling] or [""]
+    places, labeling = places_and_options([*args.places, *args.options], "labeling")
+    *sources, out = places or [""]
     if not sources:
         raise UserError(
             "Give the predictions or the runs, and last the folder: python -m trainers.label_errors OOF.parquet OUT."

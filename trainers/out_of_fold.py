@@ -14,8 +14,8 @@ import argparse
 from cluster.errors import UserError, run_command
 from cluster.session import ray_session
 from data_pipeline.dataset.manifest import open_dataset
-from trainers.cli import add_option_arguments, batch_size_of
-from trainers.prediction.evaluation import BATCH_SIZE
+from trainers.cli import add_option_arguments, batch_size_of, places_and_options
+from trainers.prediction.evaluation import BATCH_SIZE, metrics_of
 from trainers.prediction.new_file import new_file
 from trainers.prediction.out_of_fold import (
     fold_runs,
@@ -26,7 +26,6 @@ from trainers.prediction.out_of_fold import (
 )
 from trainers.prediction.pool import predict_split_on_ray
 from trainers.report.metrics_table import metrics_table, split_metrics
-from trainers.tasks.metrics.base import GroupedMetrics
 
 
 def main() -> int:
@@ -41,9 +40,7 @@ def main() -> int:
     parser.add_argument("--overwrite", action="store_true", help="replace a file that is there")
     add_option_arguments(parser, "labeling.key=value")
     args = parser.parse_intermixed_args()
-    words = [*args.runs, *args.options]
-    options = [word for word in words if "=" in word and word.split("=", 1)[0].split(".")[0] == "labeling"]
-    places = [word for word in words if word not in options]
+    places, options = places_and_options([*args.runs, *args.options], "labeling")
     if len(places) < 2:
         raise UserError("Give the runs, and last the file to write: python -m trainers.out_of_fold RUN ... OUT.parquet.")
     *runs, out = places
@@ -57,9 +54,7 @@ def main() -> int:
     with ray_session(min_cpus=2):
         predicted = predict_out_of_fold(found, dataset, predict_split_on_ray, batch_size)
     write_out_of_fold(file, predicted, first.config)
-    metrics = GroupedMetrics(predicted.task.new_metrics, ())
-    for row in predicted.rows:
-        metrics.add(row, row)
+    metrics = metrics_of(predicted.task, ((row, row) for row in predicted.rows))
     print(metrics_table(split_metrics("out of fold", metrics), predicted.task.headlines))
     left_out = predicted.made_by["rejected"]
     print(f"{out}: {len(predicted.rows):,} rows of {len(found)} folds, {left_out:,} images that could not be used are left out")

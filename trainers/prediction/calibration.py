@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
@@ -11,10 +11,10 @@ from omegaconf import OmegaConf
 from cluster.errors import UserError
 from cluster.redaction import redact
 from trainers.config.labeling import LabelingConfig
+from trainers.prediction.evaluation import metrics_of
 from trainers.prediction.out_of_fold import OutOfFold
 from trainers.tasks.base import Row
 from trainers.tasks.classifiers.base import ClassifierTask
-from trainers.tasks.metrics.base import GroupedMetrics
 
 
 @dataclass(frozen=True)
@@ -56,17 +56,10 @@ def calibrate(found: OutOfFold, per_class: bool) -> Tuned:
         judged += zip(tuned.relabeled(rows), rows, strict=True)
     labeling, notes = task.tuned(found.rows, per_class)
     metrics = {
-        "as predicted": _metrics(task, [(row, row) for row in found.rows]),
-        "tuned, judged on other folds": _metrics(task, judged),
+        "as predicted": metrics_of(task, ((row, row) for row in found.rows)).whole(),
+        "tuned, judged on other folds": metrics_of(task, judged).whole(),
     }
     return Tuned(labeling, notes, metrics)
-
-
-def _metrics(task: ClassifierTask, pairs: Sequence[tuple[Row, Row]]) -> dict[str, float]:
-    metrics = GroupedMetrics(task.new_metrics, ())
-    for prediction, target in pairs:
-        metrics.add(prediction, target)
-    return metrics.whole()
 
 
 def to_yaml(labeling: LabelingConfig, found: OutOfFold) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,6 +16,7 @@ from data_pipeline.dataset.manifest import Dataset
 from data_pipeline.dataset.shards import read_split
 from trainers.checkpoint.load import Checkpoint
 from trainers.tasks import Task
+from trainers.tasks.base import Row
 from trainers.tasks.metrics.base import GroupedMetrics, reported_groups
 
 # Checkpoint, dataset, split and batch size to rows with predictions, in any order.
@@ -103,10 +104,15 @@ def constant_baseline(task: Task, dataset: Dataset, train: str, test: str) -> tu
     What a model has to beat to have read anything.
     """
     answer = task.constant_prediction(_targets(task, dataset, train))
+    return task.text_of(answer), metrics_of(task, ((answer, target) for target in _targets(task, dataset, test)))
+
+
+def metrics_of(task: Task, pairs: Iterable[tuple[Row, Row]]) -> GroupedMetrics:
+    """The metrics of predictions beside rows with their truths, sources together."""
     metrics = GroupedMetrics(task.new_metrics, ())
-    for target in _targets(task, dataset, test):
-        metrics.add(answer, target)
-    return task.text_of(answer), metrics
+    for prediction, target in pairs:
+        metrics.add(prediction, target)
+    return metrics
 
 
 def _targets(task: Task, dataset: Dataset, split: str) -> list[dict[str, Any]]:
