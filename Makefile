@@ -35,7 +35,7 @@ test: $(READY)  ## run the tests, without the slow ones: 7 minutes on 2 cores (A
 	@$(PYTEST) $(ARGS)
 
 test-services: $(READY)  ## run the slow tests that .ci/run runs, 20 minutes: S3, kills, resumption, the README's commands
-	@$(PYTEST) -m services $(ARGS)
+	@$(PYTEST) -m services --durations=30 $(ARGS)
 
 test-all: $(READY)  ## run all tests
 	@$(PYTEST) -m "slow or not slow" $(ARGS)

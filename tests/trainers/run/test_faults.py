@@ -50,7 +50,7 @@ def test_a_rank_that_hangs_is_found_named_and_replaced(calm: Calm, formulas: str
     stopped: list[int] = []
 
     def stop_one(row: dict[str, float]) -> None:
-        if row["step"] >= 50 and not stopped:
+        if row["step"] >= 10 and not stopped:  # early: on a busy machine a row may arrive tens of steps late
             stopped.append(worker_pids()[1])
             os.kill(stopped[0], signal.SIGSTOP)
 
