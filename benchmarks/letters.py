@@ -100,7 +100,7 @@ def main() -> int:
     for seed in range(args.seeds):
         runs = scratch / f"runs-{seed}"
         spent = timed(
-            scratch, f"train {seed}", scratch / f"trained-{seed}", "trainers.train", "configs/train/letters.yaml",
+            scratch, f"train {seed}", scratch / f"trained-{seed}", "trainers.train", "--local", "configs/train/letters.yaml",
             f"data.dataset={data}", f"runs_dir={runs}", f"seed={seed}", "tracking.wandb=false", *args.overrides,
         )  # fmt: skip
         (scratch / f"trained-{seed}").touch()

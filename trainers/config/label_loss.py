@@ -10,10 +10,11 @@ from typing import Literal
 from cluster.yaml_text import shown
 from trainers.config.rules import Rule, broken
 
-MultilabelLossName = Literal["bce", "asymmetric", "focal", "poly", "distribution_balanced", "zlpr"]
+MultilabelLossName = Literal["bce", "asymmetric", "focal", "poly", "distribution_balanced", "zlpr", "two_way"]
 MulticlassLossName = Literal["cross_entropy", "focal"]
 ClassWeights = Literal["none", "balanced"]
 
+HARD: tuple[MultilabelLossName, ...] = ("zlpr", "two_way")  # they know labels that are present or absent, nothing between
 WEIGHTED: tuple[MultilabelLossName, ...] = ("bce", "asymmetric")  # of timm's, those that weigh presences by class
 
 
@@ -21,12 +22,13 @@ WEIGHTED: tuple[MultilabelLossName, ...] = ("bce", "asymmetric")  # of timm's, t
 class LabelLossConfig:
     """What training of a classifier minimizes.
 
-    The losses of several labels are timm's and torchvision's, each a mean over all pairs of image and label. timm's two-way
-    loss is none of them: it compares the images of a batch with each other, so it would change with the size of a micro-batch.
+    The losses of several labels are timm's and torchvision's, each a mean over all pairs of image and label. The two-way loss is
+    none: it compares the images of a batch with each other, those that a worker computes at once (a micro-batch).
     """
 
     # Of a multi-label task: binary cross-entropy; asymmetric (Ridnik et al. 2021); focal (Lin et al. 2017); Poly-1 (Leng et
-    # al. 2022); distribution-balanced (Wu et al. 2020), from the numbers of training rows; ZLPR (Su et al. 2022).
+    # al. 2022); distribution-balanced (Wu et al. 2020), from the numbers of training rows; ZLPR (Su et al. 2022);
+    # two-way (Kobayashi 2023), which compares the images of a micro-batch, too.
     multilabel: MultilabelLossName = "bce"
     multiclass: MulticlassLossName = "cross_entropy"  # of a multi-class task, and of each head of a multi-task one
     label_smoothing: float = 0.0  # towards the mean of all classes; of multi-label, towards .5
@@ -36,6 +38,8 @@ class LabelLossConfig:
     asymmetric_gamma_negative: float = 4.0  # as focal_gamma, of absences
     asymmetric_clip: float = 0.05  # an absence below this probability has no loss; 0: each has one
     poly_epsilon: float = 2.0  # weight of the first polynomial term of multilabel=poly; 0: binary cross-entropy
+    two_way_positive: float = 4.0  # of multilabel=two_way: temperature of the soft minimum over presences
+    two_way_negative: float = 1.0  # of multilabel=two_way: temperature of the soft maximum over absences
     # balanced: each class counts as much as any other, by the rows of the training split. Of multi-label (bce, asymmetric):
     # presences of a class count as much as its absences.
     class_weights: ClassWeights = "none"
@@ -50,11 +54,16 @@ class LabelLossConfig:
         return broken(
             (0 <= smoothing < 1, f"label_loss.label_smoothing={smoothing}: from 0 to below 1"),
             (
-                not 0 < smoothing < 1 or self.multilabel != "zlpr",
-                f"label_loss.label_smoothing={smoothing}: not of label_loss.multilabel=zlpr, which ranks labels; set it to 0",
+                not 0 < smoothing < 1 or self.multilabel not in HARD,
+                f"label_loss.label_smoothing={smoothing}: not of label_loss.multilabel={self.multilabel}, which ranks labels; "
+                "set it to 0",
             ),
             (alpha is None or 0 <= alpha <= 1, f"label_loss.focal_alpha={alpha}: a share, from 0 to 1, or null"),
             (0 <= clip < 1, f"label_loss.asymmetric_clip={clip}: a probability, from 0 to below 1"),
+            *(
+                (0 < getattr(self, key) < math.inf, f"label_loss.{key}={getattr(self, key)}: a temperature, above 0")
+                for key in ("two_way_positive", "two_way_negative")
+            ),
             (-1 <= epsilon < math.inf, f"label_loss.poly_epsilon={epsilon}: at least -1, where the loss still falls"),
             *(
                 (0 <= getattr(self, key) < math.inf, f"label_loss.{key}={getattr(self, key)}: not negative")  # NaN, too

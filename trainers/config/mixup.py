@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from trainers.config.label_loss import LabelLossConfig
+from trainers.config.label_loss import HARD, LabelLossConfig
 from trainers.config.rules import broken
 
 MAX_ALPHA = 1000.0  # beyond, all shares are a half
@@ -46,8 +46,8 @@ class MixupConfig:
         key = "mixup_alpha" if self.mixup_alpha else "cutmix_alpha"
         return broken(
             (
-                not self.enabled or loss.multilabel != "zlpr",
-                f"mixup.{key}={getattr(self, key)}: label_loss.multilabel=zlpr knows labels that are present or absent, not "
-                f"mixed; set mixup.{key} to 0",
+                not self.enabled or loss.multilabel not in HARD,
+                f"mixup.{key}={getattr(self, key)}: label_loss.multilabel={loss.multilabel} knows labels that are present or "
+                f"absent, not mixed; set mixup.{key} to 0",
             ),
         )

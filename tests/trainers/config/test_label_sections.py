@@ -13,7 +13,7 @@ from omegaconf import OmegaConf
 from cluster.redaction import redacted_values
 from cluster.values import Typing
 from cluster.yaml_text import load_yaml
-from trainers.config.label_loss import LabelLossConfig, without_label_training_terms
+from trainers.config.label_loss import LabelLossConfig, MultilabelLossName, without_label_training_terms
 from trainers.config.labeling import LabelingConfig, view_problem
 from trainers.config.load import config_from_dict, load_config, to_yaml
 from trainers.config.mixup import MixupConfig
@@ -29,6 +29,7 @@ def test_defaults_are_right() -> None:
     [
         (LabelLossConfig(label_smoothing=1), ["label_loss.label_smoothing=1", "below 1"]),
         (LabelLossConfig(multilabel="zlpr", label_smoothing=0.1), ["label_loss.label_smoothing=0.1", "zlpr"]),
+        (LabelLossConfig(two_way_negative=0), ["label_loss.two_way_negative=0", "above 0"]),
         (LabelLossConfig(focal_gamma=math.nan), ["label_loss.focal_gamma=nan", "not negative"]),
         (LabelLossConfig(multilabel="focal", focal_gamma=0.5), ["label_loss.focal_gamma=0.5", "at least 1"]),
         (LabelLossConfig(focal_alpha=1.5), ["label_loss.focal_alpha=1.5", "null"]),
@@ -61,10 +62,11 @@ def test_a_bad_value_is_named_with_what_is_allowed(section: Any, parts: list[str
     assert all(part in problem for part in parts), problem
 
 
-def test_mixed_labels_and_a_loss_that_ranks_labels_exclude_each_other() -> None:
-    loss = LabelLossConfig(multilabel="zlpr")
+@pytest.mark.parametrize("name", ["zlpr", "two_way"])
+def test_mixed_labels_and_a_loss_that_ranks_labels_exclude_each_other(name: MultilabelLossName) -> None:
+    loss = LabelLossConfig(multilabel=name)
     (problem,) = MixupConfig(cutmix_alpha=1).problems_with(loss)
-    assert "mixup.cutmix_alpha=1" in problem and "label_loss.multilabel=zlpr" in problem
+    assert "mixup.cutmix_alpha=1" in problem and f"label_loss.multilabel={name}" in problem
     assert not MixupConfig().problems_with(loss) and not MixupConfig(cutmix_alpha=1).problems_with(LabelLossConfig())
 
 

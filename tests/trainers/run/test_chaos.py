@@ -24,7 +24,7 @@ from tests.support.s3 import S3Server
 
 
 class Killer:
-    """Kills -9 a process that reads or decodes for this session: 5 s after the last at the earliest, and where training went on.
+    """Kills -9 a process that reads or decodes for this session: 5 s after the last at the earliest, once training went on.
 
     On a machine where a worker needs 5 s to start, one killed every 5 s would leave none that ever works.
     """
@@ -67,7 +67,7 @@ class Killer:
 def test_a_run_amid_chaos_has_the_losses_of_the_calm_one(
     s3_server: S3Server, ray_cluster: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """From S3, data workers killed again and again, three requests of 100 failing; the calm run reads local files by threads."""
+    """From S3, data workers killed again and again, three requests of 100 failing; the calm run reads files by threads."""
     for name, value in s3_server.env.items():
         monkeypatch.setenv(name, value)
     local = str(tmp_path / "formulas")

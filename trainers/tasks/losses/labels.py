@@ -21,14 +21,18 @@ from trainers.config.label_loss import LabelLossConfig, MulticlassLossName
 from trainers.tasks.losses.class_weights import Presences, Weights
 from trainers.tasks.losses.multilabel import criterion
 
+ABSENT = -1e4  # a logit whose exponential is 0, also of half precision
+
 
 def multilabel_loss(
     logits: Tensor, targets: Tensor, weights: Tensor, config: LabelLossConfig, presences: Presences | None = None
 ) -> Tensor:
     """The loss of logits (B, K) and how present each label is, `targets` (B, K) from 0 to 1, in rows of `weights` (B,)."""
-    logits = at_least_single(logits)
-    losses = criterion(config, presences, logits.device)(logits, targets.to(logits.dtype))
-    return losses.masked_fill((weights == 0)[:, None], 0.0).sum()
+    ignored = (weights == 0)[:, None]
+    # A loss that compares rows sees no label in one that does not count, and certainly none.
+    logits = at_least_single(logits).masked_fill(ignored, ABSENT)
+    losses = criterion(config, presences, logits.device)(logits, targets.to(logits.dtype).masked_fill(ignored, 0.0))
+    return losses.masked_fill(ignored, 0.0).sum()
 
 
 def multilabel_count(weights: Tensor, num_classes: int) -> Tensor:

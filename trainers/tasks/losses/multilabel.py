@@ -104,6 +104,23 @@ def _zlpr(config: LabelLossConfig, presences: Presences | None) -> Criterion:
     return _Zlpr()
 
 
+class _TwoWay(nn.Module):
+    """timm's two-way loss, which is one number for all rows: it stands at each label of each."""
+
+    def __init__(self, config: LabelLossConfig) -> None:
+        super().__init__()
+        from timm.loss import TwoWayLoss
+
+        self._loss = TwoWayLoss(config.two_way_positive, config.two_way_negative)
+
+    def forward(self, logits: Tensor, targets: Tensor) -> Tensor:
+        return self._loss(logits, targets).expand_as(logits)
+
+
+def _two_way(config: LabelLossConfig, presences: Presences | None) -> Criterion:
+    return _TwoWay(config)
+
+
 CRITERIA: dict[MultilabelLossName, Callable[[LabelLossConfig, Presences | None], Criterion]] = {
     "bce": _bce,
     "asymmetric": _asymmetric,
@@ -111,4 +128,5 @@ CRITERIA: dict[MultilabelLossName, Callable[[LabelLossConfig, Presences | None],
     "poly": _poly,
     "distribution_balanced": _distribution_balanced,
     "zlpr": _zlpr,
+    "two_way": _two_way,
 }
