@@ -22,8 +22,8 @@ WEIGHTED: tuple[MultilabelLossName, ...] = ("bce", "asymmetric")  # of timm's, t
 class LabelLossConfig:
     """What training of a classifier minimizes.
 
-    The losses of several labels are timm's and torchvision's, each a mean over all pairs of image and label. The two-way loss is
-    none: it compares the images of a batch with each other, those that a worker computes at once (a micro-batch).
+    The losses of several labels are timm's and torchvision's, each a mean over all pairs of image and label. The two-way loss
+    is none: it compares the images of a batch with each other, those that a worker computes at once (a micro-batch).
     """
 
     # Of a multi-label task: binary cross-entropy; asymmetric (Ridnik et al. 2021); focal (Lin et al. 2017); Poly-1 (Leng et
