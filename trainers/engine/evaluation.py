@@ -59,8 +59,8 @@ def evaluate(
 @torch.inference_mode()
 def evaluate_batch(model: Any, task: Task, batch: Batch, tensors: DeviceBatch, metrics: GroupedMetrics) -> None:
     """Predict a batch and count its metrics; `model` is in evaluation mode."""
-    metrics.add_loss(float(task.loss_sum(model, tensors)), int(task.target_count(tensors)))
-    predictions = task.predict(model, tensors.images, tensors.sizes)
+    loss, predictions = task.loss_and_predictions(model, tensors)
+    metrics.add_loss(float(loss), int(task.target_count(tensors)))
     for index, (sample_id, source) in enumerate(zip(batch.ids, batch.sources, strict=True)):
         if sample_id in batch.errors:
             metrics.reject(source)

@@ -200,6 +200,10 @@ class Task(Protocol):
     def predict(self, model: Any, images: Tensor, sizes: Tensor) -> list[Row]:
         """Predictions of images uint8 (B, C, H, W) of true `sizes` (B, 2), each a row of `prediction_schema`."""
 
+    def loss_and_predictions(self, model: Any, batch: DeviceBatch) -> tuple[Tensor, list[Row]]:
+        """What `loss_sum` and `predict` give for a batch of a validation."""
+        return self.loss_sum(model, batch), self.predict(model, batch.images, batch.sizes)
+
     def predict_with_attention(self, model: Any, images: Tensor, sizes: Tensor) -> list[tuple[Row, Attention | None]]:
         """As `predict` in its simplest way, with where the network looked; None where it does not tell."""
 

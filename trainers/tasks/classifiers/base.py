@@ -301,6 +301,13 @@ class ClassifierTask(Task):
             total = {head: total[head] + part if total else part for head, part in seen.items()}
         return self.labeled({head: (part / len(names)).cpu().numpy() for head, part in total.items()})
 
+    def loss_and_predictions(self, model: Any, batch: DeviceBatch) -> tuple[Tensor, list[Row]]:
+        """Both of one pass through the network, unless predictions look at other views of the images."""
+        if self.labeling.tta:
+            return super().loss_and_predictions(model, batch)
+        output = model(batch.images, batch.sizes)
+        return super().loss_and_predictions(lambda images, sizes: output, batch)
+
     def predict_with_attention(self, model: Classifier, images: Tensor, sizes: Tensor) -> list[tuple[Row, Attention | None]]:
         """Labels of a single view, with where the network saw the most probable class of each head (Grad-CAM)."""
         with torch.no_grad():

@@ -195,12 +195,14 @@ def test_classes_in_another_order_are_compared_by_name(trained: Trained, tmp_pat
 
 @pytest.mark.parametrize("rows", [1, 21])
 def test_any_number_of_workers_measures_the_same(trained: Trained, tmp_path: Path, rows: int) -> None:
-    """To the last digit, for splits that the workers cannot share evenly."""
+    """To the last digit, for splits that the workers cannot share evenly; each batch goes through the network once."""
     _, checkpoint, _ = trained
     task = checkpoint.task.for_validation()
     dataset = write_labels(tmp_path, task.name, {"val": rows}, seed=7)
     model = load_model(checkpoint)
-    found = []
+    passes: list[None] = []
+    model.register_forward_hook(lambda *_: passes.append(None))
+    found, batches = [], 0
     for workers in (1, 2, 3):
         total = GroupedMetrics(task.new_metrics)
         for rank in range(workers):
@@ -210,11 +212,13 @@ def test_any_number_of_workers_measures_the_same(trained: Trained, tmp_path: Pat
                 batch_size=12 // workers, rank=rank, world_size=workers,
             )  # fmt: skip
             for batch in stream.batches():
+                batches += 1
                 evaluate_batch(model, task, batch, to_device(batch, torch.device("cpu")), part)
             total += part
         found.append(total.averages("val"))
     texts = [{name: repr(value) for name, value in metrics.items()} for metrics in found]
     assert texts[0] == texts[1] == texts[2]
+    assert len(passes) == batches
     assert found[0]["val/count"] == rows and found[0]["val/loss"] > 0
 
 
