@@ -169,7 +169,8 @@ class Benchmark:
         runs, metrics = [], []
         for fold in range(self.args.folds):
             config = ["configs/train/letters.yaml", f"data.dataset={self.place(name)}", f"data.fold={fold}"]
-            config += ["tracking.wandb=false", *self.args.overrides]
+            config += ["tracking.wandb=false", "stream.augmentation=none"]
+            config += self.args.overrides
             place, file = self.scratch / "runs" / f"{name}-{fold}", self.place(f"test-{name}-{fold}.json")
             run = self.steps.once(f"train-{name}-{fold}", partial(train, place, config))
             evaluate = partial(command, "trainers.evaluate", run, self.place("clean"), "--json", file)
@@ -236,7 +237,9 @@ def main() -> int:
     parser.add_argument("--share", type=finite_number(0.001, 0.5), default=0.02, help="of wrong labels (default %(default)s)")
     parser.add_argument("--boards", default="--easy --size 128", help="of synthesize letters (default %(default)s)")
     parser.add_argument("--json", type=Path, help="write the metrics to this file, too")
-    parser.add_argument("overrides", nargs="*", default=[], metavar="key=value", help="of configs/train/letters.yaml")
+    parser.add_argument(
+        "overrides", nargs="*", default=[], metavar="key=value", help="of letters.yaml without its quarter turns"
+    )
     args = parser.parse_intermixed_args()
     record = Benchmark(args).run()
     print(f"\n{tables(record)}")

@@ -3,7 +3,8 @@
 Boards are synthesized, a network is trained for each seed, and 2,000 boards that it never saw are predicted: with one view and
 with four turned ones, each into a CSV file of probabilities. The weighted mean of all seeds' files is the ensemble. Accuracy is
 over all pairs of board and letter at a threshold of .5; intervals are bootstrapped over boards (95 %), those of differences in
-pairs. What is there already is not made again, so the command continues where it stopped. `--easy`: without noise and rotation.
+pairs. What is there already is not made again, so the command continues where it stopped. `--easy`: boards without noise and
+rotation; their letters stand upright, so images are turned neither in training nor for prediction.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ from data_pipeline.dataset.manifest import open_dataset
 from data_pipeline.dataset.shards import read_split
 from data_pipeline.synthesis.letters.glyphs import LETTERS
 
-VIEWS = "labeling.tta=[identity,rotate_90,rotate_180,rotate_270]"
+VIEWS = {"one view": [], "four views": ["labeling.tta=[identity,rotate_90,rotate_180,rotate_270]"]}
 WEIGHTS = (1.5, *[1.0] * 15)  # of the members: the first counts half as much again, as in the competition
 DRAWS = 2000  # of the bootstrap
 TIMES = "seconds.json"
@@ -89,24 +90,26 @@ def main() -> int:
     scratch.mkdir(parents=True, exist_ok=True)
     data = scratch / "letters"
     kind = ["--easy"] if args.easy else []
+    views = {"one view": VIEWS["one view"]} if args.easy else VIEWS
+    overrides = [*(["stream.augmentation=none"] if args.easy else []), *args.overrides]
     setup = timed(
         scratch, "data", data / "dataset.json", "data_pipeline.synthesize", "letters", str(data), "--size", "128", *kind
     )
     ids, truth = truths(data)
     absent = 1 - truth.mean()
     print(f"{machine()}\nalways absent: {absent:.4f}", flush=True)
-    members: dict[str, list[np.ndarray]] = {"one view": [], "four views": []}
+    members: dict[str, list[np.ndarray]] = {name: [] for name in views}
     record: dict[str, Any] = {"machine": machine(), "always_absent": absent, "data_s": setup, "seeds": []}
     for seed in range(args.seeds):
         runs = scratch / f"runs-{seed}"
         spent = timed(
             scratch, f"train {seed}", scratch / f"trained-{seed}", "trainers.train", "--local", "configs/train/letters.yaml",
-            f"data.dataset={data}", f"runs_dir={runs}", f"seed={seed}", "tracking.wandb=false", *args.overrides,
+            f"data.dataset={data}", f"runs_dir={runs}", f"seed={seed}", "tracking.wandb=false", *overrides,
         )  # fmt: skip
         (scratch / f"trained-{seed}").touch()
         folder = str(sorted(runs.iterdir())[-1])
         line: dict[str, Any] = {"seed": seed, "train_s": spent}
-        for name, options in (("one view", []), ("four views", [VIEWS])):
+        for name, options in views.items():
             out = scratch / f"{name.split()[0]}-{seed}"
             table = Path(f"{out}.csv")
             timed(
@@ -115,22 +118,21 @@ def main() -> int:
             )  # fmt: skip
             members[name].append(probabilities(table, ids))
         found = {name: ((parts[-1] > 0.5) == truth).mean(1) for name, parts in members.items()}
-        gain = interval(found["four views"] - found["one view"])
-        line |= {name: interval(values) for name, values in found.items()} | {"gain of views": gain}
+        line |= {name: interval(values) for name, values in found.items()}
+        if len(views) > 1:
+            line["gain of views"] = interval(found["four views"] - found["one view"])
         record["seeds"].append(line)
-        print(
-            f"seed {seed}: {setup / 60:.1f} + {spent / 60:.1f} minutes; accuracy {_text(line['one view'])}, "
-            f"four views {_text(line['four views'])}, gain {_text(gain)}",
-            flush=True,
-        )
+        found_text = ", ".join(f"{name} {_text(line[name])}" for name in (*views, "gain of views") if name in line)
+        print(f"seed {seed}: {setup / 60:.1f} + {spent / 60:.1f} minutes; accuracy {found_text}", flush=True)
     if args.seeds > 1:
-        single = np.array([((part > 0.5) == truth).mean(1) for part in members["four views"]])
-        ensemble = np.average(members["four views"], axis=0, weights=WEIGHTS[: args.seeds])
+        parts = members[list(views)[-1]]
+        single = np.array([((part > 0.5) == truth).mean(1) for part in parts])
+        ensemble = np.average(parts, axis=0, weights=WEIGHTS[: args.seeds])
         right = ((ensemble > 0.5) == truth).mean(1)
         best = int(single.mean(1).argmax())
         record["ensemble"] = {"accuracy": interval(right), "gain over the best": interval(right - single[best])}
         gain = interval(right - single[best])
-        print(f"ensemble of {args.seeds}, four views each: {_text(interval(right))}, {_text(gain)} over the best")
+        print(f"ensemble of {args.seeds}, {list(views)[-1]} each: {_text(interval(right))}, {_text(gain)} over the best")
     if args.json:
         args.json.write_text(json.dumps(record, indent=1))
     return 0
