@@ -79,6 +79,7 @@ WEIGHTS = (2.0, 1.0, 0.5, 3.0, 1.0)
         (LabelLossConfig("distribution_balanced"), False, DistributionBalancedLoss(COUNTS, 40)),
         (LabelLossConfig("zlpr"), False, ZlprLoss()),
         (LabelLossConfig("two_way", two_way_positive=2), False, TwoWayLoss(2, 1)),
+        (LabelLossConfig("two_way", two_way_negative=1e4), False, TwoWayLoss(4, 1e4)),
     ],
     ids=lambda value: value.multilabel if isinstance(value, LabelLossConfig) else "",
 )

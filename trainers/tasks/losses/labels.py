@@ -21,7 +21,7 @@ from trainers.config.label_loss import LabelLossConfig, MulticlassLossName
 from trainers.tasks.losses.class_weights import Presences, Weights
 from trainers.tasks.losses.multilabel import criterion
 
-ABSENT = -1e4  # a logit whose exponential is 0, also of half precision
+ABSENT = -1e30  # a logit whose exponential is 0, also divided by a temperature
 
 
 def multilabel_loss(
