@@ -169,8 +169,7 @@ class Benchmark:
         runs, metrics = [], []
         for fold in range(self.args.folds):
             config = ["configs/train/letters.yaml", f"data.dataset={self.place(name)}", f"data.fold={fold}"]
-            config += ["tracking.wandb=false", "stream.augmentation=none"]
-            config += self.args.overrides
+            config += ["tracking.wandb=false", "stream.augmentation=none", *self.args.overrides]
             place, file = self.scratch / "runs" / f"{name}-{fold}", self.place(f"test-{name}-{fold}.json")
             run = self.steps.once(f"train-{name}-{fold}", partial(train, place, config))
             evaluate = partial(command, "trainers.evaluate", run, self.place("clean"), "--json", file)
