@@ -31,10 +31,10 @@ ifeq ($(CONFIG),configs/train/formulas.yaml)
 endif
 	@$(BIN)/python -m trainers.train $(CONFIG) $(ARGS)
 
-test: $(READY)  ## run the tests, without the slow ones: 7 minutes on 2 cores (ARGS="-n0 tests/models -k beam")
+test: $(READY)  ## run the tests, without the slow ones: 20 minutes on 2 slow cores (ARGS="-n0 tests/models -k beam")
 	@$(PYTEST) $(ARGS)
 
-test-services: $(READY)  ## run the slow tests that .ci/run runs, 20 minutes: S3, kills, resumption, the README's commands
+test-services: $(READY)  ## run the slow tests that .ci/run runs, an hour on 2 slow cores: S3, kills, resumption, the README's commands
 	@$(PYTEST) -m services --durations=30 $(ARGS)
 
 test-all: $(READY)  ## run all tests
