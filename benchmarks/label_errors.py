@@ -14,9 +14,6 @@ import json
 import math
 import shlex
 import statistics
-import subprocess
-import sys
-from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -24,8 +21,9 @@ from typing import Any
 import numpy as np
 
 from benchmarks.machine import machine
+from benchmarks.steps import Steps, command
 from cluster.arguments import finite_number, whole_number
-from cluster.errors import UserError, run_command
+from cluster.errors import run_command
 from data_pipeline.dataset.manifest import open_dataset
 from data_pipeline.dataset.shards import read_split
 from trainers.prediction.label_doctor.doubts import METHODS, Doubt, find_doubts
@@ -34,54 +32,6 @@ from trainers.prediction.out_of_fold import read_out_of_fold
 
 METRICS = ("accuracy", "map")
 Labels = dict[str, set[str]]  # by id
-
-
-def command(module: str, *args: str) -> str:
-    """Run a command, its log shown; returns what it printed.
-
-    Raises:
-        UserError: it failed.
-    """
-    words = [sys.executable, "-u", "-m", module, *args]
-    print(f"\n$ python -m {module} {shlex.join(args)}", flush=True)
-    with subprocess.Popen(words, stdout=subprocess.PIPE, text=True) as process:
-        assert process.stdout is not None
-        lines = []
-        for line in process.stdout:
-            lines.append(line)
-            print(line, end="", flush=True)
-    if process.returncode:
-        raise UserError(f"python -m {module} ended with status {process.returncode}. What is done is kept: start again.")
-    return "".join(lines)
-
-
-class Steps:
-    """Steps that are done once: a file in the scratch folder holds what each gave."""
-
-    def __init__(self, folder: Path) -> None:
-        self._folder = folder
-        folder.mkdir(parents=True, exist_ok=True)
-
-    def once(self, name: str, do: Callable[[], Any]) -> Any:
-        """What `do` gives, or gave an earlier time, as JSON."""
-        file = self._folder / f"{name}.json"
-        if not file.exists():
-            result = do()
-            unfinished = file.with_suffix(".unfinished")
-            unfinished.write_text(json.dumps(result))
-            unfinished.rename(file)
-        return json.loads(file.read_text())
-
-
-def train(runs: Path, config: list[str]) -> str:
-    """Train the one run below `runs`, or resume it; returns its folder."""
-    begun = sorted(runs.iterdir()) if runs.exists() else []
-    if begun:
-        command("trainers.train", "--local", "--resume", str(begun[0]))
-    else:
-        command("trainers.train", "--local", *config, f"runs_dir={runs}")
-    (run,) = runs.iterdir()
-    return str(run)
 
 
 def labels_of(dataset: str) -> Labels:
@@ -144,10 +94,8 @@ class Benchmark:
     def __init__(self, args: argparse.Namespace) -> None:
         self.args = args
         self.scratch: Path = args.scratch.resolve()
-        self.steps = Steps(self.scratch / "steps")
         self.asked = {name: getattr(args, name) for name in ("images", "folds", "share", "boards", "overrides")}
-        if (before := self.steps.once("arguments", lambda: self.asked)) != self.asked:
-            raise UserError(f"{self.scratch} was begun with other arguments: {before}. Name the same ones, or another folder.")
+        self.steps = Steps(self.scratch / "steps", self.asked)
 
     def place(self, name: str) -> str:
         """A dataset, file or folder of the scratch folder."""
@@ -171,7 +119,7 @@ class Benchmark:
             config = ["configs/train/letters.yaml", f"data.dataset={self.place(name)}", f"data.fold={fold}"]
             config += ["tracking.wandb=false", "stream.augmentation=none", *self.args.overrides]
             place, file = self.scratch / "runs" / f"{name}-{fold}", self.place(f"test-{name}-{fold}.json")
-            run = self.steps.once(f"train-{name}-{fold}", partial(train, place, config))
+            run = self.steps.trained(f"train-{name}-{fold}", place, config).run
             evaluate = partial(command, "trainers.evaluate", run, self.place("clean"), "--json", file)
             self.steps.once(f"test-{name}-{fold}", evaluate)
             runs.append(run)

@@ -12,17 +12,15 @@ from __future__ import annotations
 import argparse
 import csv
 import json
-import subprocess
-import sys
-import time
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from benchmarks.machine import machine
+from benchmarks.steps import Steps
 from cluster.arguments import whole_number
-from cluster.errors import UserError, run_command
+from cluster.errors import run_command
 from data_pipeline.dataset.manifest import open_dataset
 from data_pipeline.dataset.shards import read_split
 from data_pipeline.synthesis.letters.glyphs import LETTERS
@@ -30,34 +28,11 @@ from data_pipeline.synthesis.letters.glyphs import LETTERS
 VIEWS = {"one view": [], "four views": ["labeling.tta=[identity,rotate_90,rotate_180,rotate_270]"]}
 WEIGHTS = (1.5, *[1.0] * 15)  # of the members: the first counts half as much again, as in the competition
 DRAWS = 2000  # of the bootstrap
-TIMES = "seconds.json"
 
 
-def run(*words: str) -> float:
-    """Run a command of Inkray; returns its seconds.
-
-    Raises:
-        UserError: it failed.
-    """
-    started = time.perf_counter()
-    if subprocess.run([sys.executable, "-m", *words], check=False).returncode:
-        raise UserError(f"`python -m {' '.join(words)}` failed. Started again, this command continues there.")
-    return time.perf_counter() - started
-
-
-def timed(scratch: Path, key: str, made: Path, *words: str) -> float:
-    """Run a command unless `made` is there; the seconds that it took, also of an earlier start."""
-    file = scratch / TIMES
-    known: dict[str, float] = json.loads(file.read_text()) if file.exists() else {}
-    if not made.exists():
-        known[key] = run(*words)
-        file.write_text(json.dumps(known, indent=1))
-    return known.get(key, float("nan"))
-
-
-def truths(dataset: Path) -> tuple[list[str], np.ndarray]:
+def truths(dataset: str) -> tuple[list[str], np.ndarray]:
     """The ids of the test split, and which letters are there: bool (N, 26)."""
-    rows = read_split(open_dataset(str(dataset)), "test", ["id", "labels"]).to_pylist()
+    rows = read_split(open_dataset(dataset), "test", ["id", "labels"]).to_pylist()
     return [row["id"] for row in rows], np.array([[letter in row["labels"] for letter in LETTERS] for row in rows])
 
 
@@ -86,36 +61,27 @@ def main() -> int:
     parser.add_argument("--seeds", type=whole_number(1, 16), default=1, help="networks that are trained (default %(default)s)")
     parser.add_argument("--json", type=Path, help="write the metrics to this file, too")
     args = parser.parse_intermixed_args()
-    scratch = args.scratch
-    scratch.mkdir(parents=True, exist_ok=True)
-    data = scratch / "letters"
+    scratch: Path = args.scratch.resolve()
+    steps = Steps(scratch / "steps", {"easy": args.easy, "overrides": args.overrides})
+    data = str(scratch / "letters")
     kind = ["--easy"] if args.easy else []
     views = {"one view": VIEWS["one view"]} if args.easy else VIEWS
     overrides = [*(["stream.augmentation=none"] if args.easy else []), *args.overrides]
-    setup = timed(
-        scratch, "data", data / "dataset.json", "data_pipeline.synthesize", "letters", str(data), "--size", "128", *kind
-    )
+    setup = steps.seconds("data", "data_pipeline.synthesize", "letters", data, "--size", "128", "--overwrite", *kind)
     ids, truth = truths(data)
     absent = 1 - truth.mean()
     print(f"{machine()}\nalways absent: {absent:.4f}", flush=True)
     members: dict[str, list[np.ndarray]] = {name: [] for name in views}
     record: dict[str, Any] = {"machine": machine(), "always_absent": absent, "data_s": setup, "seeds": []}
     for seed in range(args.seeds):
-        runs = scratch / f"runs-{seed}"
-        spent = timed(
-            scratch, f"train {seed}", scratch / f"trained-{seed}", "trainers.train", "--local", "configs/train/letters.yaml",
-            f"data.dataset={data}", f"runs_dir={runs}", f"seed={seed}", "tracking.wandb=false", *overrides,
-        )  # fmt: skip
-        (scratch / f"trained-{seed}").touch()
-        folder = str(sorted(runs.iterdir())[-1])
+        config = ["configs/train/letters.yaml", f"data.dataset={data}", f"seed={seed}", "tracking.wandb=false", *overrides]
+        folder, spent = steps.trained(f"train-{seed}", scratch / f"runs-{seed}", config)
         for name, options in views.items():
             out = scratch / f"{name.split()[0]}-{seed}"
-            table = Path(f"{out}.csv")
-            timed(
-                scratch, f"{name} {seed}", table, "trainers.predict", folder, str(data), str(out),
-                "--csv", str(table), "--csv-values", "probabilities", *options,
-            )  # fmt: skip
-            members[name].append(probabilities(table, ids))
+            table = f"{out}.csv"
+            words = [folder, data, str(out), "--csv", table, "--csv-values", "probabilities", *options]
+            steps.seconds(f"predict-{name.split()[0]}-{seed}", "trainers.predict", *words)
+            members[name].append(probabilities(Path(table), ids))
         found = {name: ((parts[-1] > 0.5) == truth).mean(1) for name, parts in members.items()}
         accuracies = {name: interval(values) for name, values in found.items()}
         if not args.easy:

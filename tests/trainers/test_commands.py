@@ -88,7 +88,7 @@ def test_the_other_commands_refuse_with_one_message(
     module: str, args: list[str], part: str, formulas_dataset: str, tmp_path: Path
 ) -> None:
     real = {"DATASET": formulas_dataset, "OUT": str(tmp_path / "out")}
-    assert part in only_message(command(module, *[real.get(arg, arg) for arg in args]))
+    assert part in only_message(command_here(module, *[real.get(arg, arg) for arg in args]))
 
 
 def test_a_full_disk_stops_a_run_with_one_message(formulas_dataset: str, tmp_path: Path) -> None:

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from cluster.errors import UserError
+from tests.support.commands import command_here
 from tests.support.overrides import SMALL
 from trainers.checkpoint.load import read_config
 from trainers.config.load import load_config, merge_overrides, to_yaml
@@ -42,6 +43,16 @@ def run(environment: dict[str, str], *words: str) -> tuple[int, str]:
         [sys.executable, *words], env=os.environ | environment, capture_output=True, text=True, timeout=500, check=False
     )
     return done.returncode, done.stdout + done.stderr
+
+
+def refused(environment: dict[str, str], module: str, *words: str) -> str:
+    """What a command prints that ends with a user's mistake, in this process."""
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in environment.items():
+            patch.setenv(name, value)
+        result = command_here(module, *words)
+    assert result.returncode == 2, result
+    return result.stdout + result.stderr
 
 
 def require_none(printed: str, folder: Path) -> None:
@@ -86,13 +97,13 @@ def test_a_run_holds_no_secret(environment: dict[str, str], tmp_path: Path) -> N
     assert {"tensorboard", "wandb", "metrics.jsonl", "report"} <= {file.name for file in folder.iterdir()}
     assert "dataset: ${oc.env:INKRAY_DATA}" in (folder / "config.yaml").read_text()
     # It is looked up again: elsewhere now. And the error of a failing run shows where it looked, not what a key is.
-    resumed = ("-m", "trainers.train", "--local", "--resume", str(folder), "epochs=2")
-    status, printed = run(environment | {"INKRAY_DATA": "/nowhere"}, *resumed)
-    assert status == 2 and "No dataset at '/nowhere'" in printed
+    resumed = ("trainers.train", "--local", "--resume", str(folder), "epochs=2")
+    printed = refused(environment | {"INKRAY_DATA": "/nowhere"}, *resumed)
+    assert "No dataset at '/nowhere'" in printed
     require_none(printed, runs)
     without = {name: value for name, value in environment.items() if name != "INKRAY_DATA"}
-    status, printed = run(without, *resumed)
-    assert status == 2 and "'data.dataset'" in printed and "the environment variable 'INKRAY_DATA' is not set" in printed
+    printed = refused(without, *resumed)
+    assert "'data.dataset'" in printed and "the environment variable 'INKRAY_DATA' is not set" in printed
 
 
 def test_an_unexpected_error_shows_no_secret(environment: dict[str, str], tmp_path: Path) -> None:

@@ -40,7 +40,7 @@ from trainers.run.preflight import preflight
 from trainers.run.resume import change_config
 
 Run = tuple[Storage, RunResult, str]
-EPOCHS = 5  # of 15 steps
+EPOCHS = 3  # of 15 steps
 
 
 @pytest.fixture(scope="module")
@@ -76,7 +76,7 @@ def test_a_killed_worker_is_replaced_and_the_run_ends_as_if_nothing_had_happened
     killed: list[int] = []
 
     def kill_one(row: dict[str, float]) -> None:
-        if row["step"] >= 35 and not killed:  # amid the third epoch; half of the run is yet to come
+        if row["step"] >= 20 and not killed:  # amid the second epoch; half of the run is yet to come
             processes = psutil.Process().children(recursive=True)
             killed.append(next(p.pid for p in processes if "RayTrainWorker" in " ".join(p.cmdline())))
             os.kill(killed[0], signal.SIGKILL)
@@ -109,7 +109,7 @@ def test_other_data_stops_a_resume(calm: Run, formulas: str, tmp_path: Path) -> 
     shutil.copytree(formulas, tmp_path / "other")
     (tmp_path / "other" / MANIFEST).write_text(json.dumps(manifest))
     with pytest.raises(UserError, match="is not the one that"):
-        train(small_config(str(tmp_path / "other"), tmp_path, "epochs=4"), calm[0])
+        train(small_config(str(tmp_path / "other"), tmp_path, f"epochs={EPOCHS + 1}"), calm[0])
 
 
 # On Ray it is a worker that meets them; what it does then is the same.
@@ -231,7 +231,7 @@ def test_a_vocabulary_that_changed_stops_a_resume_with_the_difference(calm: Run,
     manifest["target"]["charset"][0], manifest["digest"] = r"\unheard", ""
     (changed / MANIFEST).write_text(json.dumps(manifest))
     with pytest.raises(VocabularyMismatch, match=r"only in dataset .*\\unheard"):
-        train(small_config(str(changed), tmp_path, "epochs=4"), calm[0])
+        train(small_config(str(changed), tmp_path, f"epochs={EPOCHS + 1}"), calm[0])
 
 
 def test_too_few_cpus_and_gpus_are_said_at_once(formulas: str, tmp_path: Path) -> None:

@@ -27,7 +27,7 @@ from trainers.config.label_loss import LabelLossConfig, without_label_training_t
 from trainers.config.labeling import LabelingConfig
 from trainers.config.mixup import MixupConfig
 from trainers.tasks.base import Attention, Progress, Row, Task
-from trainers.tasks.classifiers.checks import dataset_notes, mapping
+from trainers.tasks.classifiers.checks import dataset_notes, difference, mapping
 from trainers.tasks.classifiers.saliency import grad_cam
 from trainers.tasks.device_batch import DeviceBatch
 from trainers.tasks.losses.mixing import mix
@@ -148,8 +148,8 @@ class ClassifierTask(Task):
         """
         if self.target != other.target:
             raise UserError(
-                f"{mine} and {theirs} do not have the same classes in the same order: {_difference(self, other)}. "
-                "A class is known by its place in the network's outputs."
+                f"{mine} and {theirs} do not have the same classes in the same order: "
+                f"{difference(self.classes, other.classes)}. A class is known by its place in the network's outputs."
             )
 
     def require_covers(self, other: Self, mine: str, theirs: str) -> list[str]:
@@ -170,7 +170,8 @@ class ClassifierTask(Task):
         if self.target == other.target and list(self.classes) == list(other.classes):
             return []
         return [
-            f"Note: {theirs} has its classes in another order, or fewer of them, than {mine} ({_difference(self, other)}). "
+            f"Note: {theirs} has its classes in another order, or fewer of them, than {mine} "
+            f"({difference(self.classes, other.classes)}). "
             f"Labels are compared by name, and predictions are in the order of {mine}."
         ]
 
@@ -350,42 +351,3 @@ def without_pretrained(config: ClassifierConfig) -> ClassifierConfig:
     config = copy.deepcopy(config)
     config.backbone.pretrained = False
     return config
-
-
-def require_known(key: str, names: Sequence[str], known: Sequence[str], what: str = "class") -> None:
-    """Check that configured `names` are among the `known`.
-
-    Raises:
-        UserError: one is not, by key.
-    """
-    for name in names:
-        if name not in known:
-            raise UserError(
-                f"{key}: '{printable(name)}' is no {what} of the dataset. There are {printable(', '.join(known[:40]))}"
-                f"{', ...' if len(known) > 40 else ''}."
-            )
-
-
-def require_no_thresholds(labeling: LabelingConfig) -> None:
-    """Check that a task that chooses the most probable class has no thresholds.
-
-    Raises:
-        UserError: it has.
-    """
-    if labeling.thresholds or labeling.threshold != LabelingConfig().threshold:
-        key = "thresholds" if labeling.thresholds else "threshold"
-        raise UserError(f"labeling.{key}: the most probable class is predicted here, thresholds are of multi-label tasks.")
-
-
-def _difference(mine: ClassifierTask, theirs: ClassifierTask) -> str:
-    """The first difference of two declarations, in words."""
-    if list(mine.classes) != list(theirs.classes):
-        return f"heads {', '.join(mine.classes)} and {', '.join(theirs.classes)}"
-    for head, names in mine.classes.items():
-        others = theirs.classes[head]
-        for index, (one, other) in enumerate(zip(names, others, strict=False)):
-            if one != other:
-                return f"class {index} is '{printable(one)}' and '{printable(other)}'"
-        if len(names) != len(others):
-            return f"{len(names)} and {len(others)} classes"
-    return "the joint classes differ"

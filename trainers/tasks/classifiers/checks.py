@@ -1,4 +1,4 @@
-"""What is doubtful about the labels of a dataset before a classifier is trained on it."""
+"""Declared classes in words: what is doubtful about them before training, their order, and how two orders differ."""
 
 from __future__ import annotations
 
@@ -46,6 +46,20 @@ def mapping(names: Sequence[str]) -> str:
     """Class to index, as it is stored."""
     shown = ", ".join(f"{index} {_short(name)}" for index, name in enumerate(names[:40]))
     return f"{shown}, ... ({len(names)} in all)" if len(names) > 40 else shown
+
+
+def difference(mine: Mapping[str, Sequence[str]], theirs: Mapping[str, Sequence[str]]) -> str:
+    """The first difference of two declarations of classes by head, in words."""
+    if list(mine) != list(theirs):
+        return f"heads {', '.join(mine)} and {', '.join(theirs)}"
+    for head, names in mine.items():
+        others = theirs[head]
+        for index, (one, other) in enumerate(zip(names, others, strict=False)):
+            if one != other:
+                return f"class {index} is '{printable(one)}' and '{printable(other)}'"
+        if len(names) != len(others):
+            return f"{len(names)} and {len(others)} classes"
+    return "the joint classes differ"
 
 
 def _short(name: str) -> str:

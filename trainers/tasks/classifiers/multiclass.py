@@ -15,11 +15,11 @@ from torch import Tensor, nn
 from data_pipeline.dataset.label_columns import LABEL
 from trainers.config.criterion import Directions
 from trainers.tasks.base import Progress, Row
-from trainers.tasks.classifiers.base import require_known, require_no_thresholds
-from trainers.tasks.classifiers.softmax import SoftmaxTask, chosen, one_hot
+from trainers.tasks.classifiers.softmax import SoftmaxTask, chosen, one_hot, require_no_thresholds
 from trainers.tasks.device_batch import DeviceBatch
 from trainers.tasks.inspection.class_sections import class_drawings, class_note, confusion_section
 from trainers.tasks.inspection.mistakes import Mistake, wrong_class
+from trainers.tasks.known_names import require_known
 from trainers.tasks.losses.class_weights import Weights, class_weights
 from trainers.tasks.losses.labels import multiclass_count, multiclass_loss
 from trainers.tasks.losses.mixing import class_shares
@@ -53,12 +53,12 @@ class MulticlassTask(SoftmaxTask):
     def check_options(self) -> None:
         """Check that the labeling has no thresholds, and no heads."""
         require_no_thresholds(self.labeling)
-        require_known("labeling.temperatures", list(self.labeling.temperatures), [], "head")
+        require_known("labeling.temperatures", self.labeling.temperatures, [], "head")
 
     def check_names(self) -> None:
         """Check the classes that have weights of their own."""
         self.check_options()
-        require_known("label_loss.heads", list(self.loss.heads), [], "head")
+        require_known("label_loss.heads", self.loss.heads, [], "head")
         class_weights(self.loss, self.classes[LABEL], self.class_rows)
 
     @cached_property

@@ -20,10 +20,11 @@ from trainers.config.criterion import Directions
 from trainers.config.labeling import LabelingConfig
 from trainers.tasks.base import NotableRow, Progress, Row
 from trainers.tasks.calibration import multilabel_temperature, tune_thresholds, with_temperature
-from trainers.tasks.classifiers.base import ClassifierTask, require_known
+from trainers.tasks.classifiers.base import ClassifierTask
 from trainers.tasks.device_batch import DeviceBatch
 from trainers.tasks.inspection.label_sections import label_sections
 from trainers.tasks.inspection.mistakes import most_certain, wrong_label
+from trainers.tasks.known_names import require_known
 from trainers.tasks.losses.class_weights import Presences, presences
 from trainers.tasks.losses.labels import multilabel_count, multilabel_loss
 from trainers.tasks.metrics.base import Metrics
@@ -52,13 +53,13 @@ class MultilabelTask(ClassifierTask):
 
     def check_options(self) -> None:
         """Check the classes that have thresholds of their own; there are no heads with temperatures."""
-        require_known("labeling.thresholds", list(self.labeling.thresholds), self.classes[LABELS])
-        require_known("labeling.temperatures", list(self.labeling.temperatures), [], "head")
+        require_known("labeling.thresholds", self.labeling.thresholds, self.classes[LABELS], "class")
+        require_known("labeling.temperatures", self.labeling.temperatures, [], "head")
 
     def check_names(self) -> None:
         """Check the classes that have thresholds or weights of their own."""
         self.check_options()
-        require_known("label_loss.heads", list(self.loss.heads), [], "head")
+        require_known("label_loss.heads", self.loss.heads, [], "head")
         presences(self.loss, self.classes[LABELS], self.class_rows, self.train_rows)
 
     @cached_property

@@ -16,13 +16,13 @@ from torch import Tensor, nn
 from models.label_heads import LABEL_HEADS
 from trainers.config.criterion import Directions
 from trainers.tasks.base import Progress, Row
-from trainers.tasks.classifiers.base import require_known, require_no_thresholds
-from trainers.tasks.classifiers.softmax import ATTENTION, JOINT, SoftmaxTask, chosen, one_hot
+from trainers.tasks.classifiers.softmax import ATTENTION, JOINT, SoftmaxTask, chosen, one_hot, require_no_thresholds
 from trainers.tasks.device_batch import DeviceBatch
 from trainers.tasks.inspection.attention_weights import attention_matrix
 from trainers.tasks.inspection.class_sections import class_drawings, class_note, confusion_section
 from trainers.tasks.inspection.confusion import WHOLE
 from trainers.tasks.inspection.mistakes import Mistake, wrong_class
+from trainers.tasks.known_names import require_known
 from trainers.tasks.losses.class_weights import Weights, head_class_weights, head_weights
 from trainers.tasks.losses.labels import joint_indices, multitask_count, multitask_loss
 from trainers.tasks.losses.mixing import class_shares
@@ -98,7 +98,7 @@ class MultitaskTask(SoftmaxTask):
     def check_options(self) -> None:
         """Check the heads that have temperatures of their own."""
         require_no_thresholds(self.labeling)
-        require_known("labeling.temperatures", list(self.labeling.temperatures), list(self.probs_columns), "head")
+        require_known("labeling.temperatures", self.labeling.temperatures, list(self.probs_columns), "head")
 
     def check_names(self) -> None:
         """Check the heads and classes that have weights of their own."""

@@ -82,3 +82,14 @@ def chosen(names: tuple[str, ...], probs: np.ndarray) -> list[tuple[str, list[fl
 def one_hot(names: tuple[str, ...], name: str) -> list[float]:
     """Probability 1 of one class."""
     return [float(other == name) for other in names]
+
+
+def require_no_thresholds(labeling: LabelingConfig) -> None:
+    """Check that a task that chooses the most probable class has no thresholds.
+
+    Raises:
+        UserError: it has.
+    """
+    if labeling.thresholds or labeling.threshold != LabelingConfig().threshold:
+        key = "thresholds" if labeling.thresholds else "threshold"
+        raise UserError(f"labeling.{key}: the most probable class is predicted here, thresholds are of multi-label tasks.")

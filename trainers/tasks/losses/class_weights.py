@@ -9,8 +9,8 @@ from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 from cluster.errors import UserError
-from cluster.yaml_text import shown
 from trainers.config.label_loss import LabelLossConfig
+from trainers.tasks.known_names import require_known
 
 Weights = tuple[float, ...]  # in the order of the classes
 
@@ -32,7 +32,7 @@ def class_weights(config: LabelLossConfig, classes: Sequence[str], class_rows: M
     Raises:
         UserError: `label_loss.weights` names a class that there is not, or has no class count.
     """
-    _require_known("label_loss.weights", config.weights, classes, "class")
+    require_known("label_loss.weights", config.weights, classes, "class")
     found = _weights(config, classes, class_rows, config.weights)
     if found is None:
         return None
@@ -51,7 +51,7 @@ def head_class_weights(
         UserError: `label_loss.weights` names a class that there is not, or lets no class of a head count.
     """
     names = [f"{head}.{name}" for head, classes in heads.items() for name in classes]
-    _require_known("label_loss.weights", config.weights, names, "class (HEAD.CLASS)")
+    require_known("label_loss.weights", config.weights, names, "class (HEAD.CLASS)")
     found = {}
     for head, classes in heads.items():
         factors = {name: config.weights[f"{head}.{name}"] for name in classes if f"{head}.{name}" in config.weights}
@@ -71,7 +71,7 @@ def presences(config: LabelLossConfig, classes: Sequence[str], class_rows: Mappi
     Raises:
         UserError: `label_loss.weights` names a class that there is not, or lets no class count.
     """
-    _require_known("label_loss.weights", config.weights, classes, "class")
+    require_known("label_loss.weights", config.weights, classes, "class")
     by_class = tuple(class_rows.get(name, 0) for name in classes)
     if config.class_weights == "none" and not config.weights:
         return Presences(rows, by_class)
@@ -90,7 +90,7 @@ def head_weights(config: LabelLossConfig, heads: Sequence[str]) -> dict[str, flo
     Raises:
         UserError: `label_loss.heads` names a head that there is not, or nothing at all would be trained.
     """
-    _require_known("label_loss.heads", config.heads, heads, "head")
+    require_known("label_loss.heads", config.heads, heads, "head")
     weights = [config.heads.get(head, 1.0) for head in heads]
     if not config.joint_weight:
         _require_some("label_loss.heads", weights, "head")
@@ -115,15 +115,6 @@ def _weights(
     found = tuple(factors.get(name, 1.0) * (weight or 1.0) for name, weight in zip(classes, balanced, strict=True))
     _require_some("label_loss.weights", found, f"class{of}")
     return found
-
-
-def _require_known(key: str, given: Mapping[str, float], known: Sequence[str], kind: str) -> None:
-    unknown = [name for name in given if name not in known]
-    if unknown:
-        raise UserError(
-            f"{key}.{shown(unknown[0])}: the dataset has no such {kind}. It has {shown(list(known))}. "
-            "Write one of them, or leave it out."
-        )
 
 
 def _require_some(key: str, weights: Sequence[float], kind: str) -> None:
