@@ -8,6 +8,7 @@ import os
 DEFAULTS = {
     "RAY_DATA_DISABLE_PROGRESS_BARS": "1",  # Inkray shows its own
     "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "1",  # how soon a lost worker is noticed
+    "RAY_TRAIN_ENABLE_PREEMPTION_WATCHER": "0",  # the driver looks for machines that go; one process less to start each time
     "RAY_ENABLE_UV_RUN_RUNTIME_ENV": "0",
     # OpenMP's threads wait for each other spinning: two of them beside another busy process took 2.7 s a step, not 0.08 s.
     # A short spin is as fast on a quiet machine.

@@ -16,9 +16,10 @@ import pytest
 from data_pipeline.dataset.manifest import MANIFEST, open_dataset
 from models import Decoding
 from tests.support.checkpoints import write_checkpoint
-from tests.support.commands import command, command_here, only_message
+from tests.support.commands import command_here, only_message
 from tests.support.overrides import SMALL
 from tests.support.places import ROOT
+from tests.support.predict_here import predict_here
 from tests.support.runs import losses, train
 from trainers.prediction.job import JOB
 from trainers.prediction.parts import part_name
@@ -148,7 +149,7 @@ def test_evaluate_and_predict_decode_as_the_command_line_says(formulas: str, tmp
     record = json.loads(file.read_text())
     assert record["metrics"]["test"]["count"] == 40
     assert record["decoding"] == asdict(Decoding("beam", beam_size=3, max_length=1))
-    result = command_here("trainers.predict", checkpoint, formulas, str(out), *beam)
+    result = predict_here(checkpoint, formulas, str(out), *beam)
     assert result.returncode == 0, result.stderr
     predictions = pq.read_table(out / part_name(0)).column("prediction").to_pylist()
     assert len(predictions) == 40 and all(len(text.split()) <= 1 for text in predictions)

@@ -45,14 +45,13 @@ def run(environment: dict[str, str], *words: str) -> tuple[int, str]:
     return done.returncode, done.stdout + done.stderr
 
 
-def refused(environment: dict[str, str], module: str, *words: str) -> str:
-    """What a command prints that ends with a user's mistake, in this process."""
+def run_here(environment: dict[str, str], module: str, *words: str) -> tuple[int, str]:
+    """The same in this process."""
     with pytest.MonkeyPatch.context() as patch:
         for name, value in environment.items():
             patch.setenv(name, value)
         result = command_here(module, *words)
-    assert result.returncode == 2, result
-    return result.stdout + result.stderr
+    return result.returncode, result.stdout + result.stderr
 
 
 def require_none(printed: str, folder: Path) -> None:
@@ -89,8 +88,8 @@ def test_a_run_holds_no_secret(environment: dict[str, str], tmp_path: Path) -> N
     (folder,) = runs.iterdir()
     warm = [*words, "tracking.wandb=false", "report.enabled=false", "epochs=1", f"runs_dir={tmp_path}/warm"]
     start = {"INKRAY_START": str(shutil.copytree(folder, tmp_path / MARK / "run"))}
-    status, printed = run(
-        environment | start, *warm, "data.dataset=${oc.env:INKRAY_DATA}", "init.checkpoint=${oc.env:INKRAY_START}"
+    status, printed = run_here(
+        environment | start, *warm[1:], "data.dataset=${oc.env:INKRAY_DATA}", "init.checkpoint=${oc.env:INKRAY_START}"
     )
     assert status == 0 and "Warm start from '${oc.env:INKRAY_START}/checkpoint-" in printed, printed
     require_none(printed, tmp_path / "warm")
@@ -98,12 +97,12 @@ def test_a_run_holds_no_secret(environment: dict[str, str], tmp_path: Path) -> N
     assert "dataset: ${oc.env:INKRAY_DATA}" in (folder / "config.yaml").read_text()
     # It is looked up again: elsewhere now. And the error of a failing run shows where it looked, not what a key is.
     resumed = ("trainers.train", "--local", "--resume", str(folder), "epochs=2")
-    printed = refused(environment | {"INKRAY_DATA": "/nowhere"}, *resumed)
-    assert "No dataset at '/nowhere'" in printed
+    status, printed = run_here(environment | {"INKRAY_DATA": "/nowhere"}, *resumed)
+    assert status == 2 and "No dataset at '/nowhere'" in printed
     require_none(printed, runs)
     without = {name: value for name, value in environment.items() if name != "INKRAY_DATA"}
-    printed = refused(without, *resumed)
-    assert "'data.dataset'" in printed and "the environment variable 'INKRAY_DATA' is not set" in printed
+    status, printed = run_here(without, *resumed)
+    assert status == 2 and "'data.dataset'" in printed and "the environment variable 'INKRAY_DATA' is not set" in printed
 
 
 def test_an_unexpected_error_shows_no_secret(environment: dict[str, str], tmp_path: Path) -> None:

@@ -41,6 +41,7 @@ from trainers.run.resume import change_config
 
 Run = tuple[Storage, RunResult, str]
 EPOCHS = 3  # of 15 steps
+ONE_WORKER = "scaling.num_train_workers=1"
 
 
 @pytest.fixture(scope="module")
@@ -49,10 +50,17 @@ def calm(formulas: str, tmp_path_factory: pytest.TempPathFactory) -> Run:
     return train(small_config(formulas, tmp_path_factory.mktemp("runs"), f"epochs={EPOCHS}"))
 
 
+@pytest.fixture(scope="module")
+def ended(formulas: str, tmp_path_factory: pytest.TempPathFactory) -> Run:
+    """One of two epochs without Ray, which is what the one before leaves behind."""
+    return train_here(small_config(formulas, tmp_path_factory.mktemp("runs"), "epochs=2", ONE_WORKER))
+
+
 def checkpoints(run: Storage) -> list[str]:
     return [name for name in run.names() if name.startswith(PREFIX)]
 
 
+@pytest.mark.services
 def test_a_run_learns_logs_and_keeps_best_and_last(calm: Run, formulas: str) -> None:
     run, result, printed = calm
     steps = losses(result)
@@ -86,8 +94,8 @@ def test_a_killed_worker_is_replaced_and_the_run_ends_as_if_nothing_had_happened
     assert losses(result) == losses(calm[1]), "same seed, same loss at every step, also where a worker was lost"
 
 
-def test_validation_in_the_run_is_that_of_the_checkpoint(calm: Run, formulas: str) -> None:
-    run, result, _ = calm
+def test_validation_in_the_run_is_that_of_the_checkpoint(ended: Run, formulas: str) -> None:
+    run, result, _ = ended
     evaluation = evaluate_checkpoint(open_checkpoint(run.uri), open_dataset(formulas), "val", predict_split_here)
     metrics = evaluation.metrics.averages("val")
     assert "val/loss" not in metrics and {key: result.best()[key] for key in metrics} == pytest.approx(metrics)
@@ -96,20 +104,20 @@ def test_validation_in_the_run_is_that_of_the_checkpoint(calm: Run, formulas: st
 @pytest.mark.parametrize(
     "override", ["optim.lr=1e-5", "seed=7", "stream.window_row_groups=4", "model.decoder.depth=2", "loss.label_smoothing=0.1"]
 )
-def test_what_makes_a_run_cannot_change_when_it_is_resumed(calm: Run, override: str) -> None:
-    _, config = open_run(calm[0].uri)
+def test_what_makes_a_run_cannot_change_when_it_is_resumed(ended: Run, override: str) -> None:
+    _, config = open_run(ended[0].uri)
     with pytest.raises(UserError, match=f"'{override.partition('=')[0].partition('.')[0]}.*cannot change"):
         change_config(config, [override])
     assert change_config(config, ["tracking.log_interval=1"]) == config
 
 
-def test_other_data_stops_a_resume(calm: Run, formulas: str, tmp_path: Path) -> None:
+def test_other_data_stops_a_resume(ended: Run, formulas: str, tmp_path: Path) -> None:
     manifest = json.loads((Path(formulas) / MANIFEST).read_bytes())
     manifest["splits"]["train"]["shards"][0]["sha256"], manifest["digest"] = "0", ""
     shutil.copytree(formulas, tmp_path / "other")
     (tmp_path / "other" / MANIFEST).write_text(json.dumps(manifest))
     with pytest.raises(UserError, match="is not the one that"):
-        train(small_config(str(tmp_path / "other"), tmp_path, f"epochs={EPOCHS + 1}"), calm[0])
+        train_here(small_config(str(tmp_path / "other"), tmp_path, "epochs=3", ONE_WORKER), ended[0])
 
 
 # On Ray it is a worker that meets them; what it does then is the same.
@@ -118,7 +126,7 @@ def test_a_corrupt_image_is_reported_and_too_many_end_the_run(train: Train, form
     import pyarrow.parquet as pq
 
     copy_with_broken_images(formulas, tmp_path / "data", {"train": [3], "val": [3]})
-    one_worker = ("epochs=1", "scaling.num_train_workers=1")
+    one_worker = ("epochs=1", ONE_WORKER)
     run, result, printed = train(small_config(str(tmp_path / "data"), tmp_path / "runs", *one_worker))
     assert "is left out: not an image" in printed
     assert (result.best()["val/count"], result.best()["val/rejected"]) == (39, 1)
@@ -138,7 +146,7 @@ def test_a_missing_shard_ends_the_run(formulas: str, tmp_path: Path) -> None:
     data = tmp_path / "data"
     shutil.copytree(formulas, data)
     (data / open_dataset(formulas).manifest.split("val").shards[0].file).unlink()
-    config = small_config(str(data), tmp_path / "runs", "epochs=1", "scaling.num_train_workers=1")
+    config = small_config(str(data), tmp_path / "runs", "epochs=1", ONE_WORKER)
     # A worker meets it amid the run where preflight has no sources to look for.
     for overrides, runs in (((), 0), (("tracking.max_sources=0",), 1)):
         with pytest.raises(UserError, match=r"val/part-00000\.parquet' does not exist") as caught:
@@ -147,6 +155,7 @@ def test_a_missing_shard_ends_the_run(formulas: str, tmp_path: Path) -> None:
         assert len(list((tmp_path / "runs").glob("*"))) == runs
 
 
+@pytest.mark.services
 def test_a_report_shows_the_run(calm: Run, formulas: str) -> None:
     run, result, _ = calm
     printed = finalize(preflight(open_run(run.uri)[1], run), run, result, predict_split_on_ray)
@@ -215,23 +224,23 @@ def test_prediction_of_a_folder_a_list_and_a_dataset(calm: Run, formulas: str, t
     assert json.loads((tmp_path / "out" / JOB).read_text())["decoding"]["method"] == "greedy"
 
 
-def test_a_checkpoint_predicts_with_nothing_else(calm: Run, tmp_path: Path) -> None:
-    source = find_checkpoint(calm[0].uri)
+def test_a_checkpoint_predicts_with_nothing_else(ended: Run, tmp_path: Path) -> None:
+    source = find_checkpoint(ended[0].uri)
     folder = source.copy_to(tmp_path / "copy")
     loaded = load_checkpoint(str(folder))
-    assert loaded.task.output_names and loaded.checkpoint.config.epochs == EPOCHS
+    assert loaded.task.output_names and loaded.checkpoint.config.epochs == 2
     weights = load_file(folder / WEIGHTS)
     assert sum(array.size for array in weights.values()) == sum(t.numel() for t in loaded.model.state_dict().values())
 
 
-def test_a_vocabulary_that_changed_stops_a_resume_with_the_difference(calm: Run, formulas: str, tmp_path: Path) -> None:
+def test_a_vocabulary_that_changed_stops_a_resume_with_the_difference(ended: Run, formulas: str, tmp_path: Path) -> None:
     changed = tmp_path / "changed"
     open_storage(formulas).copy_to(changed)
     manifest = json.loads((changed / MANIFEST).read_bytes())
     manifest["target"]["charset"][0], manifest["digest"] = r"\unheard", ""
     (changed / MANIFEST).write_text(json.dumps(manifest))
     with pytest.raises(VocabularyMismatch, match=r"only in dataset .*\\unheard"):
-        train(small_config(str(changed), tmp_path, f"epochs={EPOCHS + 1}"), calm[0])
+        train_here(small_config(str(changed), tmp_path, "epochs=3", ONE_WORKER), ended[0])
 
 
 def test_too_few_cpus_and_gpus_are_said_at_once(formulas: str, tmp_path: Path) -> None:

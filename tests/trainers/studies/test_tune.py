@@ -35,12 +35,12 @@ def study_of(formulas: str, **changes: object) -> StudyConfig:
 
 def test_arms_run_and_a_second_start_trains_only_what_is_missing(formulas: str, tmp_path: Path) -> None:
     folder = open_storage(str(tmp_path / "s"))
-    # The first diverges at its second step.
-    arms = {"worst": ["optim.lr=1e30"], "pre": []}
+    # The first fails in its trial, before workers start.
+    arms = {"worst": ["scaling.num_train_workers=100", "global_batch_size=100"], "pre": []}
     table, failed = run_study(study_of(formulas, arms=arms), folder)
     assert "| pre | 1 |" in table
     assert table.index("| worst | 0 of 1 | – |") > table.index("| pre"), "what failed stands last"
-    assert list(failed) == ["worst-seed0"] and "training has diverged" in failed["worst-seed0"]
+    assert list(failed) == ["worst-seed0"] and "num_train_workers=100 is too many" in failed["worst-seed0"]
     assert f"- worst-seed0: {failed['worst-seed0']}" in table
     assert folder.child(TABLE).read_bytes().decode() == table
     results = {arm: tmp_path / "s" / f"{arm}-seed0" / RESULT for arm in ("pre", "post")}

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 from pathlib import Path
 
 import pyarrow.parquet as pq
 import pytest
 
+from tests.support.predict_here import without_ray
 from tests.support.stroke_count import StrokeCountTask, write_stroke_dataset
 from trainers import evaluate, predict, train, tune
 from trainers.checkpoint.load import load_checkpoint
@@ -63,9 +65,10 @@ def test_a_second_task_goes_all_the_way(
     assert json.loads((checkpoint / "checkpoint.json").read_bytes())["best_by"] == ["val/mean_error", "min"]
     assert isinstance(load_checkpoint(str(folder)).task, StrokeCountTask)
 
-    run(monkeypatch, evaluate.main, str(folder), strokes, "--json", str(tmp_path / "metrics.json"))
+    with without_ray() if local else contextlib.nullcontext():
+        run(monkeypatch, evaluate.main, str(folder), strokes, "--json", str(tmp_path / "metrics.json"))
+        run(monkeypatch, predict.main, str(folder), strokes, str(tmp_path / "out"))
     assert json.loads((tmp_path / "metrics.json").read_bytes())["metrics"]["test"] == pytest.approx(metrics)
-    run(monkeypatch, predict.main, str(folder), strokes, str(tmp_path / "out"))
     table = pq.read_table(tmp_path / "out" / "predictions-00000.parquet")
     assert table.column_names == ["id", "strokes", "error", "warning"] and str(table.schema.field("strokes").type) == "int64"
     assert table.num_rows == 48
