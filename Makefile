@@ -7,6 +7,8 @@ READY := $(VENV)/.ready
 PYTEST := $(BIN)/python -m pytest -n 2 --dist loadgroup
 CONFIG ?= configs/train/formulas.yaml
 FORMULAS := data/formulas
+# Hundreds of processes import the same code: it is compiled once, also in images that ask Python to write nothing.
+unexport PYTHONDONTWRITEBYTECODE
 # No display is searched for.
 export MPLBACKEND = agg
 

@@ -80,7 +80,7 @@ def ray_session(min_cpus: int = 1) -> Iterator[None]:
                     logging_level=logging.ERROR,
                 )
         except Exception as error:  # Ray's own kind when its processes do not answer in time
-            reason = (str(error) or type(error).__name__).splitlines()[0]
+            reason = (str(error).strip() or type(error).__name__).splitlines()[0]
             raise UserError(
                 f"Ray could not start on this machine ({reason}). Too busy or short of memory, it may do so at another "
                 f"try; Ray's logs are below {os.environ.get('RAY_TMPDIR', '/tmp')}/ray/session_latest/logs."

@@ -92,8 +92,15 @@ def _column(name: str, values: list[Any]) -> str:
 
 
 def _counted(values: list[str]) -> str:
-    """The most frequent values and how often they occur."""
-    return ", ".join(f"{value} {count:,}" for value, count in Counter(values).most_common(SHOWN_VALUES))
+    """The most frequent values and how often they occur; of equally frequent ones numbers come first, in their order."""
+    counts = sorted(Counter(values).items(), key=lambda item: (-item[1], *_natural(item[0])))
+    shown = ", ".join(f"{value}: {count:,}" for value, count in counts[:SHOWN_VALUES])
+    return shown if len(counts) <= SHOWN_VALUES else f"{shown} and {len(counts) - SHOWN_VALUES:,} more"
+
+
+def _natural(value: str) -> tuple[bool, int, str]:
+    number = value.isdecimal() and value.isascii()
+    return not number, len(value.lstrip("0")) if number else 0, value.lstrip("0") if number else value
 
 
 def caption(row: dict[str, Any], columns: Sequence[str]) -> str:
@@ -120,6 +127,12 @@ def _examples(dataset: Dataset, split: str, where: str, count: int) -> Iterator[
             yield Example(decode(row["image"], policy.color, policy.background), row["id"], caption(row, columns))
         except BadImage as reason:
             print(f"warning: image '{printable(row['id'])}' is left out: {reason}")
+
+
+def _drawn(dataset: Dataset) -> str:
+    """The split whose images are drawn where none is named: one in folds has no train."""
+    filled = [name for name, split in dataset.manifest.splits.items() if split.rows]
+    return "train" if "train" in filled or not filled else min(filled, key=lambda name: name == "test")
 
 
 def _chain(written: str | None, dataset: Dataset) -> Chain:
@@ -167,7 +180,7 @@ def main() -> int:
     parser.add_argument("--augmented", type=Path, help="draw augmented images of a split into this PNG file")
     parser.add_argument("--augmentation", metavar="PRESET_OR_STEPS", help="as stream.augmentation takes it (default light)")
     parser.add_argument("--sheet", help=argparse.SUPPRESS)
-    parser.add_argument("--split", default="train")
+    parser.add_argument("--split", help="what is drawn (default train, or the first that has rows)")
     parser.add_argument("--where", choices=["spread", *_SORTED], default="spread")
     parser.add_argument(
         "--count", type=whole_number(1), help=f"images in the grid (default {GRID_IMAGES}, augmented {AUGMENTED_IMAGES})"
@@ -178,11 +191,12 @@ def main() -> int:
     if args.augmentation is not None and not args.augmented:
         raise UserError("--augmentation is drawn where --augmented FILE.png says. Add it.")
     dataset = open_dataset(args.dataset)
+    split = args.split or _drawn(dataset)
     chain = _chain(args.augmentation, dataset) if args.augmented else Chain()
     for option, file in (("--grid", args.grid), ("--augmented", args.augmented)):
         if not file:
             continue
-        dataset.manifest.filled_split(args.split)
+        dataset.manifest.filled_split(split)
         if args.where in _NEED_TEXT and TEXT not in dataset.manifest.columns:
             raise UserError(
                 f"--where {args.where} sorts by the length of texts, which '{dataset.manifest.name}' does not have."
@@ -190,12 +204,12 @@ def main() -> int:
         _require_file(option, file)
     print(describe(dataset))
     if args.grid:
-        examples = list(_examples(dataset, args.split, args.where, args.count or GRID_IMAGES))
+        examples = list(_examples(dataset, split, args.where, args.count or GRID_IMAGES))
         grid = captioned_grid([example.pixels for example in examples], [example.caption for example in examples])
         args.grid.write_bytes(encode_png(grid))
         print(f"Grid {args.grid}")
     if args.augmented:
-        examples = list(_examples(dataset, args.split, args.where, args.count or AUGMENTED_IMAGES))
+        examples = list(_examples(dataset, split, args.where, args.count or AUGMENTED_IMAGES))
         args.augmented.write_bytes(encode_png(augmented_grid(examples, chain)))
         print(f"Augmented images {args.augmented}")
     return 0

@@ -15,6 +15,7 @@ from cluster.errors import UserError
 from data_pipeline import bench, explore, prepare, synthesize
 from data_pipeline.explore import describe
 from data_pipeline.preparation.images import decode
+from tests.support.fold_datasets import write_fold_dataset
 from tests.support.ink_document import inkml
 from tests.support.places import ROOT
 from tests.support.stroke_count import write_stroke_dataset
@@ -158,6 +159,19 @@ def test_an_older_name_of_an_option_names_the_new_one(monkeypatch: pytest.Monkey
     monkeypatch.setattr("sys.argv", ["explore", "/nowhere", "--sheet", "sheet.png"])
     with pytest.raises(UserError, match="--sheet was renamed to --grid"):
         explore.main()
+
+
+def test_exploring_a_dataset_in_folds_draws_its_first_and_counts_all_classes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    classes = [str(number) for number in range(12)]
+    rows = [{"label": classes[11 - number % 12]} for number in range(48)]
+    write_fold_dataset(tmp_path / "folds", "multiclass", {"classes": classes}, rows, folds=2)
+    monkeypatch.setattr("sys.argv", ["explore", str(tmp_path / "folds"), "--grid", str(tmp_path / "grid.png"), "--count", "2"])
+    assert explore.main() == 0 and (tmp_path / "grid.png").exists()
+    printed = capsys.readouterr().out
+    assert "label: 1: 4, 3: 4, 5: 4, 7: 4, 9: 4, 11: 4\n" in printed
+    assert explore._counted(classes * 2) == "0: 2, 1: 2, 2: 2, 3: 2, 4: 2, 5: 2, 6: 2, 7: 2 and 4 more"
 
 
 def test_exploring_an_empty_or_missing_split_is_named(formulas: str, monkeypatch: pytest.MonkeyPatch) -> None:

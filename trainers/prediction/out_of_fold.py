@@ -20,6 +20,7 @@ from cluster.redaction import redacted
 from data_pipeline.dataset.manifest import Dataset, open_dataset
 from data_pipeline.dataset.schema import arrow_type
 from data_pipeline.storage.base import Storage, open_storage
+from data_pipeline.storage.errors import StorageError
 from trainers.checkpoint.format import CONFIG
 from trainers.checkpoint.load import Checkpoint, open_checkpoint, read_config
 from trainers.config.data import fold_name
@@ -174,21 +175,30 @@ def read_out_of_fold(uri: str) -> OutOfFold:
         UserError: there is no such file, or it is none of these.
     """
     file = open_storage(uri)
+    how = "Make one with `python -m trainers.out_of_fold RUN ... OUT.parquet`."
+
+    def refused(reason: str) -> UserError:
+        return UserError(f"'{uri}' is no file of out-of-fold predictions: {reason}. {how}")
+
     if not file.exists():
-        raise UserError(f"No file at '{uri}'. Make one with `python -m trainers.out_of_fold RUN ... OUT.parquet`.")
+        raise UserError(f"No file at '{uri}'. {how}")
     try:
         table = pq.read_table(io.BytesIO(file.read_bytes()))
-        about = json.loads((table.schema.metadata or {})[_METADATA])
+    except StorageError as error:  # a folder, maybe the one of a run
+        raise refused(str(error).rstrip(".")) from None
+    except pa.ArrowException:
+        raise refused("it is no Parquet file, or is damaged") from None
+    if _METADATA not in (table.schema.metadata or {}):
+        raise refused("it is another Parquet file")
+    try:
+        about = json.loads(table.schema.metadata[_METADATA])
         if about["format"] != FORMAT:
             raise ValueError(f"format {about['format']}")
         kind = TASKS[about["task"]]
         task = kind.from_checkpoint(about["outputs"].encode(), about["limits"], read_config(about["config"].encode(), True))
         rows = table.to_pylist()
     except (pa.ArrowException, KeyError, ValueError, TypeError) as error:
-        raise UserError(
-            f"'{uri}' is no file of out-of-fold predictions, or is damaged ({' '.join(str(error).split())[:120]}). "
-            "Make one with `python -m trainers.out_of_fold RUN ... OUT.parquet`."
-        ) from None
+        raise refused(f"it is damaged ({' '.join(str(error).split())[:120]})") from None
     names = ("dataset", "digest", "checkpoints", "options", "rejected")
     return OutOfFold(task, rows, about["columns"], {name: about[name] for name in names})
 

@@ -7,6 +7,7 @@ import json
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import torch
@@ -115,7 +116,13 @@ def test_wrong_labels_are_found_in_what_runs_predict(folder: Path, tmp_path: Pat
 def test_what_is_no_such_file_is_refused(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     other = tmp_path / "other.parquet"
     other.write_bytes(b"PAR1")
-    for file, message in ((other, "no file of out-of-fold predictions"), (tmp_path / "none", "No file at")):
+    pq.write_table(pa.table({"a": [1]}), tmp_path / "table.parquet")
+    for file, message in (
+        (other, "no file of out-of-fold predictions: it is no Parquet file"),
+        (tmp_path / "table.parquet", "it is another Parquet file"),
+        (folder / "runs", r"[Dd]irectory.*Make one with `python -m trainers\.out_of_fold"),
+        (tmp_path / "none", "No file at"),
+    ):
         with pytest.raises(UserError, match=message):
             run(monkeypatch, str(file), str(tmp_path / "tuned.yaml"))
     checkpoint = open_checkpoint(runs_below([str(folder / "runs")])[0])

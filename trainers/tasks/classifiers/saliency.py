@@ -38,11 +38,11 @@ def grad_cam(model: Classifier, images: Tensor, sizes: Tensor, classes: Mapping[
         return None
     maps = []
     with torch.inference_mode(False), torch.enable_grad():
-        images, sizes = images.clone(), sizes.clone()  # those of inference cannot be differentiated through
+        images, sizes = images.clone(), sizes.clone()  # tensors of inference cannot be differentiated through
         for head, chosen in classes.items():
             logits = _HeadLogits(model, head)
             found = LayerGradCam(logits, layer).attribute(
-                images, chosen, additional_forward_args=(sizes,), relu_attributions=True
+                images, chosen.clone(), additional_forward_args=(sizes,), relu_attributions=True
             )
             if found.ndim != 4:
                 return None

@@ -112,7 +112,8 @@ def test_the_predictor_names_what_the_dataset_names(trained: Trained) -> None:
     for one, many in zip(alone, predictor.predict(images), strict=True):
         for column in task.probs_columns.values():
             np.testing.assert_allclose(one[column], many[column], atol=1e-5)
-    seen = task.predict_with_attention(predictor.model, *predictor.to_tensors(images))
+    with torch.inference_mode():  # as the sample images of a validation are made
+        seen = task.predict_with_attention(predictor.model, *predictor.to_tensors(images))
     for _, attention in seen:
         assert attention is not None and len(attention.labels) == len(task.classes) == len(attention.maps)
         assert np.isfinite(attention.maps).all() and (attention.maps >= 0).all()
