@@ -27,14 +27,14 @@ def whole_run(scene: Scene) -> str:
         for command in (local, torchrun):
             command.wait(TIMEOUT_S)
             lines = command.output.splitlines()
-            on = _first(lines, " workers on ")
+            on = _first(lines, "1 worker on ")
             report = next(iter((scene.scratch / "runs").glob(f"{_run_of(lines)}/report/index.html")), None)
             table = "; ".join(" ".join(line.split()) for line in lines if line.startswith(("test ", "val ")))
             readings.append(
                 f"{command.log.stem}: status {command.status} in {command.seconds:.0f} s, {on[:60]}; {table[:200]}; "
                 f"report: {report is not None}"
             )
-            good = good and command.status == 0 and bool(table) and report is not None and ("workers on cpu" in on) != scene.gpu
+            good = good and command.status == 0 and bool(table) and report is not None and ("worker on cpu" in on) != scene.gpu
             readings += ["\n".join(lines)[-600:]] if command.status else []
     require(good, " | ".join(readings))
     return " | ".join(readings)

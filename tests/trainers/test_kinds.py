@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -59,7 +60,7 @@ def require_report(train: Train, predict_split: PredictSplit, kind: str, formula
     config = small_config(formulas, tmp_path, *KINDS[kind], *DECODINGS.get(kind, []), "epochs=1", "decoding.max_length=12")
     run, result, printed = train(config)
     steps = list(losses(result).values())
-    assert f"{workers} workers on cpu" in printed and len(steps) == 15 and np.isfinite(steps).all()
+    assert re.search(rf"^{workers} workers? on cpu", printed, re.MULTILINE) and len(steps) == 15 and np.isfinite(steps).all()
     assert np.mean(steps[-3:]) < np.mean(steps[:3]) - 0.05
     assert result.best()["val/count"] == 40 and np.isfinite(result.best()["val/loss"])
     finalize(preflight(config, run), run, result, predict)

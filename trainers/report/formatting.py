@@ -7,6 +7,7 @@ from typing import Any
 from trainers.report.record import RunReport
 from trainers.tasks.presentation import MetricColumn, Table
 
+_COLUMNS = 9  # of numbers with their names that a page has room for
 MISSING = "–"
 
 
@@ -41,6 +42,14 @@ def metric_columns(report: RunReport) -> list[MetricColumn]:
     unknown = [MetricColumn(key, key.replace("_", " "), ".4g") for key in found if key not in known]
     columns = [column for column in known.values() if column.key in found]
     return sorted([*columns, *unknown], key=lambda column: column.better is None)
+
+
+def upright(table: Table) -> Table:
+    """A table that is wider than a page, with its rows as columns if these are fewer."""
+    if len(table.columns) <= _COLUMNS or len(table.rows) >= len(table.columns) - 1:
+        return table
+    names = [str(row[0]) for row in table.rows]
+    return Table(["", *names], [[name, *(row[at] for row in table.rows)] for at, name in enumerate(table.columns) if at])
 
 
 def metrics_rows(report: RunReport, arrows: bool = False) -> Table:

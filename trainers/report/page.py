@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from cluster.redaction import redact
-from trainers.report.formatting import flattened, heading, metric_columns, metric_text, metrics_rows, number
+from trainers.report.formatting import flattened, heading, metric_columns, metric_text, metrics_rows, number, upright
 from trainers.report.license import license_notice
 from trainers.report.record import RunReport
 from trainers.report.rendering import render_html
@@ -36,7 +36,7 @@ def page(report: RunReport, images: PageImages) -> str:
         images=images.paths,
         subtitle=[str(fact) for fact in facts if fact],
         tiles=_tiles(report),
-        metrics=metrics_rows(report, arrows=True),
+        metrics=upright(metrics_rows(report, arrows=True)),
         choices=_choices(report),
         cards=_cards(report, images.examples),
         sections=[

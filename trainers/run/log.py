@@ -125,7 +125,8 @@ class RunLog:
     def _start(self, event: events.Started) -> None:
         self.tracker.rewind(event.step)
         self.console.start(event.step, event.total_steps)
-        self.device = f"{event.world_size} workers on {event.device} ({event.precision})"
+        workers = "1 worker" if event.world_size == 1 else f"{event.world_size} workers"
+        self.device = f"{workers} on {event.device} ({event.precision})"
         self.console.line(
             f"{self.device}, {event.parameters:,} parameters, "
             f"{event.rows:,} images, {event.outputs}, {event.total_steps} steps; "

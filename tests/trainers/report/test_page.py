@@ -7,6 +7,7 @@ import cv2
 import numpy as np
 import pytest
 
+from trainers.report.formatting import upright
 from trainers.report.model_card import model_card
 from trainers.report.record import RunReport
 from trainers.report.write import write_report
@@ -107,6 +108,15 @@ def test_a_task_names_its_metrics_and_adds_its_sections(tmp_path: Path) -> None:
     card = model_card(run)
     assert "|  | Mean error | Images | Seen |" in card and "| val | 1.23 | 12,345 | 3 |" in card
     assert "weakest on b: 2.00 mean error (7 images of the val split)" in card
+
+
+def test_metrics_that_are_too_many_for_a_row_have_a_row_each() -> None:
+    few = Table(["", "exact", "CER"], [["test", "1", "2"]])
+    many = Table(["", *map(str, range(12))], [["test", *range(12)], ["val", *range(20, 32)]])
+    assert upright(few) == few
+    assert upright(many) == Table(["", "test", "val"], [[str(number), number, number + 20] for number in range(12)])
+    sources = Table(many.columns, many.rows * 6)
+    assert upright(sources) == sources, "as wide the other way round"
 
 
 def test_hostile_text_stays_text(tmp_path: Path) -> None:

@@ -74,7 +74,7 @@ def test_it_trains_where_ray_is_not_installed(formulas_dataset: str, tmp_path: P
     with running("-c", without, *words(formulas_dataset, tmp_path, *overrides)) as command:
         assert command.end() == 0, command.text
     assert command.lines[0] == "trainers.solo is now: python -m trainers.train --local\n"
-    assert "45 steps" not in command.text and "15 steps" in command.text and "1 workers on cpu" in command.text
+    assert "45 steps" not in command.text and "15 steps" in command.text and "1 worker on cpu" in command.text
     assert "images are decoded by a process beside each worker" in command.text
     record = json.loads(command.run.child("evaluation.json").read_bytes())
     assert record["metrics"]["test"]["count"] == 40 and record["checkpoint"].startswith(command.run.uri)
