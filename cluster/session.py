@@ -79,6 +79,8 @@ def ray_session(min_cpus: int = 1) -> Iterator[None]:
                     log_to_driver=False,
                     logging_level=logging.ERROR,
                 )
+        except SystemExit:  # how Ray answers SIGTERM meanwhile
+            raise KeyboardInterrupt from None
         except Exception as error:  # Ray's own kind when its processes do not answer in time
             reason = (str(error).strip() or type(error).__name__).splitlines()[0]
             raise UserError(

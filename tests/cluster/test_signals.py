@@ -6,6 +6,7 @@ import signal
 import socket
 import time
 
+import psutil
 import pytest
 
 from cluster.signals import SAME_S
@@ -86,6 +87,25 @@ run_command(main)"""
         process.send_signal(signal.SIGTERM)
         process.send_signal(signal.SIGTERM)  # as timeout(1) sends it
         printed, said = process.communicate(timeout=60)
+    assert (process.returncode, printed, said.strip()) == (130, "", RESUME)
+
+
+@pytest.mark.services
+def test_sigterm_while_ray_starts_ends_a_command_as_ctrl_c_does() -> None:
+    program = """
+from cluster.session import ray_session
+def main():
+    say_when_interrupted("Interrupted. Resume with: X")
+    with ray_session():
+        raise RuntimeError("Ray has started")
+run_command(main)"""
+    with started("-c", HEAD + program) as process:
+        children = psutil.Process(process.pid).children
+        while not any("gcs_server" in " ".join(child.cmdline()) for child in children() if child.is_running()):
+            assert process.poll() is None
+            time.sleep(0.01)
+        process.send_signal(signal.SIGTERM)
+        printed, said = process.communicate(timeout=120)
     assert (process.returncode, printed, said.strip()) == (130, "", RESUME)
 
 
