@@ -39,8 +39,6 @@ settings.load_profile("inkray")
 
 # Where tests start and join sessions of their own; elsewhere they are known by their fixtures.
 _WITH_SESSIONS = str(Path(__file__).parent / "cluster")
-# Slow files that have a session in the other process: mostly they wait for workers that start one after the other.
-_IN_ANOTHER_SESSION = {"test_one_way", "test_faults"}
 # Files whose own fixtures take long to make: in two processes they would be made twice.
 _TOGETHER = {"test_launch_local", "test_resume"}
 
@@ -49,8 +47,7 @@ _TOGETHER = {"test_launch_local", "test_resume"}
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Set the markers that follow from fixtures, and what follows from markers: S3 is a service, and services are slow.
 
-    All tests that join the session or need S3 are one group: with `-n 2 --dist loadgroup` one process has them, one the rest,
-    and among the slow ones a session of its own.
+    All tests that join the session or need S3 are one group: with `-n 2 --dist loadgroup` one process has them, one the rest.
     So are all that need two ranks, which are started once then.
     One group each: pytest-xdist makes another group of a test with two, which may get a process without the session.
     """
@@ -65,9 +62,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         if item.get_closest_marker("services") is not None:
             item.add_marker(pytest.mark.slow)
         joins = "ray_cluster" in fixtures or item.get_closest_marker("s3") is not None
-        if joins and item.path.stem in _IN_ANOTHER_SESSION:
-            item.add_marker(pytest.mark.xdist_group("another session"))
-        elif joins or str(item.path).startswith(_WITH_SESSIONS):
+        if joins or str(item.path).startswith(_WITH_SESSIONS):
             item.add_marker(pytest.mark.xdist_group("sessions"))
         elif "two_ranks" in fixtures:
             item.add_marker(pytest.mark.xdist_group("two_ranks"))
