@@ -2,6 +2,7 @@ import math
 import os
 from html.parser import HTMLParser
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -112,10 +113,11 @@ def test_a_task_names_its_metrics_and_adds_its_sections(tmp_path: Path) -> None:
 
 def test_metrics_that_are_too_many_for_a_row_have_a_row_each() -> None:
     few = Table(["", "exact", "CER"], [["test", "1", "2"]])
-    many = Table(["", *map(str, range(12))], [["test", *range(12)], ["val", *range(20, 32)]])
+    rows: list[list[Any]] = [["test", *range(12)], ["val", *range(20, 32)]]
+    many = Table(["", *map(str, range(12))], rows)
     assert upright(few) == few
     assert upright(many) == Table(["", "test", "val"], [[str(number), number, number + 20] for number in range(12)])
-    sources = Table(many.columns, many.rows * 6)
+    sources = Table(many.columns, rows * 6)
     assert upright(sources) == sources, "as wide the other way round"
 
 
