@@ -127,13 +127,13 @@ cluster.shutdown()
 
 
 @pytest.mark.services
-def test_a_lost_data_machine_costs_no_batch(formulas_dataset: str, tmp_path: Path) -> None:
+def test_a_lost_data_machine_costs_no_batch(formulas: str, tmp_path: Path) -> None:
     """Two machines read and decode; one of them goes, without a word, amid the run."""
     folder = Path("/tmp") / f"inkray-lost-{os.getpid()}-{int(time.time()) % 1000}"
     environment = os.environ | {"RAY_TMPDIR": str(folder), "RAY_AUTH_MODE": "disabled"}
     environment.pop("RAY_ADDRESS")
     done = subprocess.run(
-        [sys.executable, "-c", _WITH_A_MACHINE_LOST, formulas_dataset],
+        [sys.executable, "-c", _WITH_A_MACHINE_LOST, formulas],
         env=environment,
         capture_output=True,
         text=True,

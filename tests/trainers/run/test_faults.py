@@ -217,7 +217,7 @@ cluster.shutdown()
 """
 
 
-def on_two_machines(what: str, formulas_dataset: str, tmp_path: Path, *overrides: str) -> str:
+def on_two_machines(what: str, formulas: str, tmp_path: Path, *overrides: str) -> str:
     """Train on a cluster of two machines (processes of this one) of which one is `lost` or `drained`; what was printed."""
     environment = os.environ | {
         "RAY_TMPDIR": f"/tmp/inkray-{what}-{os.getpid()}",
@@ -227,21 +227,21 @@ def on_two_machines(what: str, formulas_dataset: str, tmp_path: Path, *overrides
         "RAY_health_check_failure_threshold": "4",
     }
     environment.pop("RAY_ADDRESS")
-    words = [sys.executable, "-c", _ON_MACHINES, what, formulas_dataset, str(tmp_path), *overrides]
+    words = [sys.executable, "-c", _ON_MACHINES, what, formulas, str(tmp_path), *overrides]
     done = subprocess.run(words, env=environment, capture_output=True, text=True, timeout=500)
     assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
     return done.stdout
 
 
-def test_a_lost_machine_leaves_fewer_workers_and_one_that_is_found_more(formulas_dataset: str, tmp_path: Path) -> None:
+def test_a_lost_machine_leaves_fewer_workers_and_one_that_is_found_more(formulas: str, tmp_path: Path) -> None:
     elastic = ["scaling.min_train_workers=1", "scaling.resize_interval_s=5"]
-    printed = on_two_machines("lost", formulas_dataset, tmp_path, "epochs=40", "checkpoint.every_steps=7", *elastic)
+    printed = on_two_machines("lost", formulas, tmp_path, "epochs=40", "checkpoint.every_steps=7", *elastic)
     worlds = re.findall(r"(\d) workers? on cpu", printed)
     assert worlds == ["2", "1", "2"] and printed.count("Resumed from checkpoint-0000") == 2, printed[-3000:]
     assert "steps True" in printed, "every step once in the history"
 
 
-def test_a_machine_that_is_taken_back_gets_a_checkpoint_first(formulas_dataset: str, tmp_path: Path) -> None:
+def test_a_machine_that_is_taken_back_gets_a_checkpoint_first(formulas: str, tmp_path: Path) -> None:
     # Long epochs: hardly ever is the checkpoint of an epoch's end the one that is asked for.
     printed = on_two_machines(
         "drained", formulas_dataset, tmp_path, "epochs=4", "global_batch_size=2", "checkpoint.every_steps=0"
