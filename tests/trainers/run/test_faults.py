@@ -243,9 +243,7 @@ def test_a_lost_machine_leaves_fewer_workers_and_one_that_is_found_more(formulas
 
 def test_a_machine_that_is_taken_back_gets_a_checkpoint_first(formulas: str, tmp_path: Path) -> None:
     # Long epochs: hardly ever is the checkpoint of an epoch's end the one that is asked for.
-    printed = on_two_machines(
-        "drained", formulas_dataset, tmp_path, "epochs=4", "global_batch_size=2", "checkpoint.every_steps=0"
-    )
+    printed = on_two_machines("drained", formulas, tmp_path, "epochs=4", "global_batch_size=2", "checkpoint.every_steps=0")
     assert "is about to be taken away: a checkpoint is written now" in printed, printed[-3000:]
     after = printed[printed.index("is about to be taken away") :]
     first = int(after.split("Checkpoint checkpoint-")[1][:7])
