@@ -56,12 +56,12 @@ def test_a_rank_that_hangs_is_found_named_and_replaced(calm: Calm, formulas: str
             os.kill(stopped[0], signal.SIGSTOP)
 
     started = time.monotonic()
-    run, result, printed = train(small_config(formulas, tmp_path, *CALM, "failure.hang_timeout_s=15"), on_row=stop_one)
-    assert stopped and f"(process {stopped[0]} on " in printed and "hangs: " in printed and "for 15 s" in printed, printed
+    run, result, printed = train(small_config(formulas, tmp_path, *CALM, "failure.hang_timeout_s=25"), on_row=stop_one)
+    assert stopped and f"(process {stopped[0]} on " in printed and "hangs: " in printed and "for 25 s" in printed, printed
     assert "Resumed from checkpoint-00000" in printed and not psutil.pid_exists(stopped[0])
     assert losses(result) == calm[0] and not differences(last_state(run), calm[1])
     assert printed.count("hangs: ") == 1, "the one that waited was not blamed"
-    assert time.monotonic() - started < 280
+    assert time.monotonic() - started < 300
 
 
 @pytest.fixture
