@@ -105,7 +105,7 @@ def test_a_full_disk_stops_a_run_with_one_message(formulas_dataset: str, tmp_pat
             f"runs_dir={disk}",
             "epochs=1",
             "scaling.num_train_workers=1",
-            "checkpoint.timeout_s=2",
+            "checkpoint.timeout_s=8",
         ]
         result = command_here("trainers.train", "--local", *args)
     finally:

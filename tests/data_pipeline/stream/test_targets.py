@@ -80,7 +80,7 @@ def test_a_dataset_of_another_task_is_built_explored_and_measured(
     monkeypatch.setattr("sys.argv", ["explore", str(tmp_path), "--grid", str(grid), "--where", "widest"])
     assert explore.main() == 0 and grid.exists()
     shown = capsys.readouterr().out
-    for stated in ("numbers: count, images gray 16 high", "columns count, weights", "train: 29 rows", "count: 0 1, 1 1"):
+    for stated in ("numbers: count, images gray 16 high", "columns count, weights", "train: 29 rows", "count: 0: 1, 1: 1"):
         assert stated in shown
     monkeypatch.setattr("sys.argv", ["explore", str(tmp_path), "--grid", str(grid), "--where", "longest"])
     with pytest.raises(UserError, match="--where longest sorts by the length of texts, which 'numbers' does not have"):

@@ -17,12 +17,16 @@ from trainers.prediction.inputs import open_inputs
 
 
 class WhoReads:
-    """In place of a predictor: which process got which images, and when it was done."""
+    """In place of a predictor: which process got which images, and when it was done. Two have to be there."""
 
     def __init__(self, checkpoint: Checkpoint, **options: Any) -> None:
-        self.process = os.getpid()
+        self.process, self.started = os.getpid(), Path(checkpoint.uri) / "started"
+        (self.started / str(self.process)).mkdir(parents=True)
 
     def __call__(self, batch: dict[str, np.ndarray]) -> dict[str, Any]:
+        patience = time.monotonic() + 120
+        while len(list(self.started.iterdir())) < 2 and time.monotonic() < patience:
+            time.sleep(0.05)  # on a busy machine one may start long after the other
         time.sleep(0.02 * len(batch["id"]))  # as decoding takes its time
         rows = len(batch["id"])
         return {"id": batch["id"], "process": [self.process] * rows, "done": [time.monotonic()] * rows}
