@@ -95,7 +95,7 @@ class Benchmark:
         self.args = args
         self.scratch: Path = args.scratch.resolve()
         self.asked = {name: getattr(args, name) for name in ("images", "folds", "share", "boards", "overrides")}
-        self.steps = Steps(self.scratch / "steps", self.asked)
+        self.steps = Steps(self.scratch, self.asked)
 
     def place(self, name: str) -> str:
         """A dataset, file or folder of the scratch folder."""

@@ -62,7 +62,7 @@ def main() -> int:
     parser.add_argument("--json", type=Path, help="write the metrics to this file, too")
     args = parser.parse_intermixed_args()
     scratch: Path = args.scratch.resolve()
-    steps = Steps(scratch / "steps", {"easy": args.easy, "overrides": args.overrides})
+    steps = Steps(scratch, {"easy": args.easy, "overrides": args.overrides})
     data = str(scratch / "letters")
     kind = ["--easy"] if args.easy else []
     views = {"one view": VIEWS["one view"]} if args.easy else VIEWS
@@ -77,10 +77,10 @@ def main() -> int:
         config = ["configs/train/letters.yaml", f"data.dataset={data}", f"seed={seed}", "tracking.wandb=false", *overrides]
         folder, spent = steps.trained(f"train-{seed}", scratch / f"runs-{seed}", config)
         for name, options in views.items():
-            out = scratch / f"{name.split()[0]}-{seed}"
-            table = f"{out}.csv"
-            words = [folder, data, str(out), "--csv", table, "--csv-values", "probabilities", *options]
-            steps.seconds(f"predict-{name.split()[0]}-{seed}", "trainers.predict", *words)
+            key = f"{name.split()[0]}-{seed}"
+            table = f"{scratch / key}.csv"
+            words = [folder, data, str(scratch / key), "--csv", table, "--csv-values", "probabilities", *options]
+            steps.seconds(f"predict-{key}", "trainers.predict", *words)
             members[name].append(probabilities(Path(table), ids))
         found = {name: ((parts[-1] > 0.5) == truth).mean(1) for name, parts in members.items()}
         accuracies = {name: interval(values) for name, values in found.items()}

@@ -55,21 +55,21 @@ def train(runs: Path, config: list[str]) -> Trained:
 
 
 class Steps:
-    """Steps that are done once: a file in the folder holds what each gave.
+    """Steps that are done once: a file below the scratch folder holds what each gave.
 
     Args:
-        folder: Of the benchmark's scratch folder.
+        scratch: Of the benchmark.
         asked: All that decides what the steps give.
 
     Raises:
-        UserError: The folder was begun with something else asked.
+        UserError: The scratch folder was begun with something else asked.
     """
 
-    def __init__(self, folder: Path, asked: dict[str, Any]) -> None:
-        self._folder = folder
-        folder.mkdir(parents=True, exist_ok=True)
+    def __init__(self, scratch: Path, asked: dict[str, Any]) -> None:
+        self._folder = scratch / "steps"
+        self._folder.mkdir(parents=True, exist_ok=True)
         if (before := self.once("arguments", lambda: asked)) != asked:
-            raise UserError(f"{folder} was begun with other arguments: {before}. Name the same ones, or another folder.")
+            raise UserError(f"{scratch} was begun with other arguments: {before}. Name the same ones, or another folder.")
 
     def once(self, name: str, do: Callable[[], Any]) -> Any:
         """What `do` gives, or gave an earlier time, as JSON."""

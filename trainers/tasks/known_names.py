@@ -7,8 +7,6 @@ from collections.abc import Iterable, Sequence
 from cluster.errors import UserError
 from cluster.yaml_text import shown
 
-_LISTED = 40
-
 
 def require_known(key: str, given: Iterable[str], known: Sequence[str], kind: str) -> None:
     """Check that the names `given` in section `key` are among the `known` ones of a `kind` (class, head).
@@ -21,8 +19,7 @@ def require_known(key: str, given: Iterable[str], known: Sequence[str], kind: st
         return
     if not known:
         raise UserError(f"{key}.{shown(unknown)}: the task of this dataset has no {kind}s to name. Leave it out.")
-    more = f" and {len(known) - _LISTED} more" if len(known) > _LISTED else ""
     raise UserError(
-        f"{key}.{shown(unknown)}: the dataset has no such {kind}. It has {shown(list(known[:_LISTED]))}{more}. "
+        f"{key}.{shown(unknown)}: the dataset has no such {kind}. It has {shown(list(known))}. "
         "Write one of them, or leave it out."
     )
