@@ -28,6 +28,7 @@ from data_pipeline.dataset.shards import read_split
 from data_pipeline.dataset.token_targets import TEXT
 from data_pipeline.exploration.augmented import Example, augmented_grid
 from data_pipeline.exploration.grid import captioned_grid
+from data_pipeline.importers.labels.classes import ordered
 from data_pipeline.preparation.images import BadImage, decode, encode_png
 from data_pipeline.preparation.pixels import PNG
 from data_pipeline.storage.base import storage_errors
@@ -92,15 +93,11 @@ def _column(name: str, values: list[Any]) -> str:
 
 
 def _counted(values: list[str]) -> str:
-    """The most frequent values and how often they occur; of equally frequent ones numbers come first, in their order."""
-    counts = sorted(Counter(values).items(), key=lambda item: (-item[1], *_natural(item[0])))
-    shown = ", ".join(f"{value}: {count:,}" for value, count in counts[:SHOWN_VALUES])
-    return shown if len(counts) <= SHOWN_VALUES else f"{shown} and {len(counts) - SHOWN_VALUES:,} more"
-
-
-def _natural(value: str) -> tuple[bool, int, str]:
-    number = value.isdecimal() and value.isascii()
-    return not number, len(value.lstrip("0")) if number else 0, value.lstrip("0") if number else value
+    """The most frequent values and how often they occur; equally frequent ones in the order that classes have."""
+    counts = Counter(values)
+    names = sorted(ordered(counts), key=lambda name: -counts[name])
+    shown = ", ".join(f"{name}: {counts[name]:,}" for name in names[:SHOWN_VALUES])
+    return shown if len(names) <= SHOWN_VALUES else f"{shown} and {len(names) - SHOWN_VALUES:,} more"
 
 
 def caption(row: dict[str, Any], columns: Sequence[str]) -> str:

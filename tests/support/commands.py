@@ -1,4 +1,4 @@
-"""Commands as users type them, in a process of their own or in this one, and the one message of a mistake."""
+"""Commands as users type them, in this process, and the one message of a mistake."""
 
 from __future__ import annotations
 
@@ -12,19 +12,12 @@ from typing import cast
 import pytest
 
 from cluster.errors import run_command
-from tests.support.places import ROOT
 
 Finished = subprocess.CompletedProcess[str]
 
 
-def command(module: str, *args: str, timeout: float = 300) -> Finished:
-    """A command in a process of its own."""
-    words = [sys.executable, "-m", module, *args]
-    return subprocess.run(words, cwd=ROOT, capture_output=True, text=True, timeout=timeout)
-
-
 def command_here(module: str, *args: str) -> Finished:
-    """The same in this process, and in its session if it has one: a process takes seconds to start."""
+    """A command in this process, and in its session if it has one: a process of its own takes seconds to start."""
     out, err = io.StringIO(), io.StringIO()
     with pytest.MonkeyPatch.context() as patch, contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
         patch.setattr(sys, "argv", [module, *args])
