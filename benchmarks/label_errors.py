@@ -31,6 +31,8 @@ from trainers.prediction.label_doctor.label_columns import label_columns
 from trainers.prediction.out_of_fold import read_out_of_fold
 
 METRICS = ("accuracy", "map")
+# Only a network that is nearly always right can doubt labels: a few letters, apart and without noise, are learned in minutes.
+BOARDS = "--easy --no-overlap --letters 3 6 --size 96"
 Labels = dict[str, set[str]]  # by id
 
 
@@ -182,7 +184,7 @@ def main() -> int:
     parser.add_argument("--images", type=whole_number(30), default=6000, help="in all folds (default %(default)s)")
     parser.add_argument("--folds", type=whole_number(2, 20), default=3, help="default %(default)s")
     parser.add_argument("--share", type=finite_number(0.001, 0.5), default=0.02, help="of wrong labels (default %(default)s)")
-    parser.add_argument("--boards", default="--easy --size 128", help="of synthesize letters (default %(default)s)")
+    parser.add_argument("--boards", default=BOARDS, help="of synthesize letters (default %(default)s)")
     parser.add_argument("--json", type=Path, help="write the metrics to this file, too")
     parser.add_argument(
         "overrides", nargs="*", default=[], metavar="key=value", help="of letters.yaml without its quarter turns"

@@ -8,17 +8,14 @@ from typing import Any
 
 import numpy as np
 
-from data_pipeline.dataset.image_policy import ImagePolicy
-from data_pipeline.dataset.label_columns import label_columns
-from data_pipeline.dataset.manifest import MANIFEST, Dataset, Manifest, Split, open_dataset
-from data_pipeline.dataset.shards import Row, write_shard
+from data_pipeline.dataset.manifest import Dataset
+from data_pipeline.dataset.shards import Row
 from data_pipeline.preparation.images import encode_png
 from data_pipeline.storage.base import open_storage
+from tests.support.label_datasets import SIDE, write_dataset
 from trainers.config.train import TrainConfig
 from trainers.prediction.out_of_fold import OutOfFold, write_out_of_fold
 from trainers.tasks import TASKS
-
-SIDE = 32
 
 
 def spots(seed: int) -> bytes:
@@ -38,19 +35,11 @@ def write_fold_dataset(
     name: str = "spots",
 ) -> Dataset:
     """A row for each of `labels`, in turns in `folds` folds; `images` are those of some rows, the others have spots."""
-    columns = label_columns(task, target)
     rows = [
         Row(ids(number), (images or {}).get(number, spots(number)), SIDE, SIDE, dict(row), source=f"camera {number % 2}")
         for number, row in enumerate(labels)
     ]
-    splits = {}
-    for fold in range(folds):
-        shard = write_shard(open_storage(folder), f"fold-{fold}/part-00000.parquet", rows[fold::folds], columns)
-        splits[f"fold-{fold}"] = Split([shard])
-    policy = ImagePolicy(SIDE, SIDE)
-    manifest = Manifest(name, task, dict(target), columns, policy, splits, rejected=0, preparation={})
-    (folder / MANIFEST).write_bytes(manifest.to_json())
-    return open_dataset(str(folder))
+    return write_dataset(folder, task, target, {f"fold-{fold}": rows[fold::folds] for fold in range(folds)}, name)
 
 
 def predicted(

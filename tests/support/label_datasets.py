@@ -10,7 +10,7 @@ import numpy as np
 
 from data_pipeline.dataset.image_policy import ImagePolicy
 from data_pipeline.dataset.label_columns import label_columns
-from data_pipeline.dataset.manifest import Dataset, Manifest, Split, open_dataset
+from data_pipeline.dataset.manifest import MANIFEST, Dataset, Manifest, Split, open_dataset
 from data_pipeline.dataset.shards import Row, write_shard
 from data_pipeline.preparation.images import encode_png
 from data_pipeline.preparation.label_survey import LabelSurvey
@@ -68,18 +68,27 @@ def labeled_row(task: str, name: str, rng: np.random.Generator) -> Row:
     return Row(name, encode_png(image), SIDE, SIDE, target, source=source, writer=f"w{int(rng.integers(20))}")
 
 
+def write_dataset(
+    folder: Path, task: str, target: Mapping[str, Any], rows: Mapping[str, Sequence[Row]], name: str, license: str = ""
+) -> Dataset:
+    """A dataset of the rows of each split, one shard each, of square images."""
+    columns, survey = label_columns(task, target), LabelSurvey(task, target)
+    storage, splits = open_storage(folder), {}
+    for split, its_rows in rows.items():
+        shard = write_shard(storage, f"{split}/part-00000.parquet", list(its_rows), columns)
+        splits[split] = Split([shard], survey.stats([survey.of([row.target for row in its_rows])]))
+    policy = ImagePolicy(height=SIDE, width=SIDE, fixed_width=True, background=0)
+    manifest = Manifest(name, task, dict(target), columns, policy, splits, rejected=0, preparation={}, license=license)
+    (folder / MANIFEST).write_bytes(manifest.to_json())
+    return open_dataset(str(folder))
+
+
 def write_labels(
     folder: Path, task: str, counts: Mapping[str, int], target: Mapping[str, Any] | None = None, seed: int = 0
 ) -> Dataset:
     """A dataset of a task with so many rows of each split."""
-    rng, declared = np.random.default_rng(seed), dict(target or TARGETS[task])
-    columns, survey = label_columns(task, declared), LabelSurvey(task, declared)
-    storage, splits = open_storage(folder), {}
-    for split, count in counts.items():
-        rows = [labeled_row(task, f"{split}-{number:04d}", rng) for number in range(count)]
-        shard = write_shard(storage, f"{split}/part-00000.parquet", rows, columns)
-        splits[split] = Split([shard], survey.stats([survey.of([row.target for row in rows])]))
-    policy = ImagePolicy(height=SIDE, width=SIDE, fixed_width=True, background=0)
-    manifest = Manifest("squares", task, declared, columns, policy, splits, 0, {}, license="CC0")
-    (folder / "dataset.json").write_bytes(manifest.to_json())
-    return open_dataset(str(folder))
+    rng = np.random.default_rng(seed)
+    rows = {
+        split: [labeled_row(task, f"{split}-{number:04d}", rng) for number in range(count)] for split, count in counts.items()
+    }
+    return write_dataset(folder, task, target or TARGETS[task], rows, "squares", license="CC0")

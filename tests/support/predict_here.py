@@ -1,4 +1,4 @@
-"""The commands `predict` and `evaluate` in this process, without Ray: a predictor takes the place of the pool."""
+"""The commands that predict in this process, without Ray: a predictor takes the place of the pool."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from data_pipeline.dataset.manifest import Dataset, Split
 from data_pipeline.dataset.row_groups import iter_row_groups
 from data_pipeline.preparation.images import ImagePolicy
 from tests.support.commands import Finished, command_here
-from trainers import evaluate, predict
+from trainers import evaluate, label_errors, predict
 from trainers.checkpoint.load import Checkpoint
 from trainers.prediction import inputs, run_job
 from trainers.prediction.inputs import FileInputs
@@ -50,7 +50,7 @@ def read_split_here(dataset: Dataset, split: Split, columns: list[str]) -> Rows:
 
 @contextlib.contextmanager
 def without_ray(new_predictor: NewPredictor = Predictor) -> Iterator[None]:
-    """Inside, both read and predict in this process, `predict` with one predictor for each checkpoint and image policy."""
+    """Inside, they read and predict in this process, `predict` with one predictor for each checkpoint and image policy."""
     predictors: dict[str, Predictor] = {}
 
     def predict_with_predictor(images: Rows, checkpoint: Checkpoint, batch_size: int, image: ImagePolicy | None = None) -> Rows:
@@ -60,9 +60,10 @@ def without_ray(new_predictor: NewPredictor = Predictor) -> Iterator[None]:
         return Rows(predictors[key](images.columns))
 
     with pytest.MonkeyPatch.context() as patch:
-        for command in (evaluate, predict):
+        for command in (evaluate, label_errors, predict):
             patch.setattr(command, "ray_session", lambda min_cpus: contextlib.nullcontext())
-        patch.setattr(evaluate, "predict_split_on_ray", predict_split_here)
+        for command in (evaluate, label_errors):
+            patch.setattr(command, "predict_split_on_ray", predict_split_here)
         patch.setattr(run_job, "predict_with_pool", predict_with_predictor)
         patch.setattr(inputs, "read_rows", read_split_here)
         patch.setattr(FileInputs, "read", read_files)

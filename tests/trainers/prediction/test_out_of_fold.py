@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 from pathlib import Path
 
@@ -17,9 +16,9 @@ from data_pipeline.dataset.manifest import open_dataset
 from data_pipeline.storage.base import open_storage
 from tests.support.commands import command_here, only_message
 from tests.support.label_datasets import TINY, write_labels
+from tests.support.predict_here import without_ray
 from tests.support.runs import train_here
 from trainers import calibrate as calibrate_command
-from trainers import label_errors
 from trainers.checkpoint.load import open_checkpoint
 from trainers.config.load import load_config
 from trainers.prediction.local import predict_split_here
@@ -98,13 +97,12 @@ def test_every_row_is_predicted_by_the_run_that_left_it_out(
     assert run(monkeypatch, str(file), str(tuned), "--overwrite") == 0
 
 
-def test_wrong_labels_are_found_in_what_runs_predict(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(label_errors, "predict_split_on_ray", predict_split_here)
-    monkeypatch.setattr(label_errors, "ray_session", lambda min_cpus: contextlib.nullcontext())
+def test_wrong_labels_are_found_in_what_runs_predict(folder: Path, tmp_path: Path) -> None:
     runs, out = runs_below([str(folder / "runs")]), str(tmp_path / "review")
-    assert "No run left out fold 2" in only_message(command_here("trainers.label_errors", *runs[:2], out))
-    assert not (tmp_path / "review").exists()
-    result = command_here("trainers.label_errors", *runs[:2], out, "labeling.tta=[identity,rotate_90]", "--some-folds")
+    with without_ray():
+        assert "No run left out fold 2" in only_message(command_here("trainers.label_errors", *runs[:2], out))
+        assert not (tmp_path / "review").exists()
+        result = command_here("trainers.label_errors", *runs[:2], out, "labeling.tta=[identity,rotate_90]", "--some-folds")
     assert result.returncode == 0, result.stderr
     found = read_out_of_fold(f"{out}/out_of_fold.parquet")
     assert found.made_by["options"]["tta"] == ["identity", "rotate_90"] and set(found.by_fold()) == {0, 1}
