@@ -57,22 +57,22 @@ def _reduced(image: Pixels, width: int, height: int) -> Pixels:
 
 
 def overlaid(image: Pixels, attention: NDArray[np.float64]) -> Pixels:
-    """The image (H, W, 3) with the map (h, w), scaled to its own maximum and enlarged, shining through in one color.
+    """The image (H, W, 3) with the map (h, w), scaled to its own maximum and enlarged, shining through the gray image in one color.
 
     A map without a positive finite value leaves the image as it is.
     """
-    rgb = (image if image.ndim == 3 else np.repeat(image[..., None], 3, axis=2)).astype(np.float64)
-    if not rgb.size:
-        return rgb.astype(np.uint8)
+    rgb = image if image.ndim == 3 else np.repeat(image[..., None], 3, axis=2)
     glow = np.nan_to_num(np.clip(attention, 0, None), nan=0.0, posinf=0.0)
     peak = float(glow.max(initial=0.0))
-    if peak > 0:
-        glow = glow / peak
+    if not rgb.size or not peak > 0:
+        return rgb
     rows, columns = rgb.shape[:2]
-    enlarged = cv2.resize(glow, (columns, rows), interpolation=cv2.INTER_LINEAR) if glow.size else np.zeros((rows, columns))
+    enlarged = cv2.resize(glow / peak, (columns, rows), interpolation=cv2.INTER_LINEAR)
     alpha = STRENGTH * np.clip(enlarged, 0, 1)[..., None]
+    # The glow is the only color: in one of a photo it could not be told from what is there.
+    gray = cv2.cvtColor(rgb, cv2.COLOR_RGB2GRAY)[..., None].astype(np.float64)
     # Only the paper takes the color, so that the ink stays readable: dark ink is multiplied, light ink is screened.
-    multiplied = rgb * (1 - alpha * (1 - GLOW / 255))
-    screened = 255 - (255 - rgb) * (1 - alpha * GLOW / 255)
-    mixed = multiplied if rgb.mean() >= 128 else screened
+    multiplied = gray * (1 - alpha * (1 - GLOW / 255))
+    screened = 255 - (255 - gray) * (1 - alpha * GLOW / 255)
+    mixed = multiplied if gray.mean() >= 128 else screened
     return np.clip(np.rint(mixed), 0, 255).astype(np.uint8)

@@ -179,6 +179,12 @@ def test_a_map_of_nothing_leaves_the_image(level: int) -> None:
         assert (overlaid(image, attention) == level).all()
 
 
+def test_nothing_of_a_photo_has_color_but_what_glows() -> None:
+    image = np.random.default_rng(0).integers(0, 256, (32, 32, 3), np.uint8)
+    shown = overlaid(image, np.array([[0.0, 1.0], [0.0, 1.0]])).astype(int)
+    assert not np.ptp(shown[:, :8], axis=2).any() and (np.ptp(shown[:, 24:], axis=2) > 40).mean() > 0.9
+
+
 def test_light_ink_on_black_glows_as_well() -> None:
     image = np.zeros((10, 20), np.uint8)
     image[5] = 255
