@@ -57,7 +57,7 @@ def _reduced(image: Pixels, width: int, height: int) -> Pixels:
 
 
 def overlaid(image: Pixels, attention: NDArray[np.float64]) -> Pixels:
-    """The image (H, W, 3) with the map (h, w), scaled to its own maximum and enlarged, shining through the gray image in one color.
+    """The image (H, W, 3) in gray, the map (h, w), scaled to its own maximum and enlarged, shining through in one color.
 
     A map without a positive finite value leaves the image as it is.
     """
