@@ -1,7 +1,7 @@
 """`python -m benchmarks.label_errors SCRATCH`: wrong labels, planted in boards of letters, are found and corrected.
 
 Everything goes through the commands that a user types: boards are synthesized in folds, labels are made wrong by
-`data_pipeline.correct`, a run without each fold predicts it, `trainers.label_errors` doubts the labels and accepts its own
+`data_pipeline.correct`, a run without each fold predicts it, `trainers.label_errors` doubts the labels and accepts its surest
 suggestions, `data_pipeline.correct` applies them, and the same runs are trained again on what came out. All are evaluated on
 the same boards, whose labels are right. A step that is done is not done again, a training that was stopped is resumed.
 """
@@ -129,13 +129,14 @@ class Benchmark:
         return runs, {key: [values[key] for values in metrics] for key in METRICS}
 
     def correct(self, runs: list[str]) -> None:
-        """The boards `corrected`: `noisy` with every suggestion accepted."""
+        """The boards `corrected`: `noisy` with the surest suggestions accepted, as many as labels are wrong."""
         oof, review = self.place("oof.parquet"), self.place("review")
         self.steps.once("out_of_fold", lambda: command("trainers.out_of_fold", *runs, oof, "--overwrite"))
         again = ["--overwrite"] if Path(review).exists() else []
-        self.steps.once("label_errors", lambda: command("trainers.label_errors", oof, review, "--accept", *again))
-        words = [self.place("noisy"), f"{review}/corrections.csv", self.place("corrected"), "--overwrite"]
-        self.steps.once("correct", lambda: command("data_pipeline.correct", *words))
+        words = [oof, review, "--share", str(self.args.share), "--accept", *again]
+        self.steps.once("label_errors", lambda: command("trainers.label_errors", *words))
+        places = [self.place("noisy"), f"{review}/corrections.csv", self.place("corrected")]
+        self.steps.once("correct", lambda: command("data_pipeline.correct", *places, "--overwrite"))
 
     def run(self) -> dict[str, Any]:
         """All steps; returns the metrics."""
@@ -166,7 +167,7 @@ def tables(record: dict[str, Any]) -> str:
     for name, row in record["methods"].items():
         shares = f"{row['precision']:11.3f}{row['recall']:8.3f}{row['precision_at_share']:18.3f}{row['recall_at_share']:15.3f}"
         lines.append(f"{name:12}{row['flagged']:9,}{shares}")
-    lines.append(f"wrong labels: {record['planted']:,} before, {record['left']:,} after accepting every suggestion")
+    lines.append(f"wrong labels: {record['planted']:,} before, {record['left']:,} after accepting the surest {100 * record['share']:g} %")
     heads = "".join(f"{f'test {key}':>16}" for key in METRICS)
     lines.append(f"\n{'trained on':14}{heads}   mean of {record['folds']} runs; each")
     for name, values in record["test"].items():

@@ -77,6 +77,10 @@ def _explain(storage: Entry, error: BaseException) -> StorageError:
         if lacks_bucket(storage):
             return StorageError(no_bucket(storage))
         return StorageError(f"'{storage.shown}' does not exist.", missing=True)
+    if isinstance(error, FileExistsError | NotADirectoryError):
+        return StorageError(
+            f"Cannot use '{storage.shown}': a file stands where a folder of its path should be. Choose another place."
+        )
     if isinstance(error, PermissionError):
         return StorageError(f"No permission for '{storage.shown}'. Check its owner and mode.")
     return StorageError(f"Cannot use '{storage.shown}': {_first_sentence(text)}", transient=_is_network(error))

@@ -30,7 +30,7 @@ class DataConfig:
     def with_fold(self, folds: int, splits: Collection[str]) -> DataConfig:
         """The section with the splits that `fold` stands for, of a dataset with so many folds and these splits.
 
-        A test split that the dataset does not have is left out: the fold's own rows are evaluated then.
+        Where `test_split` is the default and the dataset has none of this name, the fold's own rows are evaluated.
 
         Raises:
             UserError: there is no such fold.
@@ -43,7 +43,8 @@ class DataConfig:
             )
             raise UserError(f"data.fold={self.fold}: {there}.")
         train = "+".join(fold_name(other) for other in range(folds) if other != self.fold)
-        test = self.test_split if self.test_split in splits else ""
+        unnamed = self.test_split == DataConfig().test_split and self.test_split not in splits
+        test = "" if unnamed else self.test_split
         return replace(self, train_split=train, val_split=fold_name(self.fold), test_split=test)
 
 

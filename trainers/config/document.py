@@ -35,6 +35,7 @@ A training run is described by YAML and by `key=value` on the command line, over
 - A file may name another one as its `base`, seen from its own folder, and then states only what differs.
 - A section may be the name of a YAML file that holds it (`decoding: beam.yaml`), `model` also one of configs/model.
 - `${{oc.env:NAME}}` stands for an environment variable, in texts only. What a run stores holds the expression, not the value.
+- A mapping over names (`label_loss.weights`) is merged with what is there already; `{{}}` empties it.
 - All mistakes are reported at once, each with its key. A key that was renamed says its new name.
 """
 

@@ -117,7 +117,7 @@ class _Merging:
             if is_dataclass(kind) and isinstance(name, str) and (section == "model" or name.endswith(YAML)):
                 del values[section]
                 self._add_section(section, name, typing, folder)
-        self._values = _over(self._values, _without_names(values, TrainConfig, "", typing))
+        self._values = _over(self._values, _without_names(values, TrainConfig, "", typing), TrainConfig)
         self._collect(typing)
 
     def _add_section(self, section: str, name: str, typing: Typing, folder: Path) -> None:
@@ -192,12 +192,15 @@ def _plain(config: DictConfig) -> dict[str, Any]:
     return {str(key): value for key, value in OmegaConf.to_container(config).items()}  # type: ignore[union-attr]
 
 
-def _over(values: dict[str, Any], others: dict[str, Any]) -> dict[str, Any]:
-    """`values` with `others` over them, mappings merged."""
+def _over(values: dict[str, Any], others: dict[str, Any], kind: Any) -> dict[str, Any]:
+    """`values` of a section of this kind with `others` over them, mappings merged; {} in the place of names empties them."""
+    kinds = get_type_hints(kind) if is_dataclass(kind) else {}
     merged = dict(values)
     for key, value in others.items():
-        below = merged.get(key)
-        merged[key] = _over(below, value) if isinstance(below, dict) and isinstance(value, dict) else value
+        below, of = merged.get(key), kinds.get(key)
+        if isinstance(below, dict) and isinstance(value, dict) and (value or is_dataclass(of)):
+            value = _over(below, value, of)
+        merged[key] = value
     return merged
 
 

@@ -14,6 +14,7 @@ from trainers.config.labeling import LabelingConfig
 from trainers.prediction.evaluation import metrics_of
 from trainers.prediction.out_of_fold import OutOfFold
 from trainers.tasks.base import Row
+from trainers.tasks.calibration import TEMPERATURES
 from trainers.tasks.classifiers.base import ClassifierTask
 
 
@@ -55,6 +56,12 @@ def calibrate(found: OutOfFold, per_class: bool) -> Tuned:
         tuned = replace(task, labeling=task.tuned(others, per_class)[0])
         judged += zip(tuned.relabeled(rows), rows, strict=True)
     labeling, notes = task.tuned(found.rows, per_class)
+    low, high = TEMPERATURES
+    if not all(1.01 * low < value < 0.99 * high for value in (labeling.temperature, *labeling.temperatures.values())):
+        notes = [
+            *notes,
+            f"A temperature is at the end of what is tried, {low:g} to {high:g}: these rows do not tell a good one.",
+        ]
     metrics = {
         "as predicted": metrics_of(task, ((row, row) for row in found.rows)).whole(),
         "tuned, judged on other folds": metrics_of(task, judged).whole(),

@@ -19,15 +19,21 @@ from data_pipeline.storage.base import Storage
 from trainers.prediction.parts import is_part
 from trainers.tasks import Task
 
+_INDEX = "index"
+
 
 def require_table(task: Task, probabilities: bool) -> None:
     """Check that the predictions of a task can be written so.
 
     Raises:
-        UserError: it has no probabilities.
+        UserError: it has no probabilities, or a column would be called as the first one is.
     """
     if probabilities and not task.table_columns(True):
         raise UserError(f"Predictions of task '{task.name}' have no probabilities: leave --csv-values out.")
+    if _INDEX in task.table_columns(probabilities):
+        raise UserError(
+            f"--csv: its column '{_INDEX}' names the images, and the model has a class or a head '{_INDEX}'. Leave it out."
+        )
 
 
 def write_csv(parts: Storage, task: Task, file: Storage, probabilities: bool) -> str:
@@ -42,7 +48,7 @@ def write_csv(parts: Storage, task: Task, file: Storage, probabilities: bool) ->
     columns = task.table_columns(probabilities)
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(["index", *columns])
+    writer.writerow([_INDEX, *columns])
     names = indices([row["id"] for row in rows])
     for index, row in zip(names, rows, strict=True):
         writer.writerow([index, *([""] * len(columns) if row["error"] else task.table_cells(row, probabilities))])

@@ -17,6 +17,7 @@ import pyarrow.parquet as pq
 
 from cluster.errors import UserError
 from cluster.redaction import redacted
+from cluster.yaml_text import shown
 from data_pipeline.dataset.manifest import Dataset, open_dataset
 from data_pipeline.dataset.schema import arrow_type
 from data_pipeline.storage.base import Storage, open_storage
@@ -97,15 +98,25 @@ def fold_runs(uris: Sequence[str], options: Sequence[str]) -> list[FoldRun]:
         runs[fold] = FoldRun(fold, checkpoint)
     ordered = [runs[fold] for fold in sorted(runs)]
     first = ordered[0].checkpoint
+    defaults = getattr(TrainConfig(), first.task.options or "", None)
     for run in ordered[1:]:
         if run.checkpoint.data.digest != first.data.digest:
             raise UserError(f"Runs '{first.uri}' and '{run.checkpoint.uri}' were trained on different datasets.")
-        if run.checkpoint.options != first.options:
-            raise UserError(
-                f"Runs '{first.uri}' and '{run.checkpoint.uri}' predict in different ways (section {first.task.options}). "
-                f"Say how all are to predict, as in {first.task.options}.temperature=1."
-            )
+        for key, value in run.checkpoint.options.items():
+            if value != first.options[key]:
+                name = f"{first.task.options}.{key}"
+                raise UserError(
+                    f"Runs '{first.uri}' and '{run.checkpoint.uri}' predict in different ways: {name} is "
+                    f"{shown(first.options[key])} and {shown(value)}. Say how all are to predict, as in "
+                    f"{name}={shown(getattr(defaults, key))}."
+                )
         first.task.require_same(run.checkpoint.task, f"run '{first.uri}'", f"run '{run.checkpoint.uri}'")
+        columns, others = (set(one.task.prediction_schema.names) for one in (first, run.checkpoint))
+        if columns != others:
+            raise UserError(
+                f"Runs '{first.uri}' and '{run.checkpoint.uri}' predict different columns: only one has "
+                f"{', '.join(sorted(columns ^ others))}. Train all folds with one network."
+            )
     return ordered
 
 
@@ -192,6 +203,8 @@ def read_out_of_fold(uri: str) -> OutOfFold:
         raise refused("it is another Parquet file")
     try:
         about = json.loads(table.schema.metadata[_METADATA])
+        if "format" not in about:
+            raise refused("it is another Parquet file, such as predictions of images")
         if about["format"] != FORMAT:
             raise ValueError(f"format {about['format']}")
         kind = TASKS[about["task"]]

@@ -26,5 +26,3 @@ def require_writable(file: Storage) -> None:
         trial.delete()
     except StorageError as error:
         raise UserError(f"Cannot write to '{file.uri}': {error}") from None
-    except (FileExistsError, NotADirectoryError):
-        raise UserError(f"Cannot write to '{file.uri}': a file stands where a folder of its path should be.") from None

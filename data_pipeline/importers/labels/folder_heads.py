@@ -38,11 +38,13 @@ class Combinations:
         numbered = all(name.isascii() and name.isdecimal() for name in folders) and not set(folders) <= set(first)
         self._numbered = {str(number): target for number, target in enumerate(self._targets)} if numbered else {}
         too_large = [name for name in folders if numbered and int(name.lstrip("0")[:_DIGITS] or 0) >= len(self._targets)]
-        if too_large and not any(name.strip("0") == "" for name in folders):
+        if too_large:  # then the other numbers mean something else, too
+            from_zero = any(name.strip("0") == "" for name in folders)
             raise UserError(
                 f"Folder {too_large[0]} is beyond the {len(self._targets):,} combinations of {', '.join(heads)}, which are "
-                "numbered from 0, and there is no folder 0. If they are numbered from 1, rename each to its number less 1, "
-                "or to its classes, such as " + "_".join(next(iter(self._nested))) + "."
+                f"numbered from 0{'' if from_zero else ', and there is no folder 0'}. Name all classes of each head"
+                f"{'' if from_zero else '; if folders are numbered from 1, rename each to its number less 1'}; or rename "
+                f"folders to their classes, such as {'_'.join(next(iter(self._nested)))}."
             )
 
     @property

@@ -63,7 +63,7 @@ def read_letters(source: Path, csv: str = "", images: str = "") -> LabelSource:
     items: list[Item] = []
     used: list[str] = []
     named: set[str] = set()
-    for record in table.records([index, *classes]):
+    for record in table.records([index, *classes], image=index):
         reason, name = record.problem, ""
         if not reason:
             name = text_of(record.values[0])

@@ -16,6 +16,7 @@ from data_pipeline.storage.base import open_storage
 
 _WIDTH = 120
 _REJECTED_SHOWN = 5
+_TRAIN = "train"
 
 # Rows of each class, by split.
 ClassRows = Mapping[str, Mapping[str, int]]
@@ -56,15 +57,17 @@ def class_lines(head: str, classes: Sequence[str], rows: ClassRows) -> list[str]
 
 
 def class_notes(head: str, classes: Sequence[str], rows: ClassRows) -> list[str]:
-    """What is strange about the classes: some without rows, with nearly the same name, or with rows in one split only."""
+    """What is strange about the classes: some without rows, with nearly the same name, or with rows in some splits only."""
     of = f" of {head}" if head else ""
     where = {name: [split for split, counts in rows.items() if counts[name]] for name in classes}
     empty = [name for name in classes if not where[name]]
-    alone = [f"{name} ({where[name][0]})" for name in classes if len(where[name]) == 1] if len(rows) > 1 else []
+    untaught = [name for name in classes if where[name] and _TRAIN in rows and _TRAIN not in where[name]]
+    alone = [f"{name} ({where[name][0]})" for name in classes if len(where[name]) == 1 and name not in untaught]
     return [
         *([f"classes{of} without rows: {listed(empty)}"] if empty else []),
         *([f"classes{of} that differ little: {listed(alike)}"] if (alike := _alike(classes)) else []),
-        *([f"classes{of} in one split only: {listed(alone)}"] if alone else []),
+        *([f"classes{of} that cannot be learned, {_TRAIN} has none: {listed(untaught)}"] if untaught else []),
+        *([f"classes{of} in one split only: {listed(alone)}"] if alone and len(rows) > 1 else []),
     ]
 
 

@@ -23,6 +23,7 @@ TEXT_SUFFIXES = (".csv", ".tsv", ".tab", ".jsonl", ".ndjson", ".json")
 SUFFIXES = (*TEXT_SUFFIXES, ".parquet")
 _LONGEST_NUMBER = 640  # digits, the least that Python may be limited to
 _DELIMITERS = (",", ";", "\t")
+_FOREIGN = "that is not UTF-8. Save the table as UTF-8, in a spreadsheet as 'CSV UTF-8'."
 csv.field_size_limit(min(sys.maxsize, 2**31 - 1))
 
 
@@ -84,7 +85,7 @@ class Table:
         if self.path.suffix.lower() == ".parquet":
             return _parquet_records(self, columns, image)
         read = _json_records if self.path.suffix.lower() in (".jsonl", ".ndjson", ".json") else _csv_records
-        return read(self, columns)
+        return _with_texts(self, read(self, columns), columns, image)
 
 
 def open_table(path: Path) -> Table:
@@ -104,8 +105,29 @@ def open_table(path: Path) -> Table:
         columns = _json_columns(path) if suffix in (".jsonl", ".ndjson", ".json") else _csv_columns(path)
     except OSError as error:
         raise UserError(f"Cannot read '{printable(str(path))}': {error.strerror or error}.") from None
+    for name in columns:
+        if _is_foreign(name):
+            raise UserError(f"'{printable(path.name)}' names a column '{printable(name)}': {_FOREIGN}")
     _require_once(path, columns)
     return Table(path, tuple(columns), {})
+
+
+def _with_texts(table: Table, records: Iterator[Record], columns: Sequence[str], image: str) -> Iterator[Record]:
+    """The records, all of whose texts are UTF-8, but for names of image files: those may have any bytes.
+
+    Raises:
+        UserError: another is not.
+    """
+    for record in records:
+        for name, value in zip(columns, record.values, strict=False):
+            if name != image and isinstance(value, str) and _is_foreign(value):
+                raise UserError(f"{record.shown}: '{printable(name)}' is '{printable(value)}': {_FOREIGN}")
+        yield record
+
+
+def _is_foreign(text: str) -> bool:
+    """Whether a text was read from bytes that are not UTF-8."""
+    return not text.isascii() and any("\udc80" <= character <= "\udcff" for character in text)
 
 
 def _require_once(path: Path, columns: Sequence[str]) -> None:

@@ -28,7 +28,8 @@ def assign_classes(classes: Sequence[Hashable], shares: np.ndarray, rng: np.rand
     """The part of each row, so that each class is divided like the whole, to about one row.
 
     Rows are ordered by class, at random inside a class, and dealt out in a sequence in which the parts lie as evenly spread
-    as their sizes allow. So both the sizes of parts are exact and the classes are divided evenly.
+    as their sizes allow. So both the sizes of parts are exact and the classes are divided evenly. Of parts that are not all of
+    one size, the largest, which is trained on, then gets a row of every class.
     """
     index: dict[Hashable, int] = {}
     numbers = np.array([index.setdefault(name, len(index)) for name in classes], np.int64)
@@ -40,4 +41,23 @@ def assign_classes(classes: Sequence[Hashable], shares: np.ndarray, rng: np.rand
     sequence = np.repeat(np.arange(len(sizes)), sizes)[np.lexsort((ranks, positions))]
     parts = np.empty(len(numbers), np.int64)
     parts[order] = sequence
+    if np.ptp(shares) > 1e-9:  # shares of splits, not of folds
+        _teach_all(parts, numbers, shares)
     return parts
+
+
+def _teach_all(parts: np.ndarray, classes: np.ndarray, shares: np.ndarray) -> None:
+    """Exchange rows so that the largest part has one of each class: from the classes of which it has more than their share."""
+    largest = int(np.argmax(shares))
+    rows = np.zeros((int(classes.max()) + 1, len(shares)), np.int64)
+    np.add.at(rows, (classes, parts), 1)
+    excess = rows[:, largest] - shares[largest] * rows.sum(1)
+    for lacking in np.flatnonzero(rows[:, largest] == 0):
+        giver = int(np.argmax(np.where(rows[:, largest] > 1, excess, -np.inf)))
+        if rows[giver, largest] < 2:
+            return
+        taken = np.flatnonzero(classes == lacking)[0]
+        given = np.flatnonzero((classes == giver) & (parts == largest))[0]
+        parts[given], parts[taken] = parts[taken], largest
+        rows[giver, largest] -= 1
+        excess[giver] -= 1

@@ -57,20 +57,6 @@ def split_folds(
     return _assigned(labels, "folds", names, [1 / folds] * folds, groups, stratified, seed)
 
 
-def rare_classes(labels: Sequence[Sequence[str]], parts: Sequence[str]) -> dict[str, list[str]]:
-    """The classes that some part has no row of, and those parts; for a warning. `parts` is the split or fold of each row."""
-    names = list(dict.fromkeys(parts))
-    found: dict[str, dict[str, None]] = {}
-    for row, part in zip(labels, parts, strict=True):
-        for label in row:
-            found.setdefault(label, {})[part] = None
-    return {
-        label: sorted(part for part in names if part not in found[label])
-        for label in sorted(found)
-        if len(found[label]) < len(names)
-    }
-
-
 def _assigned(
     labels: Sequence[Sequence[str]],
     kind: str,

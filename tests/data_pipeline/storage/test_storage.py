@@ -64,6 +64,13 @@ def test_a_place_where_no_folder_can_be_made_is_named() -> None:
         open_storage("/proc/x/y").write_bytes(b"")
 
 
+def test_a_file_in_the_place_of_a_folder_is_said(tmp_path: Path) -> None:
+    (tmp_path / "file").write_bytes(b"")
+    for inside in ("x", "y/x"):
+        with pytest.raises(StorageError, match=r"file/.*x': a file stands where a folder of its path should be"):
+            open_storage(tmp_path / "file" / inside).write_bytes(b"")
+
+
 def test_what_is_written_comes_back(storage: Storage) -> None:
     file = storage.child("deep", "down", "file.bin")
     assert not file.exists()

@@ -105,6 +105,14 @@ def read_again(kind: type, text: str) -> Any:
     return found
 
 
+def test_names_are_merged_and_emptied() -> None:
+    given = ["labeling.thresholds={a: 0.3, b: 0.4}", "classifier.backbone.options={width: 8}"]
+    assert load_config(None, [*given, "labeling.thresholds.c=0.5"]).labeling.thresholds == {"a": 0.3, "b": 0.4, "c": 0.5}
+    emptied = load_config(None, [*given, "labeling.thresholds={}", "classifier.backbone={options: {}}", "stream={}"])
+    assert emptied.labeling.thresholds == {} and emptied.classifier.backbone.options == {}
+    assert load_config(None, [*given, "labeling={}"]).labeling.thresholds == {"a": 0.3, "b": 0.4}, "a section keeps its values"
+
+
 @settings(max_examples=25)
 @given(st.dictionaries(NAMES, st.floats(0.01, 0.99), max_size=4))
 def test_names_of_classes_survive_storing(thresholds: dict[str, float]) -> None:

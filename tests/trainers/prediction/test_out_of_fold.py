@@ -115,9 +115,11 @@ def test_what_is_no_such_file_is_refused(folder: Path, tmp_path: Path, monkeypat
     other = tmp_path / "other.parquet"
     other.write_bytes(b"PAR1")
     pq.write_table(pa.table({"a": [1]}), tmp_path / "table.parquet")
+    pq.write_table(pa.table({"a": [1]}).replace_schema_metadata({"inkray": "{}"}), tmp_path / "predictions.parquet")
     for file, message in (
         (other, "no file of out-of-fold predictions: it is no Parquet file"),
         (tmp_path / "table.parquet", "it is another Parquet file"),
+        (tmp_path / "predictions.parquet", "it is another Parquet file, such as predictions of images"),
         (folder / "runs", r"[Dd]irectory.*Make one with `python -m trainers\.out_of_fold"),
         (tmp_path / "none", "No file at"),
     ):
@@ -131,3 +133,24 @@ def test_what_is_no_such_file_is_refused(folder: Path, tmp_path: Path, monkeypat
         assert len(str(caught.value)) < 300, "one message, no wall"
     with pytest.raises(UserError, match="No run at"):
         runs_below([str(tmp_path)])
+
+
+def test_runs_that_predict_differently_are_told_apart(tmp_path: Path) -> None:
+    """By the key that differs, or by the columns."""
+    write_labels(tmp_path / "data", "multitask", {f"fold-{fold}": 16 for fold in range(3)})
+    ways = (
+        ["classifier.head.name=attention", "classifier.head.hidden_dim=8"],
+        ["classifier.head.name=flat"],
+        ["classifier.head.name=flat", "labeling.temperatures={shade: 2.0}"],
+    )
+    runs = []
+    for fold, own in enumerate(ways):
+        given = [f"data.dataset={tmp_path}/data", f"runs_dir={tmp_path}/runs", f"data.fold={fold}", "epochs=1", *own]
+        runs.append(train_here(load_config(None, [*TINY, *given]))[0].uri)
+    with pytest.raises(UserError, match=r"different columns: only one has joint_attention"):
+        fold_runs(runs[:2], [])
+    with pytest.raises(
+        UserError, match=r"labeling\.temperatures is \{\} and \{'shade': 2\.0\}.*as in labeling\.temp"
+    ):
+        fold_runs(runs[1:], [])
+    assert [run.fold for run in fold_runs(runs[1:], ["labeling.temperatures={}"])] == [1, 2]

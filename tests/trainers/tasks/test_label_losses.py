@@ -170,15 +170,16 @@ def test_multitask_is_the_mean_of_the_heads_and_the_joint_class() -> None:
         (LabelLossConfig(heads={"mask": 0}), {"mask": 0.0, "gender": 1.0}),
         (LabelLossConfig(heads={"mask": 0, "gender": 0}), {"mask": 0.0, "gender": 0.0}),
     ):
-        own = head_weights(config, list(heads))
+        own = head_weights(config, list(heads), learns_joint=True)
         assert own == shares
         mean = multitask_loss(logits, targets, weights, config, own, None, joint) / multitask_count(weights)
         expected = sum(shares[head] * means[head] for head in heads) + config.joint_weight * together
         assert float(mean) == pytest.approx(expected, rel=1e-6)
-    with pytest.raises(UserError, match=r"label_loss\.heads: every head has the weight 0"):
-        head_weights(LabelLossConfig(heads={"mask": 0, "gender": 0}, joint_weight=0), list(heads))
+    for joint_weight, learns_joint in ((0, True), (1, False)):  # a joint class that is a product has no loss
+        with pytest.raises(UserError, match=r"label_loss\.heads: every head has the weight 0"):
+            head_weights(LabelLossConfig(heads={"mask": 0, "gender": 0}, joint_weight=joint_weight), list(heads), learns_joint)
     with pytest.raises(UserError, match=r"label_loss\.heads\.age: the dataset has no such head. It has \[mask, gender\]"):
-        head_weights(LabelLossConfig(heads={"age": 2}), list(heads))
+        head_weights(LabelLossConfig(heads={"age": 2}), list(heads), learns_joint=True)
     rows = {"mask": {"worn": 60, "wrong": 30, "none": 10}, "gender": {"m": 50, "f": 50}}
     own_classes = head_class_weights(LabelLossConfig(class_weights="balanced"), heads, rows)
     assert own_classes["mask"] == pytest.approx((100 / 180, 100 / 90, 100 / 30)) and own_classes["gender"] == pytest.approx(

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
+from cluster.errors import UserError
 from cluster.redaction import printable
 from data_pipeline.dataset.manifest import Manifest
+from trainers.config.label_loss import LabelLossConfig
 
 _SHOWN = 10  # classes that a note names
 
@@ -35,6 +37,18 @@ def class_rows(manifest: Manifest, split: str, head: str) -> Mapping[str, int]:
     """The rows of each class of a head in a split, as the manifest counts them; none where it does not."""
     rows = manifest.split(split).target_stats.get("class_rows", {})
     return rows.get(head, {}) if manifest.task == "multitask" else rows
+
+
+def require_unset(loss: LabelLossConfig, keys: Sequence[str], task: str) -> None:
+    """Check that no key of `label_loss` was set that changes nothing in this task.
+
+    Raises:
+        UserError: one was.
+    """
+    for key in keys:
+        value = getattr(loss, key)
+        if value != getattr(LabelLossConfig(), key):
+            raise UserError(f"label_loss.{key}={value}: it has no part in the loss of '{task}'. Leave it out.")
 
 
 def _listed(names: Sequence[str]) -> str:

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from models.label_heads import LABEL_HEADS
 from trainers.config.criterion import Directions
 from trainers.tasks.base import Progress, Row
+from trainers.tasks.classifiers.checks import require_unset
 from trainers.tasks.classifiers.softmax import ATTENTION, JOINT, SoftmaxTask, chosen, one_hot, require_no_thresholds
 from trainers.tasks.device_batch import DeviceBatch
 from trainers.tasks.inspection.attention_weights import attention_matrix
@@ -103,7 +104,8 @@ class MultitaskTask(SoftmaxTask):
     def check_names(self) -> None:
         """Check the heads and classes that have weights of their own."""
         self.check_options()
-        head_weights(self.loss, list(self.classes))
+        require_unset(self.loss, ["multilabel"], self.name)
+        head_weights(self.loss, list(self.classes), self.learns_joint)
         head_class_weights(self.loss, self.classes, self.class_rows)
 
     @cached_property
@@ -112,7 +114,7 @@ class MultitaskTask(SoftmaxTask):
 
     @cached_property
     def _head_weights(self) -> dict[str, float]:
-        return head_weights(self.loss, list(self.classes))
+        return head_weights(self.loss, list(self.classes), self.learns_joint)
 
     def describe(self) -> str:
         """`heads mask (3), gender (2), age (3), joint of 18 classes`."""

@@ -84,15 +84,15 @@ def presences(config: LabelLossConfig, classes: Sequence[str], class_rows: Mappi
     return Presences(rows, by_class, weights)
 
 
-def head_weights(config: LabelLossConfig, heads: Sequence[str]) -> dict[str, float]:
-    """The share of each head in the mean of the heads' losses: they add up to 1, or are all 0.
+def head_weights(config: LabelLossConfig, heads: Sequence[str], learns_joint: bool) -> dict[str, float]:
+    """The share of each head in the mean of the heads' losses: they add up to 1, or are all 0 beside a joint class's loss.
 
     Raises:
         UserError: `label_loss.heads` names a head that there is not, or nothing at all would be trained.
     """
     require_known("label_loss.heads", config.heads, heads, "head")
     weights = [config.heads.get(head, 1.0) for head in heads]
-    if not config.joint_weight:
+    if not (learns_joint and config.joint_weight):
         _require_some("label_loss.heads", weights, "head")
     total = sum(weights) or 1.0
     return {head: weight / total for head, weight in zip(heads, weights, strict=True)}

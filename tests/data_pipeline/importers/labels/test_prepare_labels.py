@@ -149,6 +149,8 @@ def test_mistakes_on_the_command_line_are_one_message(
 def test_a_class_in_one_split_only_is_named(tmp_path: Path) -> None:
     rows = {"train": {"a": 3, "b": 2, "c": 0}, "val": {"a": 1, "b": 0, "c": 0}}
     assert class_notes("", ["a", "b", "c"], rows) == ["classes without rows: c", "classes in one split only: b (train)"]
+    rows = {"train": {"a": 3, "b": 0, "c": 0}, "val": {"a": 1, "b": 1, "c": 1}, "test": {"a": 1, "b": 1, "c": 0}}
+    assert class_notes("", ["a", "b", "c"], rows) == ["classes that cannot be learned, train has none: b, c"]
     assert class_notes("age", ["b"], {"train": {"b": 2}}) == []
     assert class_notes(
         "", ["Cat", "cat", "é", "e\u0301 ", "dog"], {"train": dict.fromkeys(["Cat", "cat", "é", "e\u0301 ", "dog"], 1)}

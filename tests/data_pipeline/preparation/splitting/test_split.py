@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cluster.errors import UserError
-from data_pipeline.preparation.splitting import rare_classes, split_folds, split_shares
+from data_pipeline.preparation.splitting import split_folds, split_shares
 from tests.support.places import ROOT
 
 CLASSES = "abcdefghijklmnopqrstuvwxyz"
@@ -75,6 +75,17 @@ def test_shares_are_kept_and_no_split_is_empty(
     assert Counter(split_shares(labels, shares, None, stratified, seed)).keys() == shares.keys()
 
 
+@pytest.mark.parametrize("rows", [2, 3, 4])
+@pytest.mark.parametrize("classes", [5, 12, 100])
+def test_classes_of_few_rows_are_trained_on(classes: int, rows: int) -> None:
+    for seed in range(3):
+        labels = [[str(number % classes)] for number in range(classes * rows)]
+        parts = split_shares(labels, SPLITS, None, True, seed)
+        assert {row[0] for row, part in zip(labels, parts, strict=True) if part == "train"} == {row[0] for row in labels}
+        sizes = Counter(parts)
+        assert all(abs(sizes[name] - share * len(labels)) < 1 + 1e-9 for name, share in SPLITS.items())
+
+
 @pytest.mark.parametrize("grouped", [False, True])
 def test_labels_of_many_rows_are_shared_out_within_a_point(grouped: bool) -> None:
     labels = boards(4_000)
@@ -114,13 +125,6 @@ def test_groups_of_all_sizes_are_in_all_parts() -> None:
     for name in ("val", "test"):
         of_part = [group for group, part in zip(groups, parts, strict=True) if part == name]
         assert min(Counter(group.split()[0] for group in of_part)[size] for size in ("large", "small")) >= 10
-
-
-def test_classes_that_a_part_lacks_are_named() -> None:
-    labels = [["common"]] * 9 + [["rare"]]
-    parts = split_folds(labels, 3, None, True, 0)
-    missing = rare_classes(labels, parts)
-    assert list(missing) == ["rare"] and len(missing["rare"]) == 2 and parts[-1] not in missing["rare"]
 
 
 @pytest.mark.parametrize(

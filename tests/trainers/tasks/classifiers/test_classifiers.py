@@ -25,7 +25,7 @@ from trainers.config.load import load_config
 from trainers.config.train import TrainConfig
 from trainers.engine.evaluation import evaluate_batch
 from trainers.engine.step import StepConfig, TrainStep
-from trainers.prediction.csv_table import write_csv
+from trainers.prediction.csv_table import require_table, write_csv
 from trainers.prediction.evaluation import constant_baseline, evaluate_checkpoint
 from trainers.prediction.image_options import image_policy_of
 from trainers.prediction.local import predict_split_here
@@ -313,10 +313,34 @@ def test_folds_are_trained_and_checked(tmp_path: Path) -> None:
     assert spec.task.train_rows == 16  # type: ignore[attr-defined]
     with pytest.raises(UserError, match=r"data\.fold=3: the dataset has folds 0 to 2"):
         preflight(config_of(tmp_path / "data", tmp_path, "data.fold=3"))
+    with pytest.raises(UserError, match=r"data\.test_split=tset: the dataset has no split of this name"):
+        preflight(config_of(tmp_path / "data", tmp_path, "data.fold=1", "data.test_split=tset"))
     with pytest.raises(UserError, match=r"as in data\.fold=0"):
         preflight(config_of(tmp_path / "data", tmp_path))
     with pytest.raises(UserError, match=r"data\.fold=-2"):
         config_of(tmp_path / "data", tmp_path, "data.fold=-2")
+
+
+@pytest.mark.parametrize(
+    ("task", "override", "said"),
+    [
+        ("multilabel", "label_loss.multiclass=focal", "has no part in the loss of 'multilabel'"),
+        ("multiclass", "label_loss.multilabel=focal", "has no part in the loss of 'multiclass'"),
+        ("multiclass", "label_loss.joint_weight=2", "has no part in the loss of 'multiclass'"),
+        ("multitask", "label_loss.heads={shade: 0, corner: 0}", "label_loss.heads: every head has the weight 0"),
+    ],
+)
+def test_a_loss_that_trains_nothing_or_is_not_used_is_refused(task: str, override: str, said: str, tmp_path: Path) -> None:
+    write_labels(tmp_path / "data", task, {"train": 8, "val": 8, "test": 8})
+    with pytest.raises(UserError, match=said):
+        preflight(config_of(tmp_path / "data", tmp_path, override))
+
+
+def test_a_class_that_is_called_as_the_column_of_names_has_no_place_in_a_table(tmp_path: Path) -> None:
+    dataset = write_labels(tmp_path, "multilabel", {"train": 8}, {"classes": [*MULTILABEL["classes"], "index"]})
+    task = TASKS["multilabel"].from_dataset(dataset.manifest, TrainConfig())
+    with pytest.raises(UserError, match="--csv: its column 'index' names the images"):
+        require_table(task, probabilities=False)
 
 
 def test_classes_without_rows_are_named(tmp_path: Path) -> None:
