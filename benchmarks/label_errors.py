@@ -167,7 +167,7 @@ def tables(record: dict[str, Any]) -> str:
     for name, row in record["methods"].items():
         shares = f"{row['precision']:11.3f}{row['recall']:8.3f}{row['precision_at_share']:18.3f}{row['recall_at_share']:15.3f}"
         lines.append(f"{name:12}{row['flagged']:9,}{shares}")
-    lines.append(f"wrong labels: {record['planted']:,} before, {record['left']:,} after accepting the surest {100 * record['share']:g} %")
+    lines.append(f"wrong labels: {record['planted']:,} before, {record['left']:,} after accepting what was doubted {at}")
     heads = "".join(f"{f'test {key}':>16}" for key in METRICS)
     lines.append(f"\n{'trained on':14}{heads}   mean of {record['folds']} runs; each")
     for name, values in record["test"].items():

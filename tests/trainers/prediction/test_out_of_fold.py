@@ -149,8 +149,6 @@ def test_runs_that_predict_differently_are_told_apart(tmp_path: Path) -> None:
         runs.append(train_here(load_config(None, [*TINY, *given]))[0].uri)
     with pytest.raises(UserError, match=r"different columns: only one has joint_attention"):
         fold_runs(runs[:2], [])
-    with pytest.raises(
-        UserError, match=r"labeling\.temperatures is \{\} and \{'shade': 2\.0\}.*as in labeling\.temp"
-    ):
+    with pytest.raises(UserError, match=r"labeling\.temperatures is \{\} and \{'shade': 2\.0\}.*as in labeling\.temp"):
         fold_runs(runs[1:], [])
     assert [run.fold for run in fold_runs(runs[1:], ["labeling.temperatures={}"])] == [1, 2]
