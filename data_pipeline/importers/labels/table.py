@@ -85,7 +85,7 @@ class Table:
         if self.path.suffix.lower() == ".parquet":
             return _parquet_records(self, columns, image)
         read = _json_records if self.path.suffix.lower() in (".jsonl", ".ndjson", ".json") else _csv_records
-        return _with_texts(self, read(self, columns), columns, image)
+        return _with_texts(read(self, columns), columns, image)
 
 
 def open_table(path: Path) -> Table:
@@ -112,7 +112,7 @@ def open_table(path: Path) -> Table:
     return Table(path, tuple(columns), {})
 
 
-def _with_texts(table: Table, records: Iterator[Record], columns: Sequence[str], image: str) -> Iterator[Record]:
+def _with_texts(records: Iterator[Record], columns: Sequence[str], image: str) -> Iterator[Record]:
     """The records, all of whose texts are UTF-8, but for names of image files: those may have any bytes.
 
     Raises:

@@ -39,7 +39,7 @@ def class_rows(manifest: Manifest, split: str, head: str) -> Mapping[str, int]:
     return rows.get(head, {}) if manifest.task == "multitask" else rows
 
 
-def require_unset(loss: LabelLossConfig, keys: Sequence[str], task: str) -> None:
+def require_defaults(loss: LabelLossConfig, keys: Sequence[str], task: str) -> None:
     """Check that no key of `label_loss` was set that changes nothing in this task.
 
     Raises:

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from data_pipeline.dataset.label_columns import LABEL
 from trainers.config.criterion import Directions
 from trainers.tasks.base import Progress, Row
-from trainers.tasks.classifiers.checks import require_unset
+from trainers.tasks.classifiers.checks import require_defaults
 from trainers.tasks.classifiers.softmax import SoftmaxTask, chosen, one_hot, require_no_thresholds
 from trainers.tasks.device_batch import DeviceBatch
 from trainers.tasks.inspection.class_sections import class_drawings, class_note, confusion_section
@@ -59,7 +59,7 @@ class MulticlassTask(SoftmaxTask):
     def check_names(self) -> None:
         """Check the classes that have weights of their own."""
         self.check_options()
-        require_unset(self.loss, ["multilabel", "joint_weight"], self.name)
+        require_defaults(self.loss, ["multilabel", "joint_weight"], self.name)
         require_known("label_loss.heads", self.loss.heads, [], "head")
         class_weights(self.loss, self.classes[LABEL], self.class_rows)
 

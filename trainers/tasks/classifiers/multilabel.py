@@ -21,7 +21,7 @@ from trainers.config.labeling import LabelingConfig
 from trainers.tasks.base import NotableRow, Progress, Row
 from trainers.tasks.calibration import multilabel_temperature, tune_thresholds, with_temperature
 from trainers.tasks.classifiers.base import ClassifierTask
-from trainers.tasks.classifiers.checks import require_unset
+from trainers.tasks.classifiers.checks import require_defaults
 from trainers.tasks.device_batch import DeviceBatch
 from trainers.tasks.inspection.label_sections import label_sections
 from trainers.tasks.inspection.mistakes import most_certain, wrong_label
@@ -60,7 +60,7 @@ class MultilabelTask(ClassifierTask):
     def check_names(self) -> None:
         """Check the classes that have thresholds or weights of their own."""
         self.check_options()
-        require_unset(self.loss, ["multiclass", "joint_weight"], self.name)
+        require_defaults(self.loss, ["multiclass", "joint_weight"], self.name)
         require_known("label_loss.heads", self.loss.heads, [], "head")
         presences(self.loss, self.classes[LABELS], self.class_rows, self.train_rows)
 

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from models.label_heads import LABEL_HEADS
 from trainers.config.criterion import Directions
 from trainers.tasks.base import Progress, Row
-from trainers.tasks.classifiers.checks import require_unset
+from trainers.tasks.classifiers.checks import require_defaults
 from trainers.tasks.classifiers.softmax import ATTENTION, JOINT, SoftmaxTask, chosen, one_hot, require_no_thresholds
 from trainers.tasks.device_batch import DeviceBatch
 from trainers.tasks.inspection.attention_weights import attention_matrix
@@ -104,7 +104,7 @@ class MultitaskTask(SoftmaxTask):
     def check_names(self) -> None:
         """Check the heads and classes that have weights of their own."""
         self.check_options()
-        require_unset(self.loss, ["multilabel"], self.name)
+        require_defaults(self.loss, ["multilabel"], self.name)
         head_weights(self.loss, list(self.classes), self.learns_joint)
         head_class_weights(self.loss, self.classes, self.class_rows)
 
