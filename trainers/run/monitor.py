@@ -131,6 +131,8 @@ class ActorReporter:
         while True:
             self._wake.wait(HEARTBEAT_S)
             self._wake.clear()
+            if not ray.is_initialized():  # the call would start a session of its own
+                return
             while not self._events.empty():
                 events.append(self._events.get())
             try:

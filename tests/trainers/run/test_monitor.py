@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import threading
+
+import pytest
 import ray
 
 from trainers.engine.events import Note
@@ -31,10 +34,17 @@ def test_one_that_is_started_again_gives_all_that_it_is_told() -> None:
     assert again.fetch(taken)[0] == [Note("b")]
 
 
-def test_after_a_flush_the_monitor_has_all(ray_cluster: None) -> None:
+def test_after_a_flush_the_monitor_has_all_and_with_the_session_the_thread_ends(
+    ray_cluster: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = set(threading.enumerate())
     monitor = start_monitor()
     reporter = ActorReporter(monitor, 0)
     for number in range(5):
         reporter.emit(Note(str(number)))
     reporter.flush()
     assert ray.get(monitor.fetch.remote(0))[0] == [Note(str(number)) for number in range(5)]
+    (thread,) = [one for one in set(threading.enumerate()) - before if one.name == "inkray-reporter"]
+    monkeypatch.setattr(ray, "is_initialized", lambda: False)
+    thread.join(60)
+    assert not thread.is_alive(), "it would start a session of its own"
