@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -15,12 +17,14 @@ from cluster.errors import UserError
 from data_pipeline.dataset.manifest import open_dataset
 from data_pipeline.storage.base import open_storage
 from tests.support.commands import command_here, only_message
+from tests.support.fold_datasets import predicted, write_fold_dataset
 from tests.support.label_datasets import TINY, write_labels
 from tests.support.predict_here import without_ray
 from tests.support.runs import train_here
 from trainers import calibrate as calibrate_command
 from trainers.checkpoint.load import open_checkpoint
 from trainers.config.load import load_config
+from trainers.prediction.calibration import calibrate
 from trainers.prediction.local import predict_split_here
 from trainers.prediction.out_of_fold import (
     dataset_of,
@@ -152,3 +156,20 @@ def test_runs_that_predict_differently_are_told_apart(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"labeling\.temperatures is \{\} and \{'shade': 2\.0\}.*as in labeling\.temp"):
         fold_runs(runs[1:], [])
     assert [run.fold for run in fold_runs(runs[1:], ["labeling.temperatures={}"])] == [1, 2]
+
+
+def test_a_temperature_at_the_end_of_what_is_tried_is_said(tmp_path: Path) -> None:
+    """Answers that are always right, however uncertain, could always be more certain."""
+    labels = [{"label": "ab"[number % 2]} for number in range(40)]
+    dataset = write_fold_dataset(tmp_path, "multiclass", {"classes": ["a", "b"]}, labels)
+    rows = [{"id": str(number), "source": "", "fold": number % 3, **row} for number, row in enumerate(labels)]
+
+    def notes(right: Callable[[int], float]) -> list[str]:
+        def prediction(number: int) -> dict[str, Any]:
+            probs = [right(number), 1 - right(number)]
+            return {"prediction": "ab"[int(probs[1] > probs[0])], "probs": probs if number % 2 == 0 else probs[::-1]}
+
+        return calibrate(predicted(dataset, prediction, rows), per_class=False).notes
+
+    assert "at the end of what is tried, 0.05 to 20" in notes(lambda number: 0.6)[0]
+    assert not notes(lambda number: 0.3 if number % 5 == 0 else 0.8)
