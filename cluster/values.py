@@ -153,7 +153,7 @@ class Typing:
         return _LEFT_OUT if any(item is _LEFT_OUT for item in items) else items
 
     def _dataclass(self, values: dict[Any, Any], kind: type, key: str) -> Any:
-        kinds, found = _kinds(kind), {}
+        kinds, found = field_types(kind), {}
         for name, value in values.items():
             path = f"{key}.{name}" if key else str(name)
             if name not in kinds:
@@ -196,15 +196,15 @@ class Typing:
         """The names in a dotted key and the type of what it leads to; None, and a problem, if there is no such key."""
         names, kind, above = key.split("."), self.root, ""
         for index, name in enumerate(names):
-            if "[" in name and name.partition("[")[0] in _kinds(kind):
+            if "[" in name and name.partition("[")[0] in field_types(kind):
                 whole = ".".join([*names[:index], name.partition("[")[0]])
                 self.problems.append(f"'{shown(key)}' in {self.where}: a list is given as a whole, as in {whole}=[a, b].")
                 self.left_out.append(whole)
                 return None
-            if name not in _kinds(kind):
+            if name not in field_types(kind):
                 self._unknown(".".join(names[: index + 1]), above, kind, key)
                 return None
-            kind, above = _without_none(_kinds(kind)[name])[0], ".".join(names[: index + 1])
+            kind, above = _without_none(field_types(kind)[name])[0], ".".join(names[: index + 1])
             if get_origin(kind) is dict and index + 1 < len(names):
                 inner = get_args(kind)[1]
                 rest = names[index + 1 :] if inner is Any else [".".join(names[index + 1 :])]  # freeze.backbone.*: one pattern
@@ -217,7 +217,7 @@ class Typing:
             self.problems.append(f"'{shown(key or path)}' in {self.where} was renamed to '{shown(new)}'.")
             self.left_out += [path, new]
             return
-        valid = ", ".join(_kinds(kind))
+        valid = ", ".join(field_types(kind))
         below = f" below '{above}'" if above else ""
         allowed = f"Valid{below}: {valid}." if valid else f"There is nothing{below}."
         self.problems.append(f"Unknown key '{shown(path)}' in {self.where}. {allowed}")
@@ -259,7 +259,7 @@ def _hints(kind: type) -> dict[str, Any]:
     return get_type_hints(kind)
 
 
-def _kinds(kind: Any) -> dict[str, Any]:
+def field_types(kind: Any) -> dict[str, Any]:
     """The fields of a dataclass and their types; nothing for another type."""
     return {field.name: _hints(kind)[field.name] for field in dataclasses.fields(kind)} if _is_section(kind) else {}
 
@@ -268,7 +268,7 @@ def is_key(root: type, key: str) -> bool:
     """Whether the dataclass `root` has the dotted `key`."""
     kind: Any = root
     for name in key.split("."):
-        kinds = _kinds(_without_none(kind)[0])
+        kinds = field_types(_without_none(kind)[0])
         if name not in kinds:
             return False
         kind = kinds[name]
@@ -277,7 +277,7 @@ def is_key(root: type, key: str) -> bool:
 
 def _kinds_at(kind: Any, names: list[str]) -> Any:
     for name in names:
-        kind = _kinds(_without_none(kind)[0])[name]
+        kind = field_types(_without_none(kind)[0])[name]
     return kind
 
 

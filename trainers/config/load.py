@@ -6,14 +6,14 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import is_dataclass
 from pathlib import Path
-from typing import Any, get_type_hints
+from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
 from cluster.errors import UserError
 from cluster.paths import absolute
 from cluster.redaction import redacted_values
-from cluster.values import Typing
+from cluster.values import Typing, field_types
 from cluster.yaml_text import read_mapping, shown
 from models import ModelConfigError
 from models.presets import read_values
@@ -112,7 +112,7 @@ class _Merging:
 
     def add(self, values: dict[str, Any], typing: Typing, folder: Path = Path()) -> None:
         """Merge typed `values`; a file that stands for a section, its name seen from `folder`, takes the section's place."""
-        for section, kind in get_type_hints(TrainConfig).items():
+        for section, kind in field_types(TrainConfig).items():
             name = values.get(section)
             if is_dataclass(kind) and isinstance(name, str) and (section == "model" or name.endswith(YAML)):
                 del values[section]
@@ -128,7 +128,7 @@ class _Merging:
             typing.left_out.append(section)
             return
         within = Typing(TrainConfig, f"'{name}'", typing.problems, typing.left_out, RENAMED)
-        self._values = {**self._values, section: within.mapping(content, section, get_type_hints(TrainConfig)[section])}
+        self._values = {**self._values, section: within.mapping(content, section, field_types(TrainConfig)[section])}
 
     def _collect(self, typing: Typing) -> None:
         self._problems += [problem for problem in typing.problems if problem not in self._problems]
@@ -173,7 +173,7 @@ class _Merging:
 
 def _without_names(values: dict[str, Any], kind: type, above: str, typing: Typing) -> dict[str, Any]:
     """`values` without texts in the places of sections, which are problems of `typing`: no section's file has such a name."""
-    kinds, kept = get_type_hints(kind), {}
+    kinds, kept = field_types(kind), {}
     for name, value in values.items():
         key = f"{above}{name}"
         section = is_dataclass(kinds.get(name))
@@ -194,7 +194,7 @@ def _plain(config: DictConfig) -> dict[str, Any]:
 
 def _over(values: dict[str, Any], others: dict[str, Any], kind: Any) -> dict[str, Any]:
     """`values` of a section of this kind with `others` over them, mappings merged; {} in the place of names empties them."""
-    kinds = get_type_hints(kind) if is_dataclass(kind) else {}
+    kinds = field_types(kind)
     merged = dict(values)
     for key, value in others.items():
         below, of = merged.get(key), kinds.get(key)
